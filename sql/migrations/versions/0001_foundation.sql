@@ -1,0 +1,1343 @@
+-- Roles. The superuser runs this file and nothing else; every other object belongs to nightshift_owner, whom nobody
+-- can log in as. Each kind of work has a login of its own. Roles belong to the whole server, so they may exist already.
+do $$
+declare
+    name text;
+begin
+    if not exists (select from pg_roles where rolname = 'nightshift_owner') then
+        create role nightshift_owner nologin;
+    end if;
+    foreach name in array array['pipeline', 'trainer', 'evaluator', 'retriever', 'reader', 'auditor', 'approver'] loop
+        if not exists (select from pg_roles where rolname = name) then
+            execute format('create role %I login nosuperuser nocreatedb nocreaterole nobypassrls noinherit', name);
+        end if;
+        execute format('grant connect on database %I to %I', current_database(), name);
+        execute format('alter role %I in database %I set timezone to ''UTC''', name, current_database());
+    end loop;
+    -- Only those who are named may connect, and nobody may leave objects in the public schema.
+    execute format('revoke all on database %I from public', current_database());
+    execute format('grant temporary on database %I to pipeline', current_database());
+end
+$$;
+
+revoke create on schema public from public;
+create extension if not exists vector schema public;
+
+create schema lineage authorization nightshift_owner;
+create schema catalog authorization nightshift_owner;
+create schema rag authorization nightshift_owner;
+create schema eval authorization nightshift_owner;
+create schema release authorization nightshift_owner;
+create schema audit authorization nightshift_owner;
+
+set local role nightshift_owner;
+alter default privileges for role nightshift_owner revoke execute on functions from public;
+-- Lineage: which run made which artifact out of which, and what is live. Rows come in through functions alone: no role
+-- may write these tables, so that a fenced-out attempt cannot record anything, by whichever code path.
+
+create table lineage.job (
+    job_id bigint generated always as identity primary key,
+    use_case text not null,
+    name text not null,
+    unique (use_case, name)
+);
+
+create table lineage.run (
+    run_id uuid primary key,
+    job_id bigint not null references lineage.job,
+    state text not null check (state in ('running', 'succeeded', 'reused', 'failed', 'lost')),
+    -- Where it was asked for: the scheduler's names, or the command line.
+    orchestrator text not null check (orchestrator in ('airflow', 'cli')),
+    dag_id text,
+    dag_run_id text,
+    task_id text,
+    map_index int,
+    requested_by text not null,
+    params jsonb not null default '{}',
+    -- The key is the digest of its parts; the parts stay, so that "why was this not reused?" has an answer.
+    cache_key text not null,
+    cache_parts jsonb not null,
+    previous_run_id uuid references lineage.run, -- the finished run which this one does again
+    reused_from uuid references lineage.run,
+    facts jsonb not null default '{}', -- counts and measures, never text of rows
+    started_at timestamptz not null default clock_timestamp(),
+    ended_at timestamptz,
+    check ((state = 'running') = (ended_at is null)),
+    check ((state = 'reused') = (reused_from is not null))
+);
+create index run_by_key on lineage.run (cache_key) where state = 'succeeded';
+create index run_by_job on lineage.run (job_id, started_at);
+create index run_by_dag_run on lineage.run (dag_id, dag_run_id);
+
+create table lineage.attempt (
+    run_id uuid not null references lineage.run,
+    fence bigint not null, -- 1, 2, …: only the highest of a run may write
+    state text not null check (state in ('running', 'succeeded', 'failed', 'superseded', 'lost')),
+    login text not null default session_user,
+    environment jsonb not null, -- host, process, threads, library versions, git commit
+    started_at timestamptz not null default clock_timestamp(),
+    heartbeat_at timestamptz not null default clock_timestamp(),
+    ended_at timestamptz,
+    error_class text,
+    error text,
+    primary key (run_id, fence)
+);
+
+create table lineage.artifact (
+    artifact_id bigint generated always as identity primary key,
+    use_case text not null,
+    kind text not null check (kind in (
+        'snapshot', 'check_report', 'dataset', 'corpus', 'card', 'base_model', 'adapter', 'merged_model',
+        'index_plan', 'index_generation', 'evaluation', 'gate_report', 'packet')),
+    name text not null,
+    unique (use_case, kind, name)
+);
+
+create table lineage.artifact_version (
+    version_id bigint generated always as identity primary key,
+    artifact_id bigint not null references lineage.artifact,
+    digest text not null check (digest ~ '^[0-9a-f]{64}$'),
+    uri text, -- null: it stands in the database alone
+    size_bytes bigint not null check (size_bytes >= 0),
+    private boolean not null, -- holds text of examples, documents, prompts or answers: can be purged
+    meta jsonb not null default '{}',
+    created_at timestamptz not null default clock_timestamp(),
+    purged_at timestamptz,
+    unique (artifact_id, digest) -- the same content made twice is one version
+);
+create index artifact_version_by_digest on lineage.artifact_version (digest text_pattern_ops);
+
+create table lineage.run_input (
+    run_id uuid not null references lineage.run,
+    role text not null,
+    version_id bigint not null references lineage.artifact_version,
+    primary key (run_id, role)
+);
+create index run_input_by_version on lineage.run_input (version_id);
+
+create table lineage.run_output (
+    run_id uuid not null references lineage.run,
+    role text not null,
+    version_id bigint not null references lineage.artifact_version,
+    primary key (run_id, role)
+);
+create index run_output_by_version on lineage.run_output (version_id);
+
+-- What is live, as a pair. A promotion, a rollback and an index swap each end one row and begin the next.
+create table lineage.deployment (
+    deployment_id bigint generated always as identity primary key,
+    use_case text not null,
+    alias text not null default 'live',
+    model_version_id bigint references lineage.artifact_version, -- null until the first release
+    index_version_id bigint references lineage.artifact_version,
+    decision_id bigint not null,
+    replaces bigint references lineage.deployment,
+    promoted_by text not null,
+    why text not null,
+    login text not null default session_user,
+    valid_from timestamptz not null default clock_timestamp(),
+    valid_to timestamptz,
+    check (model_version_id is not null or index_version_id is not null),
+    check (valid_to >= valid_from)
+);
+create unique index one_live_deployment on lineage.deployment (use_case, alias) where valid_to is null;
+create index deployment_by_model on lineage.deployment (model_version_id);
+create index deployment_by_index on lineage.deployment (index_version_id);
+
+-- begin_run: opens a run, or a new attempt of one that has not finished. A run that finished is never overwritten:
+-- asking for it again makes a new run which names the old one.
+create function lineage.begin_run(
+    p_run uuid, p_use_case text, p_job text, p_orchestrator text, p_dag text, p_dag_run text, p_task text, p_map_index int,
+    p_requested_by text, p_params jsonb, p_inputs jsonb, p_cache_key text, p_cache_parts jsonb, p_environment jsonb
+) returns table (run_id uuid, fence bigint, previous_run_id uuid)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_run uuid := p_run;
+    v_previous uuid;
+    v_state text;
+    v_fence bigint;
+    v_job bigint;
+begin
+    insert into lineage.job (use_case, name) values (p_use_case, p_job) on conflict do nothing;
+    select j.job_id into v_job from lineage.job j where j.use_case = p_use_case and j.name = p_job;
+    loop
+        insert into lineage.run as r (run_id, job_id, state, orchestrator, dag_id, dag_run_id, task_id, map_index,
+                                      requested_by, params, cache_key, cache_parts, previous_run_id)
+        values (v_run, v_job, 'running', p_orchestrator, p_dag, p_dag_run, p_task, p_map_index,
+                p_requested_by, p_params, p_cache_key, p_cache_parts, v_previous)
+        on conflict on constraint run_pkey do nothing;
+        exit when found;
+        select r.state into v_state from lineage.run r where r.run_id = v_run for update;
+        if v_state not in ('succeeded', 'reused') then
+            update lineage.run r
+            set state = 'running', ended_at = null, params = p_params, cache_key = p_cache_key, cache_parts = p_cache_parts
+            where r.run_id = v_run;
+            delete from lineage.run_input i where i.run_id = v_run;
+            exit;
+        end if;
+        v_previous := v_run;
+        v_run := md5('again:' || v_run::text)::uuid;
+    end loop;
+    update lineage.attempt a set state = 'superseded', ended_at = clock_timestamp()
+    where a.run_id = v_run and a.state = 'running';
+    select coalesce(max(a.fence), 0) + 1 into v_fence from lineage.attempt a where a.run_id = v_run;
+    insert into lineage.attempt (run_id, fence, state, environment) values (v_run, v_fence, 'running', p_environment);
+    insert into lineage.run_input (run_id, role, version_id)
+    select v_run, i.role, i.version_id from jsonb_to_recordset(p_inputs) as i (role text, version_id bigint);
+    return query select v_run, v_fence, v_previous;
+end
+$$;
+
+-- hold_attempt: locks the run and refuses every attempt but the newest. Whatever a step writes, it writes after this
+-- and in the same transaction.
+create function lineage.hold_attempt(p_run uuid, p_fence bigint) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_state text;
+    v_newest bigint;
+begin
+    select r.state into v_state from lineage.run r where r.run_id = p_run for update;
+    select max(a.fence) into v_newest from lineage.attempt a where a.run_id = p_run;
+    if v_state is null or v_newest is distinct from p_fence or v_state <> 'running' then
+        raise exception 'attempt % of run % may not write: the newest is % and the run is %',
+            p_fence, p_run, coalesce(v_newest::text, 'none'), coalesce(v_state, 'unknown')
+            using errcode = 'NS001';
+    end if;
+end
+$$;
+
+create function lineage.heartbeat(p_run uuid, p_fence bigint) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    update lineage.attempt set heartbeat_at = clock_timestamp()
+    where run_id = p_run and fence = p_fence and state = 'running'
+$$;
+
+-- register: one version per artifact and content; returns its id, old or new.
+create function lineage.register(p_use_case text, p_output jsonb) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_artifact bigint;
+    v_version bigint;
+begin
+    insert into lineage.artifact (use_case, kind, name)
+    values (p_use_case, p_output ->> 'kind', p_output ->> 'name') on conflict do nothing;
+    select a.artifact_id into v_artifact from lineage.artifact a
+    where a.use_case = p_use_case and a.kind = p_output ->> 'kind' and a.name = p_output ->> 'name';
+    insert into lineage.artifact_version as v (artifact_id, digest, uri, size_bytes, private, meta)
+    values (v_artifact, p_output ->> 'digest', p_output ->> 'uri', (p_output ->> 'size_bytes')::bigint,
+            (p_output ->> 'private')::boolean, coalesce(p_output -> 'meta', '{}'))
+    on conflict (artifact_id, digest) do nothing;
+    -- A version that was purged and is made again stands again.
+    update lineage.artifact_version v set purged_at = null, uri = p_output ->> 'uri'
+    where v.artifact_id = v_artifact and v.digest = p_output ->> 'digest' and v.purged_at is not null;
+    select v.version_id into v_version from lineage.artifact_version v
+    where v.artifact_id = v_artifact and v.digest = p_output ->> 'digest';
+    return v_version;
+end
+$$;
+
+-- finish_run: the outputs come into being in the transaction that marks success.
+create function lineage.finish_run(p_run uuid, p_fence bigint, p_outputs jsonb, p_facts jsonb, p_reused_from uuid)
+returns table (role text, version_id bigint)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_use_case text;
+begin
+    perform lineage.hold_attempt(p_run, p_fence);
+    select j.use_case into v_use_case from lineage.run r join lineage.job j using (job_id) where r.run_id = p_run;
+    if p_reused_from is not null then
+        insert into lineage.run_output (run_id, role, version_id)
+        select p_run, o.role, o.version_id from lineage.run_output o where o.run_id = p_reused_from;
+    else
+        insert into lineage.run_output (run_id, role, version_id)
+        select p_run, o ->> 'role', lineage.register(v_use_case, o) from jsonb_array_elements(p_outputs) o;
+    end if;
+    update lineage.run r
+    set state = case when p_reused_from is null then 'succeeded' else 'reused' end,
+        reused_from = p_reused_from, facts = p_facts, ended_at = clock_timestamp()
+    where r.run_id = p_run;
+    update lineage.attempt a set state = 'succeeded', ended_at = clock_timestamp()
+    where a.run_id = p_run and a.fence = p_fence;
+    return query select o.role, o.version_id from lineage.run_output o where o.run_id = p_run order by o.role;
+end
+$$;
+
+-- fail_run: records the end of an attempt. One that was superseded changes nothing and is told so.
+create function lineage.fail_run(p_run uuid, p_fence bigint, p_error_class text, p_error text) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform lineage.hold_attempt(p_run, p_fence);
+    update lineage.attempt a set state = 'failed', ended_at = clock_timestamp(), error_class = p_error_class, error = p_error
+    where a.run_id = p_run and a.fence = p_fence;
+    update lineage.run r set state = 'failed', ended_at = clock_timestamp() where r.run_id = p_run;
+    return true;
+exception when sqlstate 'NS001' then
+    return false;
+end
+$$;
+
+-- sweep_lost: runs whose newest attempt stopped giving signs of life.
+create function lineage.sweep_lost(p_silence interval) returns int
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_lost int;
+begin
+    with silent as (
+        update lineage.attempt a set state = 'lost', ended_at = clock_timestamp()
+        where a.state = 'running' and a.heartbeat_at < clock_timestamp() - p_silence
+        returning a.run_id
+    ), swept as (
+        update lineage.run r set state = 'lost', ended_at = clock_timestamp()
+        from silent where r.run_id = silent.run_id and r.state = 'running' returning r.run_id
+    )
+    select count(*) into v_lost from swept;
+    return v_lost;
+end
+$$;
+
+-- ancestry / descendants: everything a version was made from, or went into. UNION on ids ends a diamond.
+create function lineage.ancestry(p_version bigint) returns table (version_id bigint)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    with recursive up as (
+        select p_version as version_id
+        union
+        select i.version_id from up
+        join lineage.run_output o on o.version_id = up.version_id
+        join lineage.run_input i on i.run_id = o.run_id
+    )
+    select up.version_id from up
+$$;
+
+create function lineage.descendants(p_version bigint) returns table (version_id bigint)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    with recursive down as (
+        select p_version as version_id
+        union
+        select o.version_id from down
+        join lineage.run_input i on i.version_id = down.version_id
+        join lineage.run_output o on o.run_id = i.run_id
+    )
+    select down.version_id from down
+$$;
+-- Catalog: documents, examples and the versions made of them. Text stands here and in registered private artifacts only,
+-- so that an erasure has two places to go to.
+
+create table catalog.dataset (
+    dataset_id bigint generated always as identity primary key,
+    use_case text not null,
+    kind text not null check (kind in ('examples', 'documents')),
+    unique (use_case, kind)
+);
+
+-- A version is a number; what it holds are the members whose interval contains the number. A version costs what changed.
+create table catalog.dataset_version (
+    dataset_id bigint not null references catalog.dataset,
+    version int not null check (version > 0),
+    digest text not null,
+    artifact_version_id bigint not null references lineage.artifact_version,
+    counts jsonb not null, -- members by split, kind or classification
+    committed_at timestamptz not null default clock_timestamp(),
+    primary key (dataset_id, version)
+);
+
+create table catalog.document (
+    document_id bigint generated always as identity primary key,
+    use_case text not null,
+    document_key text not null, -- the id in the source
+    unique (use_case, document_key)
+);
+
+create table catalog.document_version (
+    document_version_id bigint generated always as identity primary key,
+    document_id bigint not null references catalog.document,
+    digest text not null, -- of text and metadata
+    text_digest text not null, -- of the text alone: equal text needs no new embedding
+    title text not null,
+    body text, -- null once erased
+    tenant text not null,
+    classification text not null check (classification in ('public', 'internal', 'confidential', 'restricted')),
+    groups text[] not null check (cardinality(groups) > 0),
+    owner text not null,
+    source text,
+    status text not null check (status in ('approved', 'withdrawn')),
+    fresh_until date,
+    retain_until date,
+    first_seen_at timestamptz not null default clock_timestamp(),
+    unique (document_id, digest)
+);
+
+create table catalog.document_member (
+    dataset_id bigint not null references catalog.dataset,
+    document_version_id bigint not null references catalog.document_version,
+    added_in int not null,
+    removed_in int check (removed_in > added_in),
+    primary key (dataset_id, document_version_id, added_in)
+);
+create unique index document_member_now on catalog.document_member (dataset_id, document_version_id) where removed_in is null;
+
+create table catalog.example (
+    use_case text not null,
+    digest text not null,
+    kind text not null check (kind in ('sft', 'preference')),
+    split text not null check (split in ('train', 'validation')), -- test rows stand in locked_example
+    content jsonb, -- null once erased
+    subject text, -- the person a row is about, if any
+    documents text[] not null default '{}', -- keys of the documents a row speaks of
+    source text not null,
+    first_seen_at timestamptz not null default clock_timestamp(),
+    primary key (use_case, digest)
+);
+create index example_by_subject on catalog.example (use_case, subject) where subject is not null;
+
+-- The rows of the test split, which the trainer's role cannot read.
+create table catalog.locked_example (
+    use_case text not null,
+    digest text not null,
+    kind text not null check (kind in ('sft', 'preference')),
+    split text not null default 'test' check (split = 'test'),
+    content jsonb,
+    subject text,
+    documents text[] not null default '{}',
+    source text not null,
+    first_seen_at timestamptz not null default clock_timestamp(),
+    primary key (use_case, digest)
+);
+create index locked_example_by_subject on catalog.locked_example (use_case, subject) where subject is not null;
+
+create table catalog.example_member (
+    dataset_id bigint not null references catalog.dataset,
+    example_digest text not null,
+    split text not null check (split in ('train', 'validation', 'test')),
+    added_in int not null,
+    removed_in int check (removed_in > added_in),
+    primary key (dataset_id, example_digest, added_in)
+);
+create unique index example_member_now on catalog.example_member (dataset_id, example_digest) where removed_in is null;
+
+-- The split of a prompt is fixed when it is first seen, and rows that share a prompt share it: no later version may
+-- move a row from test to train.
+create table catalog.split_assignment (
+    use_case text not null,
+    group_digest text not null,
+    split text not null check (split in ('train', 'validation', 'test')),
+    assigned_at timestamptz not null default clock_timestamp(),
+    primary key (use_case, group_digest)
+);
+
+-- What the checks found: places and rules, never the text of a row.
+create table catalog.finding (
+    finding_id bigint generated always as identity primary key,
+    use_case text not null,
+    run_id uuid not null references lineage.run,
+    file text not null,
+    line int,
+    rule text not null,
+    severity text not null check (severity in ('rejected', 'warning')),
+    detail text not null,
+    digest text
+);
+create index finding_by_run on catalog.finding (run_id);
+
+-- The data steward's answers to findings. A correction is a new row.
+create table catalog.steward_decision (
+    steward_decision_id bigint generated always as identity primary key,
+    finding_id bigint not null references catalog.finding,
+    decision text not null check (decision in ('accept', 'reject')),
+    person text not null,
+    reason text not null,
+    decided_at timestamptz not null default clock_timestamp()
+);
+
+-- What was erased must not come back, and the list of it must not be a list of what it was: HMACs, under a key that
+-- stands outside the database.
+create table catalog.tombstone (
+    hmac text primary key check (hmac ~ '^[0-9a-f]{64}$'),
+    use_case text not null,
+    kind text not null check (kind in ('example', 'document')),
+    reason text not null,
+    buried_at timestamptz not null default clock_timestamp()
+);
+
+-- members: the members of a dataset at a version.
+create function catalog.example_members(p_dataset bigint, p_version int)
+returns table (example_digest text, split text)
+language sql stable security invoker set search_path = pg_catalog, pg_temp as $$
+    select m.example_digest, m.split from catalog.example_member m
+    where m.dataset_id = p_dataset and m.added_in <= p_version and (m.removed_in is null or m.removed_in > p_version)
+$$;
+
+create function catalog.document_members(p_dataset bigint, p_version int)
+returns table (document_version_id bigint)
+language sql stable security invoker set search_path = pg_catalog, pg_temp as $$
+    select m.document_version_id from catalog.document_member m
+    where m.dataset_id = p_dataset and m.added_in <= p_version and (m.removed_in is null or m.removed_in > p_version)
+$$;
+-- Retrieval. Chunks stand in one partition per generation and, below it, one per tenant. Callers hold a token, not a
+-- claim; the function resolves what the token may see, searches, and writes down what it returned.
+
+create table rag.principal (
+    use_case text not null,
+    name text not null,
+    tenant text not null,
+    groups text[] not null,
+    clearance text not null check (clearance in ('public', 'internal', 'confidential', 'restricted')),
+    primary key (use_case, name)
+);
+
+-- What the gateway issues. The caller knows the token; the table knows its digest.
+create table rag.session (
+    token_digest bytea primary key,
+    use_case text not null,
+    principal text not null,
+    tenant text not null,
+    groups text[] not null,
+    clearance text not null,
+    expires_at timestamptz not null
+);
+
+-- One row per distinct right to read, so that a change of rights touches one row and no chunk.
+create table rag.acl_set (
+    acl_id int generated always as identity primary key,
+    use_case text not null,
+    tenant text not null,
+    classification text not null check (classification in ('public', 'internal', 'confidential', 'restricted')),
+    groups text[] not null,
+    unique (use_case, tenant, classification, groups)
+);
+
+create table rag.embedding_cache (
+    text_digest text not null, -- of the chunk's text under its chunker
+    embedder text not null, -- digest of the embedder's files and settings
+    embedding halfvec(384) not null,
+    primary key (text_digest, embedder)
+);
+
+create table rag.generation (
+    generation_id int generated always as identity primary key,
+    use_case text not null,
+    state text not null check (state in ('building', 'attached', 'live', 'retired', 'dropped')),
+    embedder text not null,
+    chunker jsonb not null,
+    tenants text[] not null,
+    digest text, -- of the manifest, once attached
+    artifact_version_id bigint references lineage.artifact_version,
+    chunks bigint,
+    gates jsonb,
+    tombstone_mark bigint not null default 0, -- withdrawals up to here are in
+    created_at timestamptz not null default clock_timestamp(),
+    attached_at timestamptz
+);
+create index generation_by_artifact on rag.generation (artifact_version_id);
+
+create table rag.chunk (
+    generation_id int not null,
+    tenant text not null,
+    chunk_id bigint not null, -- within its generation
+    document_key text not null,
+    document_version_id bigint not null,
+    ordinal int not null,
+    acl_id int not null,
+    status smallint not null check (status in (1, 2)), -- 1 approved, 2 withdrawn; not indexed, so that a withdrawal is a HOT update
+    expires_at timestamptz not null,
+    text_digest text not null,
+    body text not null,
+    embedding halfvec(384) not null
+) partition by list (generation_id);
+alter table rag.chunk enable row level security;
+alter table rag.chunk force row level security;
+
+-- Withdrawals in order. A generation that was being built while one came in replays it before it goes live.
+create table rag.withdrawal (
+    seq bigint generated always as identity primary key,
+    use_case text not null,
+    document_key text not null,
+    reason text not null,
+    at timestamptz not null default clock_timestamp()
+);
+
+create table rag.retrieval_audit (
+    audit_id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    use_case text,
+    principal text,
+    tenant text,
+    query_digest text,
+    deployment_id bigint,
+    generation_id int,
+    route text not null check (route in ('exact', 'empty', 'refused')),
+    visible int not null,
+    acl_ids int[] not null,
+    chunk_ids bigint[] not null,
+    reason text
+);
+
+-- The second wall: even the owner of a forgotten grant sees only what the session's tenant and acl ids allow. The
+-- functions below set both; unset, nothing is visible.
+create policy chunk_visible on rag.chunk for select using (
+    tenant = (select current_setting('nightshift.tenant', true))
+    and acl_id = any ((select string_to_array(current_setting('nightshift.acl_ids', true), ',')::int[])::int[])
+);
+create policy chunk_maintained on rag.chunk to nightshift_owner using (true) with check (true);
+
+create function rag.rank(p_classification text) returns int
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    select array_position(array['public', 'internal', 'confidential', 'restricted'], p_classification)
+$$;
+
+-- open_session: a token for a principal that the use case names. The gateway's to call, not the caller's.
+create function rag.open_session(p_use_case text, p_principal text, p_lifetime interval default interval '10 minutes')
+returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_token text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+begin
+    insert into rag.session (token_digest, use_case, principal, tenant, groups, clearance, expires_at)
+    select sha256(v_token::bytea), p.use_case, p.name, p.tenant, p.groups, p.clearance, clock_timestamp() + p_lifetime
+    from rag.principal p where p.use_case = p_use_case and p.name = p_principal;
+    if not found then
+        raise exception 'use case % has no principal %', p_use_case, p_principal using errcode = 'NS010';
+    end if;
+    return v_token;
+end
+$$;
+
+-- acl_ids: what a tenant's caller with these groups and this clearance may read. Public documents are readable by the
+-- whole tenant; everything else needs a shared group and enough clearance. Another tenant's documents never match.
+create function rag.acl_ids(p_use_case text, p_tenant text, p_groups text[], p_clearance text) returns int[]
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select coalesce(array_agg(a.acl_id order by a.acl_id), '{}') from rag.acl_set a
+    where a.use_case = p_use_case and a.tenant = p_tenant
+      and rag.rank(a.classification) <= rag.rank(p_clearance)
+      and (a.classification = 'public' or a.groups && p_groups)
+$$;
+
+-- search_generation: the k nearest chunks of one generation for a token. An unknown or expired token is answered with
+-- nothing and written down: an exception would roll its own audit row back.
+create function rag.search_generation(p_token text, p_generation int, p_embedding halfvec, p_text text, p_k int, p_deployment bigint)
+returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_session rag.session;
+    v_acl int[] := '{}';
+    v_visible int := 0;
+    v_route text;
+    v_reason text;
+    v_chunks bigint[] := '{}';
+    v_audit bigint;
+begin
+    select * into v_session from rag.session s where s.token_digest = sha256(p_token::bytea);
+    if v_session.use_case is null or v_session.expires_at < clock_timestamp() then
+        v_route := 'refused';
+        v_reason := case when v_session.use_case is null then 'unknown token' else 'expired token' end;
+    elsif not exists (select from rag.generation g where g.generation_id = p_generation
+                      and g.use_case = v_session.use_case and g.state in ('attached', 'live', 'retired')) then
+        v_route := 'empty';
+        v_reason := 'no such index generation';
+    else
+        v_acl := rag.acl_ids(v_session.use_case, v_session.tenant, v_session.groups, v_session.clearance);
+        select count(*) into v_visible from rag.chunk c
+        where c.generation_id = p_generation and c.tenant = v_session.tenant and c.acl_id = any (v_acl)
+          and c.status = 1 and c.expires_at > clock_timestamp();
+        v_route := case when v_visible = 0 then 'empty' else 'exact' end;
+        select coalesce(array_agg(n.chunk_id order by n.distance, n.chunk_id), '{}') into v_chunks from (
+            select c.chunk_id, c.embedding <#> p_embedding as distance from rag.chunk c
+            where c.generation_id = p_generation and c.tenant = v_session.tenant and c.acl_id = any (v_acl)
+              and c.status = 1 and c.expires_at > clock_timestamp()
+            order by c.embedding <#> p_embedding, c.chunk_id
+            limit greatest(least(p_k, 100), 0)
+        ) n;
+    end if;
+    insert into rag.retrieval_audit (use_case, principal, tenant, query_digest, deployment_id, generation_id, route, visible,
+                                     acl_ids, chunk_ids, reason)
+    values (v_session.use_case, v_session.principal, v_session.tenant, encode(sha256(convert_to(p_text, 'UTF8')), 'hex'),
+            p_deployment, p_generation, v_route, v_visible, v_acl, v_chunks, v_reason)
+    returning retrieval_audit.audit_id into v_audit;
+    return query
+    select c.document_key, c.document_version_id, c.chunk_id, (-(c.embedding <#> p_embedding))::real, c.body, v_route, v_audit
+    from unnest(v_chunks) with ordinality as hit (id, place)
+    join rag.chunk c on c.generation_id = p_generation and c.tenant = v_session.tenant and c.chunk_id = hit.id
+    order by hit.place;
+end
+$$;
+
+-- search: over the index that is live for the token's use case.
+create function rag.search(p_token text, p_embedding halfvec, p_text text, p_k int)
+returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
+language sql security definer set search_path = pg_catalog, public, pg_temp as $$
+    select s.* from (select 1) one
+    left join rag.session t on t.token_digest = sha256(p_token::bytea)
+    left join lineage.deployment d on d.use_case = t.use_case and d.alias = 'live' and d.valid_to is null
+    left join rag.generation g on g.artifact_version_id = d.index_version_id and g.use_case = d.use_case
+                              and g.state in ('attached', 'live', 'retired')
+    cross join lateral rag.search_generation(p_token, g.generation_id, p_embedding, p_text, p_k, d.deployment_id) s
+$$;
+
+-- create_version: a generation and one staging table per tenant, which the builder alone may COPY into. (COPY into a
+-- table with forced row-level security is refused by Postgres: staging has none, and no other role can read it.)
+create function rag.create_version(p_use_case text, p_embedder text, p_chunker jsonb, p_tenants text[])
+returns table (generation_id int, tenant text, staging regclass)
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation int;
+    v_place bigint;
+    v_tenant text;
+begin
+    insert into rag.generation (use_case, state, embedder, chunker, tenants, tombstone_mark)
+    values (p_use_case, 'building', p_embedder, p_chunker, p_tenants,
+            coalesce((select max(w.seq) from rag.withdrawal w where w.use_case = p_use_case), 0))
+    returning rag.generation.generation_id into v_generation;
+    for v_place, v_tenant in select t.place, t.name from unnest(p_tenants) with ordinality as t (name, place) loop
+        execute format('create table rag.%I (like rag.chunk including constraints)', format('stage_g%s_t%s', v_generation, v_place));
+        execute format('grant insert on rag.%I to pipeline', format('stage_g%s_t%s', v_generation, v_place));
+        return query select v_generation, v_tenant, format('rag.%I', format('stage_g%s_t%s', v_generation, v_place))::regclass;
+    end loop;
+end
+$$;
+
+-- attach: takes the staging tables over as partitions of the generation, with their indexes, and takes the builder's
+-- grant away. Returns how many chunks it holds.
+create function rag.attach(p_generation int, p_digest text, p_artifact_version bigint) returns bigint
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation rag.generation;
+    v_place bigint;
+    v_tenant text;
+    v_stage text;
+    v_chunks bigint;
+begin
+    select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
+    if v_generation.state is distinct from 'building' then
+        raise exception 'index generation % is %, not building', p_generation, coalesce(v_generation.state, 'unknown')
+            using errcode = 'NS011';
+    end if;
+    execute format('create table rag.%I partition of rag.chunk for values in (%s) partition by list (tenant)',
+                   format('chunk_g%s', p_generation), p_generation);
+    for v_place, v_tenant in select t.place, t.name from unnest(v_generation.tenants) with ordinality as t (name, place) loop
+        v_stage := format('stage_g%s_t%s', p_generation, v_place);
+        execute format('revoke all on rag.%I from pipeline', v_stage);
+        execute format('alter table rag.%I rename to %I', v_stage, format('chunk_g%s_t%s', p_generation, v_place));
+        v_stage := format('chunk_g%s_t%s', p_generation, v_place);
+        execute format('alter table rag.%I add primary key (chunk_id)', v_stage);
+        execute format('create index on rag.%I (acl_id)', v_stage);
+        execute format('create index on rag.%I (document_key)', v_stage);
+        execute format('alter table rag.%I attach partition rag.%I for values in (%L)', format('chunk_g%s', p_generation), v_stage, v_tenant);
+        execute format('alter table rag.%I enable row level security', v_stage);
+        execute format('alter table rag.%I force row level security', v_stage);
+        execute format('create policy chunk_maintained on rag.%I to nightshift_owner using (true) with check (true)', v_stage);
+        execute format('analyze rag.%I', v_stage);
+    end loop;
+    select count(*) into v_chunks from rag.chunk c where c.generation_id = p_generation;
+    update rag.generation g
+    set state = 'attached', digest = p_digest, artifact_version_id = p_artifact_version, chunks = v_chunks, attached_at = clock_timestamp()
+    where g.generation_id = p_generation;
+    return v_chunks;
+end
+$$;
+
+-- withdraw: takes effect in every generation at commit, whichever is live.
+create function rag.withdraw(p_use_case text, p_document_key text, p_reason text) returns int
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_chunks int;
+begin
+    perform pg_advisory_xact_lock_shared(hashtextextended('rag.swap/' || p_use_case, 0));
+    insert into rag.withdrawal (use_case, document_key, reason) values (p_use_case, p_document_key, p_reason);
+    update rag.chunk c set status = 2
+    where c.generation_id in (select g.generation_id from rag.generation g where g.use_case = p_use_case)
+      and c.document_key = p_document_key and c.status = 1;
+    get diagnostics v_chunks = row_count;
+    return v_chunks;
+end
+$$;
+
+-- replay: applies the withdrawals that came in while a generation was being built. Under the lock that withdraw holds
+-- shared, so that none slips between the replay and the swap.
+create function rag.replay(p_generation int) returns int
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation rag.generation;
+    v_chunks int;
+begin
+    select * into v_generation from rag.generation g where g.generation_id = p_generation;
+    perform pg_advisory_xact_lock(hashtextextended('rag.swap/' || v_generation.use_case, 0));
+    update rag.chunk c set status = 2
+    from rag.withdrawal w
+    where w.use_case = v_generation.use_case and w.seq > v_generation.tombstone_mark
+      and c.generation_id = p_generation and c.document_key = w.document_key and c.status = 1;
+    get diagnostics v_chunks = row_count;
+    update rag.generation g
+    set tombstone_mark = coalesce((select max(w.seq) from rag.withdrawal w where w.use_case = g.use_case), 0)
+    where g.generation_id = p_generation;
+    return v_chunks;
+end
+$$;
+
+-- swap: replays, then makes the generation live through promote. In one transaction.
+create function rag.swap(p_generation int, p_expected bigint, p_decision bigint, p_by text, p_why text) returns bigint
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation rag.generation;
+    v_model bigint;
+    v_deployment bigint;
+begin
+    perform rag.replay(p_generation);
+    select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
+    if v_generation.state is distinct from 'attached' then
+        raise exception 'index generation % is %, not attached', p_generation, coalesce(v_generation.state, 'unknown')
+            using errcode = 'NS011';
+    end if;
+    select d.model_version_id into v_model from lineage.deployment d where d.deployment_id = p_expected;
+    v_deployment := lineage.promote(v_generation.use_case, 'live', v_model, v_generation.artifact_version_id, p_expected, p_decision, p_by, p_why);
+    update rag.generation g set state = 'retired' where g.use_case = v_generation.use_case and g.state = 'live';
+    update rag.generation g set state = 'live' where g.generation_id = p_generation;
+    return v_deployment;
+end
+$$;
+
+-- drop_version: for a generation that no live deployment names.
+create function rag.drop_version(p_generation int) returns void
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation rag.generation;
+    v_place bigint;
+begin
+    select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
+    if exists (select from lineage.deployment d where d.index_version_id = v_generation.artifact_version_id and d.valid_to is null) then
+        raise exception 'index generation % is live', p_generation using errcode = 'NS011';
+    end if;
+    if v_generation.state = 'building' then
+        for v_place in 1 .. cardinality(v_generation.tenants) loop
+            execute format('drop table if exists rag.%I', format('stage_g%s_t%s', p_generation, v_place));
+        end loop;
+    else
+        execute format('drop table if exists rag.%I', format('chunk_g%s', p_generation));
+    end if;
+    update rag.generation g set state = 'dropped' where g.generation_id = p_generation;
+end
+$$;
+
+-- record_gates: what the recall, leak and quality checks measured, before the swap.
+create function rag.record_gates(p_generation int, p_gates jsonb) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    update rag.generation set gates = p_gates where generation_id = p_generation and state = 'attached'
+$$;
+-- Evaluation: suites, their cases, and every answer's score. A result is never edited; a new evaluation is a new row.
+
+create table eval.suite (
+    suite_id bigint generated always as identity primary key,
+    use_case text not null,
+    name text not null,
+    digest text not null,
+    gated boolean not null,
+    cases int not null,
+    first_seen_at timestamptz not null default clock_timestamp(),
+    unique (use_case, name, digest)
+);
+
+create table eval.suite_case (
+    case_id bigint generated always as identity primary key,
+    suite_id bigint not null references eval.suite,
+    case_key text not null,
+    digest text not null,
+    question text, -- null once erased
+    principal text not null,
+    expect jsonb,
+    tags text[] not null default '{}',
+    unique (suite_id, case_key)
+);
+
+create table eval.evaluation (
+    evaluation_id bigint generated always as identity primary key,
+    use_case text not null,
+    run_id uuid not null references lineage.run,
+    suite_id bigint not null references eval.suite,
+    subject text not null check (subject in ('base', 'champion', 'candidate', 'sft')),
+    model_version_id bigint not null references lineage.artifact_version,
+    index_version_id bigint references lineage.artifact_version, -- null: answered without retrieval
+    artifact_version_id bigint references lineage.artifact_version,
+    metrics jsonb not null, -- per metric: value, low, high, n
+    evaluated_at timestamptz not null default clock_timestamp(),
+    unique (run_id, suite_id, subject, index_version_id)
+);
+
+create table eval.result (
+    evaluation_id bigint not null references eval.evaluation,
+    case_id bigint not null references eval.suite_case,
+    scores jsonb not null, -- per metric, in [0, 1]
+    answer text, -- null once erased
+    answer_digest text not null,
+    documents text[] not null, -- keys of what was retrieved
+    seconds real not null,
+    primary key (evaluation_id, case_id)
+);
+
+-- The paired difference of two evaluations over the same cases.
+create table eval.comparison (
+    comparison_id bigint generated always as identity primary key,
+    candidate_id bigint not null references eval.evaluation,
+    baseline_id bigint not null references eval.evaluation,
+    metric text not null,
+    difference double precision not null,
+    low double precision not null,
+    high double precision not null,
+    confidence double precision not null,
+    n int not null,
+    method text not null,
+    unique (candidate_id, baseline_id, metric, method)
+);
+-- Release: thresholds sealed before training, their application, persons' answers, and what they let through.
+
+create table release.policy (
+    policy_id bigint generated always as identity primary key,
+    use_case text not null,
+    digest text not null,
+    content jsonb not null,
+    sealed_by text not null,
+    login text not null default session_user,
+    sealed_at timestamptz not null default clock_timestamp(),
+    unique (use_case, digest)
+);
+
+create table release.decision (
+    decision_id bigint generated always as identity primary key,
+    use_case text not null,
+    kind text not null check (kind in ('model', 'index', 'rollback')),
+    policy_id bigint references release.policy,
+    run_id uuid references lineage.run,
+    model_version_id bigint references lineage.artifact_version,
+    index_version_id bigint references lineage.artifact_version,
+    replaces bigint references lineage.deployment, -- what was live when it was decided
+    outcome text not null check (outcome in ('approve', 'approve_with_conditions', 'block')),
+    checks jsonb not null,
+    evidence jsonb not null, -- digests of the evaluations and reports it rests on
+    needs_person boolean not null,
+    requested_by text not null,
+    login text not null default session_user,
+    decided_at timestamptz not null default clock_timestamp(),
+    check (kind <> 'model' or (policy_id is not null and model_version_id is not null and run_id is not null))
+);
+create index decision_by_use_case on release.decision (use_case, kind, decision_id);
+
+alter table lineage.deployment add foreign key (decision_id) references release.decision;
+
+-- Persons' answers. "refused" is an approval that the rules did not accept, kept with its reason.
+create table release.approval (
+    approval_id bigint generated always as identity primary key,
+    decision_id bigint not null references release.decision,
+    answer text not null check (answer in ('approve', 'reject', 'timeout', 'refused', 'superseded')),
+    person text, -- null for a timeout or a supersession
+    reason text not null,
+    login text not null default session_user,
+    answered_at timestamptz not null default clock_timestamp(),
+    check ((person is null) = (answer in ('timeout', 'superseded')))
+);
+create unique index one_final_answer on release.approval (decision_id) where answer in ('approve', 'reject', 'timeout', 'superseded');
+
+create table release.waiver (
+    waiver_id bigint generated always as identity primary key,
+    decision_id bigint not null references release.decision,
+    check_name text not null,
+    person text not null,
+    reason text not null,
+    expires_at timestamptz not null,
+    granted_at timestamptz not null default clock_timestamp()
+);
+
+-- Nobody approves what he asked for himself, whichever code path writes the row.
+create function release.refuse_own_approval() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if new.answer = 'approve'
+       and new.person = (select d.requested_by from release.decision d where d.decision_id = new.decision_id) then
+        raise exception '% asked for decision % and cannot approve it', new.person, new.decision_id using errcode = 'NS020';
+    end if;
+    return new;
+end
+$$;
+create trigger refuse_own_approval before insert on release.approval
+for each row execute function release.refuse_own_approval();
+
+-- seal_policy: the same thresholds are the same seal; the first time they were sealed counts.
+create function release.seal_policy(p_use_case text, p_digest text, p_content jsonb, p_by text) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_policy bigint;
+begin
+    insert into release.policy (use_case, digest, content, sealed_by) values (p_use_case, p_digest, p_content, p_by)
+    on conflict (use_case, digest) do nothing;
+    select p.policy_id into v_policy from release.policy p where p.use_case = p_use_case and p.digest = p_digest;
+    return v_policy;
+end
+$$;
+
+-- answer: a person's answer to a decision. Approving one's own run is written down as refused; a second final answer
+-- is an error. Returns the answer as it counts.
+create function release.answer(p_decision bigint, p_answer text, p_person text, p_reason text) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_decision release.decision;
+    v_answer text := p_answer;
+    v_reason text := p_reason;
+begin
+    select * into v_decision from release.decision d where d.decision_id = p_decision for update;
+    if v_decision.decision_id is null then
+        raise exception 'there is no decision %', p_decision using errcode = 'NS021';
+    end if;
+    if exists (select from release.approval a where a.decision_id = p_decision and a.answer <> 'refused') then
+        raise exception 'decision % has been answered', p_decision using errcode = 'NS022';
+    end if;
+    if p_answer = 'approve' and p_person = v_decision.requested_by then
+        v_answer := 'refused';
+        v_reason := format('%s asked for this run and cannot approve it', p_person);
+    elsif p_answer = 'approve' and v_decision.outcome = 'block' then
+        v_answer := 'refused';
+        v_reason := 'the gate blocked this candidate';
+    end if;
+    insert into release.approval (decision_id, answer, person, reason) values (p_decision, v_answer, p_person, v_reason);
+    return v_answer;
+end
+$$;
+
+-- promote: promotion, rollback and index swap alike. Compare-and-set: it ends the deployment that the decision was
+-- made against, and refuses when another one is live by now. Null expected: nothing may be live.
+create function lineage.promote(p_use_case text, p_alias text, p_model bigint, p_index bigint, p_expected bigint,
+                                p_decision bigint, p_by text, p_why text) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_decision release.decision;
+    v_live bigint;
+    v_deployment bigint;
+    v_now timestamptz;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('lineage.promote/' || p_use_case || '/' || p_alias, 0));
+    select * into v_decision from release.decision d where d.decision_id = p_decision;
+    if v_decision.decision_id is null or v_decision.use_case <> p_use_case then
+        raise exception 'decision % is none of use case %', p_decision, p_use_case using errcode = 'NS021';
+    end if;
+    if v_decision.outcome = 'block' then
+        raise exception 'decision % blocked what it looked at', p_decision using errcode = 'NS023';
+    end if;
+    if v_decision.model_version_id is distinct from p_model or v_decision.index_version_id is distinct from p_index
+       or v_decision.replaces is distinct from p_expected then
+        raise exception 'decision % was about another pair of model and index', p_decision using errcode = 'NS023';
+    end if;
+    if exists (select from release.approval a where a.decision_id = p_decision and a.answer in ('reject', 'timeout', 'superseded'))
+       or (v_decision.needs_person
+           and not exists (select from release.approval a where a.decision_id = p_decision and a.answer = 'approve')) then
+        raise exception 'decision % has no approval by a person', p_decision using errcode = 'NS023';
+    end if;
+    select d.deployment_id into v_live from lineage.deployment d
+    where d.use_case = p_use_case and d.alias = p_alias and d.valid_to is null for update;
+    if v_live is distinct from p_expected then
+        raise exception 'deployment % of % is live, not % which the decision was made against',
+            coalesce(v_live::text, 'none'), p_use_case, coalesce(p_expected::text, 'none') using errcode = 'NS002';
+    end if;
+    v_now := clock_timestamp();
+    update lineage.deployment d set valid_to = v_now where d.deployment_id = v_live;
+    insert into lineage.deployment (use_case, alias, model_version_id, index_version_id, decision_id, replaces, promoted_by, why, valid_from)
+    values (p_use_case, p_alias, p_model, p_index, p_decision, p_expected, p_by, p_why, v_now)
+    returning deployment_id into v_deployment;
+    return v_deployment;
+end
+$$;
+-- Audit: who did what, by ids and digests. Triggers write an event in the acting transaction, so that it stands if and
+-- only if the act does. A sealer chains committed events in batches; writers take no common lock, and an open
+-- transaction keeps nobody waiting: its events go into a later block.
+
+create table audit.event (
+    event_id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    login text not null default session_user,
+    object text not null,
+    operation text not null check (operation in ('INSERT', 'UPDATE', 'DELETE')),
+    key jsonb not null
+);
+
+create table audit.block (
+    block_no bigint primary key check (block_no > 0),
+    previous_hash bytea not null,
+    hash bytea not null,
+    events int not null check (events > 0),
+    sealed_at timestamptz not null default clock_timestamp()
+);
+
+create table audit.block_member (
+    event_id bigint primary key references audit.event,
+    block_no bigint not null references audit.block
+);
+create index block_member_by_block on audit.block_member (block_no);
+
+-- record: the columns named by the trigger, and nothing else, go into the event.
+create function audit.record() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_row jsonb := to_jsonb(case when tg_op = 'DELETE' then old else new end);
+begin
+    insert into audit.event (object, operation, key)
+    select tg_table_schema || '.' || tg_table_name, tg_op, coalesce(jsonb_object_agg(name, v_row -> name), '{}')
+    from unnest(tg_argv) as name;
+    return null;
+end
+$$;
+
+create trigger audited after insert or update or delete on lineage.deployment for each row execute function
+    audit.record('deployment_id', 'use_case', 'alias', 'model_version_id', 'index_version_id', 'decision_id', 'replaces', 'promoted_by', 'valid_to');
+create trigger audited after insert or update or delete on lineage.artifact_version for each row execute function
+    audit.record('version_id', 'artifact_id', 'digest', 'purged_at');
+create trigger audited after insert or update or delete on catalog.dataset_version for each row execute function
+    audit.record('dataset_id', 'version', 'digest');
+create trigger audited after insert or update or delete on catalog.document_version for each row execute function
+    audit.record('document_version_id', 'document_id', 'digest', 'classification', 'groups', 'status', 'retain_until');
+create trigger audited after insert or update or delete on catalog.steward_decision for each row execute function
+    audit.record('steward_decision_id', 'finding_id', 'decision', 'person');
+create trigger audited after insert or update or delete on catalog.tombstone for each row execute function
+    audit.record('hmac', 'use_case', 'kind');
+create trigger audited after insert or update or delete on rag.generation for each row execute function
+    audit.record('generation_id', 'use_case', 'state', 'digest');
+create trigger audited after insert or update or delete on rag.withdrawal for each row execute function
+    audit.record('seq', 'use_case', 'document_key');
+create trigger audited after insert or update or delete on rag.principal for each row execute function
+    audit.record('use_case', 'name', 'tenant', 'groups', 'clearance');
+create trigger audited after insert or update or delete on release.policy for each row execute function
+    audit.record('policy_id', 'use_case', 'digest', 'sealed_by');
+create trigger audited after insert or update or delete on release.decision for each row execute function
+    audit.record('decision_id', 'use_case', 'kind', 'policy_id', 'model_version_id', 'index_version_id', 'replaces', 'outcome', 'requested_by');
+create trigger audited after insert or update or delete on release.approval for each row execute function
+    audit.record('approval_id', 'decision_id', 'answer', 'person');
+create trigger audited after insert or update or delete on release.waiver for each row execute function
+    audit.record('waiver_id', 'decision_id', 'check_name', 'person', 'expires_at');
+
+-- event_hash: over every column, in a form that does not depend on a session's settings.
+create function audit.event_hash(e audit.event) returns bytea
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select sha256(convert_to(jsonb_build_array(
+        e.event_id, to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), e.login, e.object, e.operation, e.key)::text, 'UTF8'))
+$$;
+
+create function audit.block_hash(p_previous bytea, p_events bigint[]) returns bytea
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select sha256(p_previous || coalesce(string_agg(audit.event_hash(e), ''::bytea order by e.event_id), ''::bytea))
+    from audit.event e where e.event_id = any (p_events)
+$$;
+
+-- seal: chains what is committed and not yet chained. Returns the new head, or nothing when there was nothing to seal.
+create function audit.seal(p_limit int default 10000) returns table (block_no bigint, hash text, events int)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_events bigint[];
+    v_previous bytea;
+    v_block bigint;
+    v_hash bytea;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('audit.seal', 0));
+    select array_agg(e.event_id) into v_events from (
+        select e.event_id from audit.event e
+        where not exists (select from audit.block_member m where m.event_id = e.event_id)
+        order by e.event_id limit p_limit
+    ) e;
+    if v_events is null then
+        return;
+    end if;
+    select b.block_no, b.hash into v_block, v_previous from audit.block b order by b.block_no desc limit 1;
+    v_block := coalesce(v_block, 0) + 1;
+    v_previous := coalesce(v_previous, sha256(''::bytea));
+    v_hash := audit.block_hash(v_previous, v_events);
+    insert into audit.block (block_no, previous_hash, hash, events) values (v_block, v_previous, v_hash, cardinality(v_events));
+    insert into audit.block_member (event_id, block_no) select id, v_block from unnest(v_events) id;
+    return query select v_block, encode(v_hash, 'hex'), cardinality(v_events);
+end
+$$;
+
+-- verify: every block that does not hash as recorded, does not follow its predecessor, or has lost a member.
+create function audit.verify() returns table (block_no bigint, problem text)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    with chained as (
+        select b.*, lag(b.hash, 1, sha256(''::bytea)) over (order by b.block_no) as before,
+               lag(b.block_no, 1, 0::bigint) over (order by b.block_no) as place,
+               coalesce((select array_agg(m.event_id) from audit.block_member m where m.block_no = b.block_no), '{}') as members
+        from audit.block b
+    )
+    select c.block_no, case
+        when c.block_no <> c.place + 1 then 'a block before it is missing'
+        when c.previous_hash <> c.before then 'it does not follow the block before it'
+        when cardinality(c.members) <> c.events then 'an event was added or is missing'
+        else 'its events do not hash to what was sealed' end
+    from chained c
+    where c.block_no <> c.place + 1 or c.previous_hash <> c.before or cardinality(c.members) <> c.events
+       or audit.block_hash(c.previous_hash, c.members) <> c.hash
+    order by c.block_no
+$$;
+-- Views: what people ask, without text of documents, examples, prompts or answers. They run with their owner's rights;
+-- the reader role sees them and no table.
+
+create view lineage.live as
+select d.deployment_id, d.use_case, d.alias, d.model_version_id, m.digest as model_digest, d.index_version_id,
+       i.digest as index_digest, d.decision_id, d.promoted_by, d.why, d.valid_from
+from lineage.deployment d
+left join lineage.artifact_version m on m.version_id = d.model_version_id
+left join lineage.artifact_version i on i.version_id = d.index_version_id
+where d.valid_to is null;
+
+create function lineage.what_was_live(p_at timestamptz)
+returns table (use_case text, alias text, deployment_id bigint, model_digest text, index_digest text, decision_id bigint,
+               promoted_by text, why text, valid_from timestamptz, valid_to timestamptz)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select d.use_case, d.alias, d.deployment_id, m.digest, i.digest, d.decision_id, d.promoted_by, d.why, d.valid_from, d.valid_to
+    from lineage.deployment d
+    left join lineage.artifact_version m on m.version_id = d.model_version_id
+    left join lineage.artifact_version i on i.version_id = d.index_version_id
+    where d.valid_from <= p_at and (d.valid_to is null or d.valid_to > p_at)
+$$;
+
+-- production_lineage: everything that what is live was made from, with the run and the login that made it.
+create view lineage.production_lineage as
+select l.use_case, l.alias, l.deployment_id, a.kind, a.name, v.version_id, v.digest, v.private, v.purged_at,
+       r.run_id, j.name as job, r.state as run_state, r.requested_by, t.login, r.started_at, r.ended_at
+from lineage.live l
+cross join lateral (
+    select x.version_id from lineage.ancestry(l.model_version_id) x where l.model_version_id is not null
+    union
+    select x.version_id from lineage.ancestry(l.index_version_id) x where l.index_version_id is not null
+) u
+join lineage.artifact_version v on v.version_id = u.version_id
+join lineage.artifact a on a.artifact_id = v.artifact_id
+left join lateral (
+    select r.* from lineage.run_output o join lineage.run r on r.run_id = o.run_id
+    where o.version_id = v.version_id and r.state = 'succeeded' order by r.started_at limit 1
+) r on true
+left join lineage.job j on j.job_id = r.job_id
+left join lineage.attempt t on t.run_id = r.run_id and t.state = 'succeeded';
+
+-- production_documents: the documents that the live index can quote, and by whom they may be read.
+create view lineage.production_documents as
+select l.use_case, l.deployment_id, g.generation_id, d.document_key, v.document_version_id, v.digest, v.title, v.tenant,
+       v.classification, v.groups, v.owner, v.source, v.status, v.fresh_until, v.retain_until, c.chunks, c.served
+from lineage.live l
+join rag.generation g on g.artifact_version_id = l.index_version_id and g.use_case = l.use_case and g.state = 'live'
+join lateral (
+    select k.document_version_id, count(*) as chunks,
+           count(*) filter (where k.status = 1 and k.expires_at > clock_timestamp()) as served
+    from rag.chunk k where k.generation_id = g.generation_id group by k.document_version_id
+) c on true
+join catalog.document_version v on v.document_version_id = c.document_version_id
+join catalog.document d on d.document_id = v.document_id;
+
+-- nightly_results: one row per night: what the gate said about the candidate, who answered, and whether it went live.
+create view lineage.nightly_results as
+select d.use_case, d.decision_id, r.dag_run_id as night, d.decided_at, d.requested_by, m.digest as candidate_digest,
+       p.digest as policy_digest, p.sealed_at as policy_sealed_at, d.outcome, d.checks, d.evidence, d.needs_person,
+       a.answer, a.person, a.reason, a.answered_at, w.deployment_id, w.valid_from as live_from, w.valid_to as live_to
+from release.decision d
+join lineage.artifact_version m on m.version_id = d.model_version_id
+left join lineage.run r on r.run_id = d.run_id
+left join release.policy p on p.policy_id = d.policy_id
+left join lateral (
+    select * from release.approval a where a.decision_id = d.decision_id order by a.approval_id desc limit 1
+) a on true
+left join lineage.deployment w on w.decision_id = d.decision_id
+where d.kind = 'model';
+
+create view lineage.run_history as
+select r.run_id, j.use_case, j.name as job, r.state, r.orchestrator, r.dag_id, r.dag_run_id, r.task_id, r.map_index,
+       r.requested_by, r.cache_key, r.previous_run_id, r.reused_from, r.facts, r.started_at, r.ended_at,
+       t.fence, t.login, t.error_class
+from lineage.run r
+join lineage.job j using (job_id)
+left join lateral (select * from lineage.attempt t where t.run_id = r.run_id order by t.fence desc limit 1) t on true;
+
+create view catalog.dataset_versions as
+select s.use_case, s.kind, v.version, v.digest, v.counts, v.committed_at, v.artifact_version_id
+from catalog.dataset_version v join catalog.dataset s using (dataset_id);
+
+create view catalog.findings as
+select f.finding_id, f.use_case, f.run_id, f.file, f.line, f.rule, f.severity, f.detail, f.digest,
+       s.decision, s.person, s.decided_at
+from catalog.finding f
+left join lateral (
+    select * from catalog.steward_decision s where s.finding_id = f.finding_id order by s.steward_decision_id desc limit 1
+) s on true;
+
+create view eval.evaluations as
+select e.evaluation_id, e.use_case, e.run_id, s.name as suite, s.gated, e.subject, m.digest as model_digest,
+       e.index_version_id is not null as retrieval, e.metrics, e.evaluated_at
+from eval.evaluation e
+join eval.suite s using (suite_id)
+join lineage.artifact_version m on m.version_id = e.model_version_id;
+
+create view rag.retrievals as
+select audit_id, at, use_case, principal, tenant, query_digest, deployment_id, generation_id, route, visible,
+       cardinality(chunk_ids) as returned, reason
+from rag.retrieval_audit;
+
+create view rag.generations as
+select generation_id, use_case, state, embedder, digest, chunks, gates, created_at, attached_at from rag.generation;
+-- Grants. What is not here is not allowed. The functions that write lineage run with their owner's rights and check the
+-- attempt; the tables behind them are granted to nobody for writing.
+
+grant usage on schema lineage to pipeline, trainer, evaluator, retriever, reader, auditor, approver;
+grant usage on schema catalog to pipeline, trainer, evaluator, reader, auditor;
+grant usage on schema rag to pipeline, evaluator, retriever, reader, auditor;
+grant usage on schema eval to pipeline, evaluator, reader, auditor, approver;
+grant usage on schema release to pipeline, evaluator, reader, auditor, approver;
+grant usage on schema audit to pipeline, auditor;
+
+-- Lineage: the roles that do work read all of it (it holds ids, digests and counts) and write through functions.
+grant select on all tables in schema lineage to pipeline, trainer, evaluator, auditor, approver;
+grant execute on function lineage.begin_run, lineage.hold_attempt, lineage.heartbeat, lineage.finish_run, lineage.fail_run
+    to pipeline, trainer, evaluator, approver;
+grant execute on function lineage.ancestry, lineage.descendants, lineage.what_was_live
+    to pipeline, trainer, evaluator, reader, auditor, approver;
+grant execute on function lineage.sweep_lost to pipeline;
+grant execute on function lineage.promote to pipeline, approver;
+
+-- The data stage.
+grant select, insert on all tables in schema catalog to pipeline;
+grant update (removed_in) on catalog.document_member, catalog.example_member to pipeline;
+grant update (body) on catalog.document_version to pipeline;
+grant update (content) on catalog.example, catalog.locked_example to pipeline;
+grant execute on function catalog.example_members, catalog.document_members to pipeline, trainer, evaluator, auditor;
+
+-- The trainer reads the rows it trains and selects on, and no other text: neither locked rows nor documents.
+grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.example_member to trainer;
+
+-- The evaluator reads what it scores on.
+grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.locked_example, catalog.example_member to evaluator;
+grant select, insert on all tables in schema eval to evaluator;
+grant select on release.policy to evaluator;
+
+-- The index builder (pipeline) and its functions; chunks themselves are granted to nobody.
+grant select on rag.generation, rag.acl_set, rag.embedding_cache, rag.principal, rag.withdrawal to pipeline;
+grant insert on rag.acl_set, rag.embedding_cache, rag.principal to pipeline;
+grant update on rag.principal to pipeline;
+grant delete on rag.principal to pipeline;
+grant execute on function rag.create_version, rag.attach, rag.withdraw, rag.replay, rag.swap, rag.drop_version,
+    rag.record_gates, rag.acl_ids, rag.open_session, rag.search, rag.search_generation to pipeline;
+grant execute on function rag.open_session, rag.search, rag.search_generation to evaluator;
+grant select on rag.generation to evaluator;
+grant execute on function rag.search to retriever;
+
+grant select, insert on all tables in schema eval to pipeline;
+grant select on all tables in schema release to pipeline, auditor, approver;
+grant insert on release.decision to pipeline;
+grant execute on function release.seal_policy to pipeline;
+grant execute on function release.answer to approver;
+grant insert on release.waiver to approver;
+
+-- The auditor reads every record and no text.
+grant select on all tables in schema audit to auditor;
+grant select on audit.block to pipeline;
+grant execute on function audit.seal, audit.verify to auditor, pipeline;
+grant select on catalog.dataset, catalog.dataset_version, catalog.document_member, catalog.example_member, catalog.document,
+    catalog.split_assignment, catalog.finding, catalog.steward_decision, catalog.tombstone to auditor;
+grant select on rag.generation, rag.acl_set, rag.retrieval_audit, rag.withdrawal, rag.principal to auditor;
+grant select on eval.suite, eval.evaluation, eval.comparison to auditor, approver;
+
+-- The reader sees every view.
+grant select on lineage.live, lineage.production_lineage, lineage.production_documents, lineage.nightly_results,
+    lineage.run_history to reader;
+grant select on catalog.dataset_versions, catalog.findings to reader, auditor;
+grant select on eval.evaluations to reader;
+grant select on rag.retrievals, rag.generations to reader;
+grant select on release.policy, release.decision, release.approval, release.waiver to reader;
+
+reset role;

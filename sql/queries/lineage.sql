@@ -1,0 +1,102 @@
+-- runs_by_key --
+-- Finished runs that had this cache key, newest first.
+select run_id, facts from lineage.run where cache_key = :'key' and state = 'succeeded' order by ended_at desc;
+
+-- run_outputs --
+-- What a run recorded as its outputs.
+select o.role, v.version_id, a.kind, a.name, v.digest, v.uri, v.purged_at, v.meta
+from lineage.run_output o
+join lineage.artifact_version v using (version_id)
+join lineage.artifact a using (artifact_id)
+where o.run_id = :'run'::uuid
+order by o.role;
+
+-- latest_version --
+-- The newest standing version of an artifact.
+select v.version_id, v.digest, v.meta
+from lineage.artifact_version v
+join lineage.artifact a using (artifact_id)
+where a.use_case = :'use_case' and a.kind = :'kind' and a.name = :'name' and v.purged_at is null
+order by v.version_id desc
+limit 1;
+
+-- version_by_id --
+-- One artifact version.
+select v.version_id, a.use_case, a.kind, a.name, v.digest, v.uri, v.size_bytes, v.private, v.meta, v.created_at, v.purged_at
+from lineage.artifact_version v
+join lineage.artifact a using (artifact_id)
+where v.version_id = :'version_id'::bigint;
+
+-- versions_by_ref --
+-- Artifact versions whose digest begins so.
+select v.version_id, a.use_case, a.kind, a.name, v.digest, v.created_at
+from lineage.artifact_version v
+join lineage.artifact a using (artifact_id)
+where v.digest like :'ref' || '%'
+order by v.version_id;
+
+-- ancestry --
+-- Everything a version was made from, itself included, with the run that first made each.
+select v.version_id, a.kind, a.name, v.digest, v.purged_at, r.run_id, j.name as job, r.requested_by, r.started_at
+from lineage.ancestry(:'version_id'::bigint) x
+join lineage.artifact_version v using (version_id)
+join lineage.artifact a using (artifact_id)
+left join lateral (
+    select r.* from lineage.run_output o join lineage.run r on r.run_id = o.run_id
+    where o.version_id = v.version_id and r.state = 'succeeded' order by r.started_at limit 1
+) r on true
+left join lineage.job j on j.job_id = r.job_id
+order by v.version_id;
+
+-- descendants --
+-- Everything a version went into, itself included, with the run that first made each.
+select v.version_id, a.kind, a.name, v.digest, v.purged_at, r.run_id, j.name as job, r.requested_by, r.started_at
+from lineage.descendants(:'version_id'::bigint) x
+join lineage.artifact_version v using (version_id)
+join lineage.artifact a using (artifact_id)
+left join lateral (
+    select r.* from lineage.run_output o join lineage.run r on r.run_id = o.run_id
+    where o.version_id = v.version_id and r.state = 'succeeded' order by r.started_at limit 1
+) r on true
+left join lineage.job j on j.job_id = r.job_id
+order by v.version_id;
+
+-- edges --
+-- The edges between the given versions: what went into what.
+select distinct i.version_id as source, o.version_id as target
+from lineage.run_input i
+join lineage.run_output o on o.run_id = i.run_id
+where i.version_id = any (:'versions'::bigint[]) and o.version_id = any (:'versions'::bigint[])
+order by source, target;
+
+-- run --
+-- One run with the parts of its key.
+select r.*, j.name as job, j.use_case from lineage.run r join lineage.job j using (job_id) where r.run_id = :'run'::uuid;
+
+-- run_before --
+-- The last finished run of the same job before this one, or the one that it reused.
+select o.run_id, o.cache_key, o.cache_parts, o.started_at
+from lineage.run r
+join lineage.run o on o.job_id = r.job_id and o.state in ('succeeded', 'reused') and o.started_at < r.started_at
+where r.run_id = :'run'::uuid
+order by o.started_at desc
+limit 1;
+
+-- live --
+-- What is live for a use case.
+select * from lineage.live where use_case = :'use_case' and alias = 'live';
+
+-- insert_decision --
+-- Records a decision.
+insert into release.decision (use_case, kind, policy_id, run_id, model_version_id, index_version_id, replaces, outcome,
+                              checks, evidence, needs_person, requested_by)
+values (:'use_case', :'kind', :'policy_id'::bigint, :'run_id'::uuid, :'model_version_id'::bigint, :'index_version_id'::bigint,
+        :'replaces'::bigint, :'outcome', :'checks'::jsonb, :'evidence'::jsonb, :'needs_person'::boolean, :'requested_by')
+returning decision_id;
+
+-- promote_decision --
+-- Makes live what a decision is about.
+select lineage.promote(d.use_case, 'live', d.model_version_id, d.index_version_id, d.replaces, d.decision_id, :'by', :'why')
+       as deployment_id
+from release.decision d
+where d.decision_id = :'decision_id'::bigint;

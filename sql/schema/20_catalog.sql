@@ -1,0 +1,153 @@
+-- Catalog: documents, examples and the versions made of them. Text stands here and in registered private artifacts only,
+-- so that an erasure has two places to go to.
+
+create table catalog.dataset (
+    dataset_id bigint generated always as identity primary key,
+    use_case text not null,
+    kind text not null check (kind in ('examples', 'documents')),
+    unique (use_case, kind)
+);
+
+-- A version is a number; what it holds are the members whose interval contains the number. A version costs what changed.
+create table catalog.dataset_version (
+    dataset_id bigint not null references catalog.dataset,
+    version int not null check (version > 0),
+    digest text not null,
+    artifact_version_id bigint not null references lineage.artifact_version,
+    counts jsonb not null, -- members by split, kind or classification
+    committed_at timestamptz not null default clock_timestamp(),
+    primary key (dataset_id, version)
+);
+
+create table catalog.document (
+    document_id bigint generated always as identity primary key,
+    use_case text not null,
+    document_key text not null, -- the id in the source
+    unique (use_case, document_key)
+);
+
+create table catalog.document_version (
+    document_version_id bigint generated always as identity primary key,
+    document_id bigint not null references catalog.document,
+    digest text not null, -- of text and metadata
+    text_digest text not null, -- of the text alone: equal text needs no new embedding
+    title text not null,
+    body text, -- null once erased
+    tenant text not null,
+    classification text not null check (classification in ('public', 'internal', 'confidential', 'restricted')),
+    groups text[] not null check (cardinality(groups) > 0),
+    owner text not null,
+    source text,
+    status text not null check (status in ('approved', 'withdrawn')),
+    fresh_until date,
+    retain_until date,
+    first_seen_at timestamptz not null default clock_timestamp(),
+    unique (document_id, digest)
+);
+
+create table catalog.document_member (
+    dataset_id bigint not null references catalog.dataset,
+    document_version_id bigint not null references catalog.document_version,
+    added_in int not null,
+    removed_in int check (removed_in > added_in),
+    primary key (dataset_id, document_version_id, added_in)
+);
+create unique index document_member_now on catalog.document_member (dataset_id, document_version_id) where removed_in is null;
+
+create table catalog.example (
+    use_case text not null,
+    digest text not null,
+    kind text not null check (kind in ('sft', 'preference')),
+    split text not null check (split in ('train', 'validation')), -- test rows stand in locked_example
+    content jsonb, -- null once erased
+    subject text, -- the person a row is about, if any
+    documents text[] not null default '{}', -- keys of the documents a row speaks of
+    source text not null,
+    first_seen_at timestamptz not null default clock_timestamp(),
+    primary key (use_case, digest)
+);
+create index example_by_subject on catalog.example (use_case, subject) where subject is not null;
+
+-- The rows of the test split, which the trainer's role cannot read.
+create table catalog.locked_example (
+    use_case text not null,
+    digest text not null,
+    kind text not null check (kind in ('sft', 'preference')),
+    split text not null default 'test' check (split = 'test'),
+    content jsonb,
+    subject text,
+    documents text[] not null default '{}',
+    source text not null,
+    first_seen_at timestamptz not null default clock_timestamp(),
+    primary key (use_case, digest)
+);
+create index locked_example_by_subject on catalog.locked_example (use_case, subject) where subject is not null;
+
+create table catalog.example_member (
+    dataset_id bigint not null references catalog.dataset,
+    example_digest text not null,
+    split text not null check (split in ('train', 'validation', 'test')),
+    added_in int not null,
+    removed_in int check (removed_in > added_in),
+    primary key (dataset_id, example_digest, added_in)
+);
+create unique index example_member_now on catalog.example_member (dataset_id, example_digest) where removed_in is null;
+
+-- The split of a prompt is fixed when it is first seen, and rows that share a prompt share it: no later version may
+-- move a row from test to train.
+create table catalog.split_assignment (
+    use_case text not null,
+    group_digest text not null,
+    split text not null check (split in ('train', 'validation', 'test')),
+    assigned_at timestamptz not null default clock_timestamp(),
+    primary key (use_case, group_digest)
+);
+
+-- What the checks found: places and rules, never the text of a row.
+create table catalog.finding (
+    finding_id bigint generated always as identity primary key,
+    use_case text not null,
+    run_id uuid not null references lineage.run,
+    file text not null,
+    line int,
+    rule text not null,
+    severity text not null check (severity in ('rejected', 'warning')),
+    detail text not null,
+    digest text
+);
+create index finding_by_run on catalog.finding (run_id);
+
+-- The data steward's answers to findings. A correction is a new row.
+create table catalog.steward_decision (
+    steward_decision_id bigint generated always as identity primary key,
+    finding_id bigint not null references catalog.finding,
+    decision text not null check (decision in ('accept', 'reject')),
+    person text not null,
+    reason text not null,
+    decided_at timestamptz not null default clock_timestamp()
+);
+
+-- What was erased must not come back, and the list of it must not be a list of what it was: HMACs, under a key that
+-- stands outside the database.
+create table catalog.tombstone (
+    hmac text primary key check (hmac ~ '^[0-9a-f]{64}$'),
+    use_case text not null,
+    kind text not null check (kind in ('example', 'document')),
+    reason text not null,
+    buried_at timestamptz not null default clock_timestamp()
+);
+
+-- members: the members of a dataset at a version.
+create function catalog.example_members(p_dataset bigint, p_version int)
+returns table (example_digest text, split text)
+language sql stable security invoker set search_path = pg_catalog, pg_temp as $$
+    select m.example_digest, m.split from catalog.example_member m
+    where m.dataset_id = p_dataset and m.added_in <= p_version and (m.removed_in is null or m.removed_in > p_version)
+$$;
+
+create function catalog.document_members(p_dataset bigint, p_version int)
+returns table (document_version_id bigint)
+language sql stable security invoker set search_path = pg_catalog, pg_temp as $$
+    select m.document_version_id from catalog.document_member m
+    where m.dataset_id = p_dataset and m.added_in <= p_version and (m.removed_in is null or m.removed_in > p_version)
+$$;

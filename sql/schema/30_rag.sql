@@ -1,0 +1,349 @@
+-- Retrieval. Chunks stand in one partition per generation and, below it, one per tenant. Callers hold a token, not a
+-- claim; the function resolves what the token may see, searches, and writes down what it returned.
+
+create table rag.principal (
+    use_case text not null,
+    name text not null,
+    tenant text not null,
+    groups text[] not null,
+    clearance text not null check (clearance in ('public', 'internal', 'confidential', 'restricted')),
+    primary key (use_case, name)
+);
+
+-- What the gateway issues. The caller knows the token; the table knows its digest.
+create table rag.session (
+    token_digest bytea primary key,
+    use_case text not null,
+    principal text not null,
+    tenant text not null,
+    groups text[] not null,
+    clearance text not null,
+    expires_at timestamptz not null
+);
+
+-- One row per distinct right to read, so that a change of rights touches one row and no chunk.
+create table rag.acl_set (
+    acl_id int generated always as identity primary key,
+    use_case text not null,
+    tenant text not null,
+    classification text not null check (classification in ('public', 'internal', 'confidential', 'restricted')),
+    groups text[] not null,
+    unique (use_case, tenant, classification, groups)
+);
+
+create table rag.embedding_cache (
+    text_digest text not null, -- of the chunk's text under its chunker
+    embedder text not null, -- digest of the embedder's files and settings
+    embedding halfvec(384) not null,
+    primary key (text_digest, embedder)
+);
+
+create table rag.generation (
+    generation_id int generated always as identity primary key,
+    use_case text not null,
+    state text not null check (state in ('building', 'attached', 'live', 'retired', 'dropped')),
+    embedder text not null,
+    chunker jsonb not null,
+    tenants text[] not null,
+    digest text, -- of the manifest, once attached
+    artifact_version_id bigint references lineage.artifact_version,
+    chunks bigint,
+    gates jsonb,
+    tombstone_mark bigint not null default 0, -- withdrawals up to here are in
+    created_at timestamptz not null default clock_timestamp(),
+    attached_at timestamptz
+);
+create index generation_by_artifact on rag.generation (artifact_version_id);
+
+create table rag.chunk (
+    generation_id int not null,
+    tenant text not null,
+    chunk_id bigint not null, -- within its generation
+    document_key text not null,
+    document_version_id bigint not null,
+    ordinal int not null,
+    acl_id int not null,
+    status smallint not null check (status in (1, 2)), -- 1 approved, 2 withdrawn; not indexed, so that a withdrawal is a HOT update
+    expires_at timestamptz not null,
+    text_digest text not null,
+    body text not null,
+    embedding halfvec(384) not null
+) partition by list (generation_id);
+alter table rag.chunk enable row level security;
+alter table rag.chunk force row level security;
+
+-- Withdrawals in order. A generation that was being built while one came in replays it before it goes live.
+create table rag.withdrawal (
+    seq bigint generated always as identity primary key,
+    use_case text not null,
+    document_key text not null,
+    reason text not null,
+    at timestamptz not null default clock_timestamp()
+);
+
+create table rag.retrieval_audit (
+    audit_id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    use_case text,
+    principal text,
+    tenant text,
+    query_digest text,
+    deployment_id bigint,
+    generation_id int,
+    route text not null check (route in ('exact', 'empty', 'refused')),
+    visible int not null,
+    acl_ids int[] not null,
+    chunk_ids bigint[] not null,
+    reason text
+);
+
+-- The second wall: even the owner of a forgotten grant sees only what the session's tenant and acl ids allow. The
+-- functions below set both; unset, nothing is visible.
+create policy chunk_visible on rag.chunk for select using (
+    tenant = (select current_setting('nightshift.tenant', true))
+    and acl_id = any ((select string_to_array(current_setting('nightshift.acl_ids', true), ',')::int[])::int[])
+);
+create policy chunk_maintained on rag.chunk to nightshift_owner using (true) with check (true);
+
+create function rag.rank(p_classification text) returns int
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    select array_position(array['public', 'internal', 'confidential', 'restricted'], p_classification)
+$$;
+
+-- open_session: a token for a principal that the use case names. The gateway's to call, not the caller's.
+create function rag.open_session(p_use_case text, p_principal text, p_lifetime interval default interval '10 minutes')
+returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_token text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+begin
+    insert into rag.session (token_digest, use_case, principal, tenant, groups, clearance, expires_at)
+    select sha256(v_token::bytea), p.use_case, p.name, p.tenant, p.groups, p.clearance, clock_timestamp() + p_lifetime
+    from rag.principal p where p.use_case = p_use_case and p.name = p_principal;
+    if not found then
+        raise exception 'use case % has no principal %', p_use_case, p_principal using errcode = 'NS010';
+    end if;
+    return v_token;
+end
+$$;
+
+-- acl_ids: what a tenant's caller with these groups and this clearance may read. Public documents are readable by the
+-- whole tenant; everything else needs a shared group and enough clearance. Another tenant's documents never match.
+create function rag.acl_ids(p_use_case text, p_tenant text, p_groups text[], p_clearance text) returns int[]
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select coalesce(array_agg(a.acl_id order by a.acl_id), '{}') from rag.acl_set a
+    where a.use_case = p_use_case and a.tenant = p_tenant
+      and rag.rank(a.classification) <= rag.rank(p_clearance)
+      and (a.classification = 'public' or a.groups && p_groups)
+$$;
+
+-- search_generation: the k nearest chunks of one generation for a token. An unknown or expired token is answered with
+-- nothing and written down: an exception would roll its own audit row back.
+create function rag.search_generation(p_token text, p_generation int, p_embedding halfvec, p_text text, p_k int, p_deployment bigint)
+returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_session rag.session;
+    v_acl int[] := '{}';
+    v_visible int := 0;
+    v_route text;
+    v_reason text;
+    v_chunks bigint[] := '{}';
+    v_audit bigint;
+begin
+    select * into v_session from rag.session s where s.token_digest = sha256(p_token::bytea);
+    if v_session.use_case is null or v_session.expires_at < clock_timestamp() then
+        v_route := 'refused';
+        v_reason := case when v_session.use_case is null then 'unknown token' else 'expired token' end;
+    elsif not exists (select from rag.generation g where g.generation_id = p_generation
+                      and g.use_case = v_session.use_case and g.state in ('attached', 'live', 'retired')) then
+        v_route := 'empty';
+        v_reason := 'no such index generation';
+    else
+        v_acl := rag.acl_ids(v_session.use_case, v_session.tenant, v_session.groups, v_session.clearance);
+        select count(*) into v_visible from rag.chunk c
+        where c.generation_id = p_generation and c.tenant = v_session.tenant and c.acl_id = any (v_acl)
+          and c.status = 1 and c.expires_at > clock_timestamp();
+        v_route := case when v_visible = 0 then 'empty' else 'exact' end;
+        select coalesce(array_agg(n.chunk_id order by n.distance, n.chunk_id), '{}') into v_chunks from (
+            select c.chunk_id, c.embedding <#> p_embedding as distance from rag.chunk c
+            where c.generation_id = p_generation and c.tenant = v_session.tenant and c.acl_id = any (v_acl)
+              and c.status = 1 and c.expires_at > clock_timestamp()
+            order by c.embedding <#> p_embedding, c.chunk_id
+            limit greatest(least(p_k, 100), 0)
+        ) n;
+    end if;
+    insert into rag.retrieval_audit (use_case, principal, tenant, query_digest, deployment_id, generation_id, route, visible,
+                                     acl_ids, chunk_ids, reason)
+    values (v_session.use_case, v_session.principal, v_session.tenant, encode(sha256(convert_to(p_text, 'UTF8')), 'hex'),
+            p_deployment, p_generation, v_route, v_visible, v_acl, v_chunks, v_reason)
+    returning retrieval_audit.audit_id into v_audit;
+    return query
+    select c.document_key, c.document_version_id, c.chunk_id, (-(c.embedding <#> p_embedding))::real, c.body, v_route, v_audit
+    from unnest(v_chunks) with ordinality as hit (id, place)
+    join rag.chunk c on c.generation_id = p_generation and c.tenant = v_session.tenant and c.chunk_id = hit.id
+    order by hit.place;
+end
+$$;
+
+-- search: over the index that is live for the token's use case.
+create function rag.search(p_token text, p_embedding halfvec, p_text text, p_k int)
+returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
+language sql security definer set search_path = pg_catalog, public, pg_temp as $$
+    select s.* from (select 1) one
+    left join rag.session t on t.token_digest = sha256(p_token::bytea)
+    left join lineage.deployment d on d.use_case = t.use_case and d.alias = 'live' and d.valid_to is null
+    left join rag.generation g on g.artifact_version_id = d.index_version_id and g.use_case = d.use_case
+                              and g.state in ('attached', 'live', 'retired')
+    cross join lateral rag.search_generation(p_token, g.generation_id, p_embedding, p_text, p_k, d.deployment_id) s
+$$;
+
+-- create_version: a generation and one staging table per tenant, which the builder alone may COPY into. (COPY into a
+-- table with forced row-level security is refused by Postgres: staging has none, and no other role can read it.)
+create function rag.create_version(p_use_case text, p_embedder text, p_chunker jsonb, p_tenants text[])
+returns table (generation_id int, tenant text, staging regclass)
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation int;
+    v_place bigint;
+    v_tenant text;
+begin
+    insert into rag.generation (use_case, state, embedder, chunker, tenants, tombstone_mark)
+    values (p_use_case, 'building', p_embedder, p_chunker, p_tenants,
+            coalesce((select max(w.seq) from rag.withdrawal w where w.use_case = p_use_case), 0))
+    returning rag.generation.generation_id into v_generation;
+    for v_place, v_tenant in select t.place, t.name from unnest(p_tenants) with ordinality as t (name, place) loop
+        execute format('create table rag.%I (like rag.chunk including constraints)', format('stage_g%s_t%s', v_generation, v_place));
+        execute format('grant insert on rag.%I to pipeline', format('stage_g%s_t%s', v_generation, v_place));
+        return query select v_generation, v_tenant, format('rag.%I', format('stage_g%s_t%s', v_generation, v_place))::regclass;
+    end loop;
+end
+$$;
+
+-- attach: takes the staging tables over as partitions of the generation, with their indexes, and takes the builder's
+-- grant away. Returns how many chunks it holds.
+create function rag.attach(p_generation int, p_digest text, p_artifact_version bigint) returns bigint
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation rag.generation;
+    v_place bigint;
+    v_tenant text;
+    v_stage text;
+    v_chunks bigint;
+begin
+    select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
+    if v_generation.state is distinct from 'building' then
+        raise exception 'index generation % is %, not building', p_generation, coalesce(v_generation.state, 'unknown')
+            using errcode = 'NS011';
+    end if;
+    execute format('create table rag.%I partition of rag.chunk for values in (%s) partition by list (tenant)',
+                   format('chunk_g%s', p_generation), p_generation);
+    for v_place, v_tenant in select t.place, t.name from unnest(v_generation.tenants) with ordinality as t (name, place) loop
+        v_stage := format('stage_g%s_t%s', p_generation, v_place);
+        execute format('revoke all on rag.%I from pipeline', v_stage);
+        execute format('alter table rag.%I rename to %I', v_stage, format('chunk_g%s_t%s', p_generation, v_place));
+        v_stage := format('chunk_g%s_t%s', p_generation, v_place);
+        execute format('alter table rag.%I add primary key (chunk_id)', v_stage);
+        execute format('create index on rag.%I (acl_id)', v_stage);
+        execute format('create index on rag.%I (document_key)', v_stage);
+        execute format('alter table rag.%I attach partition rag.%I for values in (%L)', format('chunk_g%s', p_generation), v_stage, v_tenant);
+        execute format('alter table rag.%I enable row level security', v_stage);
+        execute format('alter table rag.%I force row level security', v_stage);
+        execute format('create policy chunk_maintained on rag.%I to nightshift_owner using (true) with check (true)', v_stage);
+        execute format('analyze rag.%I', v_stage);
+    end loop;
+    select count(*) into v_chunks from rag.chunk c where c.generation_id = p_generation;
+    update rag.generation g
+    set state = 'attached', digest = p_digest, artifact_version_id = p_artifact_version, chunks = v_chunks, attached_at = clock_timestamp()
+    where g.generation_id = p_generation;
+    return v_chunks;
+end
+$$;
+
+-- withdraw: takes effect in every generation at commit, whichever is live.
+create function rag.withdraw(p_use_case text, p_document_key text, p_reason text) returns int
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_chunks int;
+begin
+    perform pg_advisory_xact_lock_shared(hashtextextended('rag.swap/' || p_use_case, 0));
+    insert into rag.withdrawal (use_case, document_key, reason) values (p_use_case, p_document_key, p_reason);
+    update rag.chunk c set status = 2
+    where c.generation_id in (select g.generation_id from rag.generation g where g.use_case = p_use_case)
+      and c.document_key = p_document_key and c.status = 1;
+    get diagnostics v_chunks = row_count;
+    return v_chunks;
+end
+$$;
+
+-- replay: applies the withdrawals that came in while a generation was being built. Under the lock that withdraw holds
+-- shared, so that none slips between the replay and the swap.
+create function rag.replay(p_generation int) returns int
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation rag.generation;
+    v_chunks int;
+begin
+    select * into v_generation from rag.generation g where g.generation_id = p_generation;
+    perform pg_advisory_xact_lock(hashtextextended('rag.swap/' || v_generation.use_case, 0));
+    update rag.chunk c set status = 2
+    from rag.withdrawal w
+    where w.use_case = v_generation.use_case and w.seq > v_generation.tombstone_mark
+      and c.generation_id = p_generation and c.document_key = w.document_key and c.status = 1;
+    get diagnostics v_chunks = row_count;
+    update rag.generation g
+    set tombstone_mark = coalesce((select max(w.seq) from rag.withdrawal w where w.use_case = g.use_case), 0)
+    where g.generation_id = p_generation;
+    return v_chunks;
+end
+$$;
+
+-- swap: replays, then makes the generation live through promote. In one transaction.
+create function rag.swap(p_generation int, p_expected bigint, p_decision bigint, p_by text, p_why text) returns bigint
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation rag.generation;
+    v_model bigint;
+    v_deployment bigint;
+begin
+    perform rag.replay(p_generation);
+    select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
+    if v_generation.state is distinct from 'attached' then
+        raise exception 'index generation % is %, not attached', p_generation, coalesce(v_generation.state, 'unknown')
+            using errcode = 'NS011';
+    end if;
+    select d.model_version_id into v_model from lineage.deployment d where d.deployment_id = p_expected;
+    v_deployment := lineage.promote(v_generation.use_case, 'live', v_model, v_generation.artifact_version_id, p_expected, p_decision, p_by, p_why);
+    update rag.generation g set state = 'retired' where g.use_case = v_generation.use_case and g.state = 'live';
+    update rag.generation g set state = 'live' where g.generation_id = p_generation;
+    return v_deployment;
+end
+$$;
+
+-- drop_version: for a generation that no live deployment names.
+create function rag.drop_version(p_generation int) returns void
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation rag.generation;
+    v_place bigint;
+begin
+    select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
+    if exists (select from lineage.deployment d where d.index_version_id = v_generation.artifact_version_id and d.valid_to is null) then
+        raise exception 'index generation % is live', p_generation using errcode = 'NS011';
+    end if;
+    if v_generation.state = 'building' then
+        for v_place in 1 .. cardinality(v_generation.tenants) loop
+            execute format('drop table if exists rag.%I', format('stage_g%s_t%s', p_generation, v_place));
+        end loop;
+    else
+        execute format('drop table if exists rag.%I', format('chunk_g%s', p_generation));
+    end if;
+    update rag.generation g set state = 'dropped' where g.generation_id = p_generation;
+end
+$$;
+
+-- record_gates: what the recall, leak and quality checks measured, before the swap.
+create function rag.record_gates(p_generation int, p_gates jsonb) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    update rag.generation set gates = p_gates where generation_id = p_generation and state = 'attached'
+$$;

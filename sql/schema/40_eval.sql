@@ -1,0 +1,64 @@
+-- Evaluation: suites, their cases, and every answer's score. A result is never edited; a new evaluation is a new row.
+
+create table eval.suite (
+    suite_id bigint generated always as identity primary key,
+    use_case text not null,
+    name text not null,
+    digest text not null,
+    gated boolean not null,
+    cases int not null,
+    first_seen_at timestamptz not null default clock_timestamp(),
+    unique (use_case, name, digest)
+);
+
+create table eval.suite_case (
+    case_id bigint generated always as identity primary key,
+    suite_id bigint not null references eval.suite,
+    case_key text not null,
+    digest text not null,
+    question text, -- null once erased
+    principal text not null,
+    expect jsonb,
+    tags text[] not null default '{}',
+    unique (suite_id, case_key)
+);
+
+create table eval.evaluation (
+    evaluation_id bigint generated always as identity primary key,
+    use_case text not null,
+    run_id uuid not null references lineage.run,
+    suite_id bigint not null references eval.suite,
+    subject text not null check (subject in ('base', 'champion', 'candidate', 'sft')),
+    model_version_id bigint not null references lineage.artifact_version,
+    index_version_id bigint references lineage.artifact_version, -- null: answered without retrieval
+    artifact_version_id bigint references lineage.artifact_version,
+    metrics jsonb not null, -- per metric: value, low, high, n
+    evaluated_at timestamptz not null default clock_timestamp(),
+    unique (run_id, suite_id, subject, index_version_id)
+);
+
+create table eval.result (
+    evaluation_id bigint not null references eval.evaluation,
+    case_id bigint not null references eval.suite_case,
+    scores jsonb not null, -- per metric, in [0, 1]
+    answer text, -- null once erased
+    answer_digest text not null,
+    documents text[] not null, -- keys of what was retrieved
+    seconds real not null,
+    primary key (evaluation_id, case_id)
+);
+
+-- The paired difference of two evaluations over the same cases.
+create table eval.comparison (
+    comparison_id bigint generated always as identity primary key,
+    candidate_id bigint not null references eval.evaluation,
+    baseline_id bigint not null references eval.evaluation,
+    metric text not null,
+    difference double precision not null,
+    low double precision not null,
+    high double precision not null,
+    confidence double precision not null,
+    n int not null,
+    method text not null,
+    unique (candidate_id, baseline_id, metric, method)
+);

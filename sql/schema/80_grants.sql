@@ -1,0 +1,70 @@
+-- Grants. What is not here is not allowed. The functions that write lineage run with their owner's rights and check the
+-- attempt; the tables behind them are granted to nobody for writing.
+
+grant usage on schema lineage to pipeline, trainer, evaluator, retriever, reader, auditor, approver;
+grant usage on schema catalog to pipeline, trainer, evaluator, reader, auditor;
+grant usage on schema rag to pipeline, evaluator, retriever, reader, auditor;
+grant usage on schema eval to pipeline, evaluator, reader, auditor, approver;
+grant usage on schema release to pipeline, evaluator, reader, auditor, approver;
+grant usage on schema audit to pipeline, auditor;
+
+-- Lineage: the roles that do work read all of it (it holds ids, digests and counts) and write through functions.
+grant select on all tables in schema lineage to pipeline, trainer, evaluator, auditor, approver;
+grant execute on function lineage.begin_run, lineage.hold_attempt, lineage.heartbeat, lineage.finish_run, lineage.fail_run
+    to pipeline, trainer, evaluator, approver;
+grant execute on function lineage.ancestry, lineage.descendants, lineage.what_was_live
+    to pipeline, trainer, evaluator, reader, auditor, approver;
+grant execute on function lineage.sweep_lost to pipeline;
+grant execute on function lineage.promote to pipeline, approver;
+
+-- The data stage.
+grant select, insert on all tables in schema catalog to pipeline;
+grant update (removed_in) on catalog.document_member, catalog.example_member to pipeline;
+grant update (body) on catalog.document_version to pipeline;
+grant update (content) on catalog.example, catalog.locked_example to pipeline;
+grant execute on function catalog.example_members, catalog.document_members to pipeline, trainer, evaluator, auditor;
+
+-- The trainer reads the rows it trains and selects on, and no other text: neither locked rows nor documents.
+grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.example_member to trainer;
+
+-- The evaluator reads what it scores on.
+grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.locked_example, catalog.example_member to evaluator;
+grant select, insert on all tables in schema eval to evaluator;
+grant select on release.policy to evaluator;
+
+-- The index builder (pipeline) and its functions; chunks themselves are granted to nobody.
+grant select on rag.generation, rag.acl_set, rag.embedding_cache, rag.principal, rag.withdrawal to pipeline;
+grant insert on rag.acl_set, rag.embedding_cache, rag.principal to pipeline;
+grant update on rag.principal to pipeline;
+grant delete on rag.principal to pipeline;
+grant execute on function rag.create_version, rag.attach, rag.withdraw, rag.replay, rag.swap, rag.drop_version,
+    rag.record_gates, rag.acl_ids, rag.open_session, rag.search, rag.search_generation to pipeline;
+grant execute on function rag.open_session, rag.search, rag.search_generation to evaluator;
+grant select on rag.generation to evaluator;
+grant execute on function rag.search to retriever;
+
+grant select, insert on all tables in schema eval to pipeline;
+grant select on all tables in schema release to pipeline, auditor, approver;
+grant insert on release.decision to pipeline;
+grant execute on function release.seal_policy to pipeline;
+grant execute on function release.answer to approver;
+grant insert on release.waiver to approver;
+
+-- The auditor reads every record and no text.
+grant select on all tables in schema audit to auditor;
+grant select on audit.block to pipeline;
+grant execute on function audit.seal, audit.verify to auditor, pipeline;
+grant select on catalog.dataset, catalog.dataset_version, catalog.document_member, catalog.example_member, catalog.document,
+    catalog.split_assignment, catalog.finding, catalog.steward_decision, catalog.tombstone to auditor;
+grant select on rag.generation, rag.acl_set, rag.retrieval_audit, rag.withdrawal, rag.principal to auditor;
+grant select on eval.suite, eval.evaluation, eval.comparison to auditor, approver;
+
+-- The reader sees every view.
+grant select on lineage.live, lineage.production_lineage, lineage.production_documents, lineage.nightly_results,
+    lineage.run_history to reader;
+grant select on catalog.dataset_versions, catalog.findings to reader, auditor;
+grant select on eval.evaluations to reader;
+grant select on rag.retrievals, rag.generations to reader;
+grant select on release.policy, release.decision, release.approval, release.waiver to reader;
+
+reset role;
