@@ -5,7 +5,7 @@ import hashlib
 import json
 import posixpath
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,12 @@ class ArtifactStore:
             path = posixpath.join(self._folder(kind, digest), name)
             if not self.fs.exists(path):
                 problems.append(f"{name} is missing")
-            elif _sha256(self.fs, path) != entry["sha256"]:
+                continue
+            data: bytes = self.fs.cat_file(path)
+            if hashlib.sha256(data).hexdigest() != entry["sha256"] or content_digest(name, data) != entry["content"]:
                 problems.append(f"{name} does not hash as recorded")
         contents = {name: entry["content"] for name, entry in manifest["files"].items()}
-        if canonical.digest({"kind": kind, "files": contents}) != digest:
+        if canonical.digest({"kind": kind, "files": contents}) != digest or manifest["digest"] != digest:
             problems.append("the manifest does not give the artifact's digest")
         return problems
 
@@ -165,7 +167,10 @@ def content_digest(name: str, source: bytes | Path) -> str:
 
 def tensors_digest(source: bytes | Path) -> str:
     """Returns the digest over a safetensors file's sorted tensor names, dtypes, shapes and bytes; metadata and layout
-    do not count. Reads the format directly (https://github.com/huggingface/safetensors#format), so no torch is needed."""
+    do not count. Reads the format directly, so no torch is needed.
+
+    Source: https://github.com/huggingface/safetensors#format
+    """
     data = source if isinstance(source, bytes) else source.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     header: dict[str, Any] = json.loads(data[8 : 8 + length])
@@ -179,7 +184,7 @@ def tensors_digest(source: bytes | Path) -> str:
     return hasher.hexdigest()
 
 
-def _blocks(source: bytes | Path) -> Any:
+def _blocks(source: bytes | Path) -> Iterator[bytes]:
     if isinstance(source, bytes):
         yield source
         return
@@ -190,11 +195,3 @@ def _blocks(source: bytes | Path) -> Any:
 
 def _size(source: bytes | Path) -> int:
     return len(source) if isinstance(source, bytes) else source.stat().st_size
-
-
-def _sha256(fs: Any, path: str) -> str:
-    hasher = hashlib.sha256()
-    with fs.open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            hasher.update(block)
-    return hasher.hexdigest()

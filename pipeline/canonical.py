@@ -6,7 +6,7 @@ from typing import Any
 
 
 def dumps(value: Any) -> str:
-    """Returns JSON with sorted keys, no blanks and no escapes beyond JSON's own. Refuses NaN and infinities (ValueError)."""
+    """Returns JSON with sorted keys and no blanks. Raises ValueError for NaN and infinities."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

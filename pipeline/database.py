@@ -1,4 +1,4 @@
-"""Connections. Each kind of work logs in as its own role; the superuser serves `db upgrade` alone (see migrations.py)."""
+"""Connections. Each kind of work logs in as its own role; the superuser serves `db upgrade` alone (migrations.py)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ def open_connection(dsn: str, application_name: str) -> Connection:
         told = conninfo_to_dict(dsn)
         raise NotAvailable(
             "the database does not answer",
-            where=f"{told.get('host')} port {told.get('port', 5432)}, database {told.get('dbname')}, as {told.get('user')}",
+            where=f"{told.get('host')}:{told.get('port', 5432)}, database {told.get('dbname')}, as {told.get('user')}",
             found=str(error).strip().splitlines()[-1],
             next_step="`make up` starts the embedded server; for your own, check NIGHTSHIFT_DATABASE_URL",
         ) from None
@@ -67,7 +67,7 @@ def location(settings: Settings) -> str:
     """
     if settings.database_url:
         told = conninfo_to_dict(settings.database_url)
-        return make_conninfo(**{key: value for key, value in told.items() if key not in ("user", "password")})
+        return make_conninfo("", **{key: value for key, value in told.items() if key not in ("user", "password")})
     return make_conninfo(host=str(socket_folder(settings.pgdata)), dbname=DATABASE)
 
 
@@ -92,19 +92,19 @@ def told() -> Iterator[None]:
         raise _ERRORS.get(error.sqlstate, Refused)(error.diag.message_primary or str(error)) from None
 
 
-def fetch(connection: Connection, file: str, name: str, **parameters: Any) -> list[DictRow]:
+def fetch(connection: Connection, file: str, name: str, /, **parameters: Any) -> list[DictRow]:
     """Returns all rows of the named query sql/queries/`file`.sql: `name`."""
     with told():
         return connection.execute(sql.query(file, name), parameters).fetchall()
 
 
-def fetch_one(connection: Connection, file: str, name: str, **parameters: Any) -> DictRow | None:
+def fetch_one(connection: Connection, file: str, name: str, /, **parameters: Any) -> DictRow | None:
     """Returns the first row of a named query, or None."""
     with told():
         return connection.execute(sql.query(file, name), parameters).fetchone()
 
 
-def execute(connection: Connection, file: str, name: str, **parameters: Any) -> int:
+def execute(connection: Connection, file: str, name: str, /, **parameters: Any) -> int:
     """Runs a named query that returns no rows. Returns how many it touched."""
     with told():
         return connection.execute(sql.query(file, name), parameters).rowcount

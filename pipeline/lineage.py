@@ -1,12 +1,8 @@
 """Steps: every unit of work pins its inputs, may be answered by an earlier run, and records its outputs in the
 transaction that marks success. Attempts are fenced: only the newest of a run may write."""
 
-import importlib.metadata
 import logging
-import os
-import platform
 import shutil
-import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -18,18 +14,17 @@ from typing import Any, Literal
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipeline import cachekey, database
+from pipeline import cachekey, database, environment
 from pipeline.artifacts import ArtifactStore, Stored
 from pipeline.database import Connection, Role
 from pipeline.errors import FencedOut, NightshiftError, NotAvailable
-from pipeline.settings import ROOT, Settings
+from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
 Reuse = Literal["auto", "never"]
 HEARTBEAT_SECONDS = 20.0
 _NAMESPACE = uuid.UUID("6f0c1a52-3c4e-5b7e-9d3e-9a1b6f0e7c11")
-_LIBRARIES = ("torch", "transformers", "trl", "peft", "numpy", "great-expectations", "sentence-transformers")
 
 
 @dataclass(frozen=True)
@@ -139,9 +134,7 @@ def step(settings: Settings, origin: Origin, spec: Step, work: Callable[[Attempt
     """
     store = ArtifactStore(settings.artifacts)
     digests = {role: version.digest for role, version in spec.inputs.items()}
-    parts = cachekey.parts(
-        job=spec.job, modules=spec.modules, files=spec.files, params=spec.params, inputs=digests
-    )
+    parts = cachekey.parts(job=spec.job, modules=spec.modules, files=spec.files, params=spec.params, inputs=digests)
     with database.connect(settings, spec.role) as connection:
         run_id, fence = _begin(connection, origin, spec, parts)
         earlier = _reusable(connection, store, cachekey.key(parts)) if spec.reuse == "auto" else None
@@ -181,7 +174,7 @@ def _begin(connection: Connection, origin: Origin, spec: Step, parts: dict[str, 
         Jsonb(inputs),
         cachekey.key(parts),
         Jsonb(parts),
-        Jsonb(environment()),
+        Jsonb(environment.describe()),
     )
     return row["run_id"], row["fence"]
 
@@ -280,31 +273,3 @@ def _heartbeat(settings: Settings, role: Role, run_id: uuid.UUID, fence: int) ->
     finally:
         stop.set()
         thread.join()
-
-
-def environment() -> dict[str, Any]:
-    """Returns what a result may depend on beyond its inputs: host, process, threads, versions, commit."""
-    versions = {}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "absent"
-    return {
-        "host": platform.node(),
-        "process": os.getpid(),
-        "python": platform.python_version(),
-        "cpus": os.cpu_count(),
-        "omp_threads": os.environ.get("OMP_NUM_THREADS"),
-        "libraries": versions,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -70,6 +70,4 @@ def _passwords(settings: Settings, dsn: str) -> None:
         for role in database.ROLES:
             password = secret(settings.logins / role)
             verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-            connection.execute(
-                sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(verifier))
-            )
+            connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(verifier)))

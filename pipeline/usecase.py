@@ -1,6 +1,5 @@
-"""A use case: one assistant, as its usecase.yaml says. Imports YAML and pydantic, nothing heavier: DAG files read it."""
+"""A use case: one assistant, as its usecase.yaml says. Imports YAML and pydantic alone: DAG files read it."""
 
-import functools
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -80,6 +79,10 @@ class Checks(_Model):
     min_characters: int = Field(1, ge=1)  # of an answer
     max_characters: int = Field(20_000, ge=1)  # of a row's whole text
     max_rejected: Share = 0.5  # a file with a larger share of bad rows stops the commit
+
+
+def _local(path: str) -> bool:
+    return Path(path).is_dir() or (ROOT / path).is_dir() or path.startswith(("/", "./", "../", "models/"))
 
 
 class BaseModelSource(_Model):
@@ -251,7 +254,9 @@ def load(path: Path) -> UseCase:
     except ValidationError as error:
         raise _explain(error, path) from None
     if usecase.name != path.parent.name:
-        raise BadInput("the name differs from the folder's", where=f"{path}: name", found=usecase.name, allowed=path.parent.name)
+        raise BadInput(
+            "the name differs from the folder's", where=f"{path}: name", found=usecase.name, allowed=path.parent.name
+        )
     for key, file in _paths(usecase):
         if not file.exists():
             raise BadInput("there is no such file or folder", where=f"{path}: {key}", found=file)
@@ -263,17 +268,15 @@ def find(settings: Settings, name: str) -> UseCase:
     path = settings.usecases / name / "usecase.yaml"
     if not path.exists():
         names = [file.parent.name for file in files(settings)]
-        raise BadInput("unknown use case", where=settings.usecases, found=name, allowed=nearest(name, names) or "none yet")
+        raise BadInput(
+            "unknown use case", where=settings.usecases, found=name, allowed=nearest(name, names) or "none yet"
+        )
     return load(path)
 
 
 def files(settings: Settings) -> list[Path]:
     """Returns the YAML files of all use cases, in the order of their names."""
     return sorted(settings.usecases.glob("*/usecase.yaml"))
-
-
-def _local(path: str) -> bool:
-    return Path(path).is_dir() or (ROOT / path).is_dir() or path.startswith(("/", "./", "../", "models/"))
 
 
 def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -341,7 +344,6 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
-@functools.cache
 def _inner(annotation: Any) -> Any:
     """Returns the model inside a container's annotation, or the annotation."""
     for argument in getattr(annotation, "__args__", ()):

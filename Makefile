@@ -1,0 +1,56 @@
+# make demo and make test are the two commands; each does all of its set-up on a fresh machine.
+SHELL := bash
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# torch comes first and by exact version: from an index with a CPU build it brings no CUDA packages. A GPU machine sets
+# NIGHTSHIFT_TORCH to the build for its CUDA release.
+NIGHTSHIFT_TORCH ?= torch==2.13.0
+STAMP := $(VENV)/.installed
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: install demo up down test check format bench lock
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Nightshift needs Python 3.11: install it, or name it with make PYTHON=…" >&2; exit 3; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(NIGHTSHIFT_TORCH)
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --requirement requirements.lock
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip check
+	touch $@
+
+demo: install
+	$(BIN)/nightshift demo
+
+up: install
+	$(BIN)/nightshift up
+
+down: install
+	$(BIN)/nightshift down
+
+test: install
+	$(BIN)/pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+# Writes requirements.lock anew. torch is left out: the install above decides which build it is.
+lock: install
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra celery --python-version 3.11 --no-emit-package torch \
+		--no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock

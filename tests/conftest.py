@@ -1,0 +1,101 @@
+"""Fixtures that every tier shares. The pg tier runs on one embedded server a session, each test in a database of its
+own, cloned from a migrated one."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from pipeline import database, migrations, server
+from pipeline import settings as settings_module
+from pipeline.lineage import Origin
+from pipeline.settings import Settings
+
+_serial = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A running embedded server with a migrated database, which tests clone and do not write to."""
+    home = tmp_path_factory.mktemp("installation")
+    settings = settings_module.from_environment({"NIGHTSHIFT_HOME": str(home)})
+    server.start(settings)
+    try:
+        migrations.upgrade(settings)
+        yield settings
+    finally:
+        server.stop(settings)
+
+
+def superuser(settings: Settings, dbname: str = "postgres") -> psycopg.Connection[Any]:
+    """Returns a superuser's connection: for setting tests up, and for playing the attacker."""
+    dsn = make_conninfo(migrations.superuser_dsn(settings), dbname=dbname)
+    return psycopg.connect(dsn, autocommit=True)
+
+
+@pytest.fixture
+def settings(installation: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """Settings of an installation of the test's own: a fresh database, an empty store, no use cases."""
+    name = f"test_{next(_serial)}"
+    with superuser(installation) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(database.DATABASE))
+        )
+    folder = database.socket_folder(installation.pgdata)
+    (tmp_path / "usecases").mkdir()
+    try:
+        yield replace(
+            settings_module.from_environment({"NIGHTSHIFT_HOME": str(tmp_path / "home")}),
+            database_url=f"postgresql:///{name}?host={folder}",
+            usecases=tmp_path / "usecases",
+            logins=installation.logins,
+        )
+    finally:
+        with superuser(installation) as connection:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def attacker(installation: Settings, settings: Settings) -> Iterator[psycopg.Connection[Any]]:
+    """A superuser's connection to the test's own database: what the guards are tested against."""
+    assert settings.database_url is not None
+    name = settings.database_url.removeprefix("postgresql:///").split("?")[0]
+    with superuser(installation, name) as connection:
+        yield connection
+
+
+@pytest.fixture
+def origin() -> Origin:
+    """An origin at the command line."""
+    return Origin("cli", "tester")
+
+
+@pytest.fixture
+def usecase_folder(tmp_path: Path) -> Callable[..., Path]:
+    """A function that writes a use case under tmp_path/usecases: its YAML, given as keys, over a sound minimum."""
+
+    def write(name: str = "demo", /, **keys: Any) -> Path:
+        folder = tmp_path / "usecases" / name
+        (folder / "documents").mkdir(parents=True, exist_ok=True)
+        examples = folder / "sft.jsonl"
+        if not examples.exists():
+            examples.write_text("")
+        content: dict[str, Any] = {
+            "name": name,
+            "title": "A use case of the tests",
+            "owner": "tests@example.org",
+            "risk_tier": "limited",
+            "documents": [{"path": "documents"}],
+            "examples": [{"path": "sft.jsonl", "kind": "sft"}],
+        }
+        (folder / "usecase.yaml").write_text(yaml.safe_dump({**content, **keys}, sort_keys=False))
+        return folder
+
+    return write

@@ -1,0 +1,174 @@
+"""The store: an artifact exists when its manifest does, whatever stopped the writer, and its digest is over content."""
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from pipeline.artifacts import MANIFEST, ArtifactStore, content_digest
+from pipeline.errors import NotAvailable, Refused
+
+pytestmark = pytest.mark.unit
+
+FILES: dict[str, bytes | Path] = {
+    "rows.jsonl": b'{"a":1}\n',
+    "nested/card.md": b"# Card\n",
+    "settings.json": b'{"b": 2, "a": 1}',
+}
+
+
+class StopError(Exception):
+    """What the failing file system raises."""
+
+
+class FailingMemory(MemoryFileSystem):  # type: ignore[misc]
+    """fsspec's memory file system, which stops at the n-th call that changes something."""
+
+    protocol = "failing"
+    cachable = False
+    remaining: int | None = None
+
+    def _spend(self) -> None:
+        if self.remaining is not None:
+            if self.remaining == 0:
+                raise StopError
+            self.remaining -= 1
+
+    def open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        if "w" in mode:
+            self._spend()
+        return super().open(path, mode, **kwargs)
+
+    def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
+        self._spend()
+        super().mv(path1, path2, **kwargs)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        self._spend()
+        super().makedirs(path, exist_ok=exist_ok)
+
+
+def memory_store() -> ArtifactStore:
+    """Returns an empty store on memory:// of its own, whose file system can be made to fail."""
+    store = ArtifactStore(f"memory://{uuid.uuid4().hex}")
+    store.fs = FailingMemory()
+    return store
+
+
+@pytest.mark.parametrize("url", ["memory://", "path"])
+def test_what_was_put_is_read_back(url: str, tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path) if url == "path" else f"memory://{uuid.uuid4().hex}")
+    stored = store.put("dataset", FILES, {"rows": 1})
+    assert store.read("dataset", stored.digest, "rows.jsonl") == b'{"a":1}\n'
+    assert store.manifest("dataset", stored.digest)["meta"] == {"rows": 1}
+    assert store.verify("dataset", stored.digest) == []
+    folder = store.fetch("dataset", stored.digest, tmp_path / "copy")
+    assert (folder / "nested" / "card.md").read_bytes() == b"# Card\n"
+    assert store.put("dataset", FILES) == stored
+
+
+def test_a_failure_at_every_call_leaves_no_artifact_and_the_next_try_completes() -> None:
+    calls = 0
+    while True:
+        store = memory_store()
+        store.fs.remaining = calls
+        try:
+            stored = store.put("dataset", FILES)
+        except StopError:
+            assert not [path for path in store.fs.find(store.root) if path.endswith(MANIFEST)]
+            store.fs.remaining = None
+            stored = store.put("dataset", FILES)
+            assert store.verify("dataset", stored.digest) == []
+            calls += 1
+        else:
+            break
+    # Three files and the manifest, each made in three calls that change something.
+    assert calls == 12
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "weights.pt", "model.pkl", "a/b.ckpt"])
+def test_formats_that_run_code_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="can run code"):
+        ArtifactStore(str(tmp_path)).put("adapter", {name: b""})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "settings.json", MANIFEST])
+def test_damage_is_found(name: str, tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    stored = store.put("dataset", FILES)
+    path = tmp_path / "dataset" / stored.digest[:2] / stored.digest / name
+    data = bytearray(path.read_bytes())
+    data[data.index(b"1")] ^= 2
+    path.write_bytes(data)
+    assert store.verify("dataset", stored.digest) != []
+
+
+def test_a_rewritten_manifest_does_not_hide_a_changed_file(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    stored = store.put("card", {"card.md": b"signed by A"})
+    other = store.put("card", {"card.md": b"signed by B"})
+    here, there = (tmp_path / "card" / found.digest[:2] / found.digest for found in (stored, other))
+    for name in ("card.md", MANIFEST):
+        (here / name).write_bytes((there / name).read_bytes())
+    assert store.verify("card", stored.digest) == ["the manifest does not give the artifact's digest"]
+
+
+def test_what_is_missing_says_so(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    with pytest.raises(NotAvailable, match="is not in the store"):
+        store.read("dataset", "0" * 64, "rows.jsonl")
+    assert store.verify("dataset", "0" * 64) == ["the artifact dataset 000000000000 is not in the store"]
+
+
+def test_deleted_is_gone(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    stored = store.put("dataset", FILES)
+    store.delete("dataset", stored.digest)
+    assert store.verify("dataset", stored.digest) != []
+    store.delete("dataset", stored.digest)
+
+
+TENSORS = st.dictionaries(
+    st.text("abc.", min_size=1, max_size=5), st.lists(st.integers(0, 9), min_size=1, max_size=4), min_size=1, max_size=4
+)
+
+
+@given(TENSORS, st.randoms())
+def test_an_adapters_digest_ignores_order_and_metadata(tensors: dict[str, list[int]], random: Any) -> None:
+    arrays = {name: np.array(values, dtype=np.float32) for name, values in tensors.items()}
+    names = list(arrays)
+    random.shuffle(names)
+    one = save(arrays)
+    other = save({name: arrays[name] for name in names}, metadata={"made": "later"})
+    assert content_digest("a.safetensors", one) == content_digest("a.safetensors", other)
+
+
+@given(TENSORS, st.integers(0, 3))
+def test_an_adapters_digest_changes_with_its_tensors(tensors: dict[str, list[int]], how: int) -> None:
+    arrays = {name: np.array(values, dtype=np.float32) for name, values in tensors.items()}
+    changed = dict(arrays)
+    name = sorted(arrays)[0]
+    if how == 0:
+        changed[name] = arrays[name] + 1
+    elif how == 1:
+        changed[name] = arrays[name].astype(np.float64)
+    elif how == 2:
+        changed[name] = arrays[name].reshape(1, -1)
+    else:
+        changed["another"] = changed.pop(name)
+    assert content_digest("a.safetensors", save(arrays)) != content_digest("a.safetensors", save(changed))
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=5))
+def test_json_counts_by_its_value(value: dict[str, Any]) -> None:
+    spread = json.dumps(value, indent=3).encode()
+    packed = json.dumps(dict(reversed(value.items())), ensure_ascii=False, separators=(",", ":")).encode()
+    assert content_digest("a.json", spread) == content_digest("a.json", packed)

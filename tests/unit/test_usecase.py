@@ -1,0 +1,80 @@
+"""usecase.yaml: what is allowed, and how a mistake is told."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import settings as settings_module
+from pipeline import usecase
+from pipeline.errors import BadInput
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_minimal_use_case_loads_with_absolute_paths(usecase_folder: Callable[..., Path]) -> None:
+    folder = usecase_folder()
+    loaded = usecase.load(folder / "usecase.yaml")
+    assert loaded.name == "demo"
+    assert loaded.documents[0].path == folder / "documents"
+    assert not loaded.asks_a_person
+
+
+@pytest.mark.parametrize(
+    ("tier", "required", "asks"), [("high", None, True), ("limited", None, False), ("limited", True, True)]
+)
+def test_the_tier_decides_who_is_asked(
+    usecase_folder: Callable[..., Path], tier: str, required: bool | None, asks: bool
+) -> None:
+    folder = usecase_folder(risk_tier=tier, release={"approval": {"required": required}})
+    assert usecase.load(folder / "usecase.yaml").asks_a_person is asks
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"documnets": []}, ["usecase.yaml: documnets", "unknown key", "did you mean documents?"]),
+        ({"training": {"sft": {"epoch": 3}}}, ["training.sft.epoch", "did you mean epochs?"]),
+        ({"training": {"sft": {"epochs": "three"}}}, ["training.sft.epochs", "found: three"]),
+        ({"risk_tier": "hihg"}, ["risk_tier", "found: hihg", "did you mean high?"]),
+        ({"documents": [{"path": "papers"}]}, ["documents.0.path", "no such file or folder", "papers"]),
+        ({"splits": {"train": 0.9, "validation": 0.2, "test": 0.1}}, ["splits", "add up to 1"]),
+        ({"base_model": {"path": "acme/llama"}}, ["base_model", "revision pinned"]),
+        ({"name": "other"}, ["name", "found: other", "allowed: demo"]),
+        ({"owner": None}, ["owner", "string"]),
+        ({"principals": {"ann": {"tenant": "a", "clearence": "public"}}}, ["principals.ann.clearence", "clearance?"]),
+    ],
+)
+def test_a_mistake_names_file_key_value_and_what_is_allowed(
+    usecase_folder: Callable[..., Path], keys: dict[str, Any], told: list[str]
+) -> None:
+    folder = usecase_folder(**keys)
+    with pytest.raises(BadInput) as caught:
+        usecase.load(folder / "usecase.yaml")
+    message = str(caught.value)
+    assert str(folder / "usecase.yaml") in message
+    for part in told:
+        assert part in message
+
+
+def test_several_mistakes_are_counted(usecase_folder: Callable[..., Path]) -> None:
+    folder = usecase_folder(risk_tier="x", title=3)
+    with pytest.raises(BadInput, match="1 more"):
+        usecase.load(folder / "usecase.yaml")
+
+
+def test_broken_yaml_names_the_line(usecase_folder: Callable[..., Path]) -> None:
+    path = usecase_folder() / "usecase.yaml"
+    path.write_text("name: demo\ntitle: [unclosed\n")
+    with pytest.raises(BadInput) as caught:
+        usecase.load(path)
+    assert f"{path}:3" in str(caught.value)
+
+
+def test_an_unknown_use_case_names_the_nearest(usecase_folder: Callable[..., Path]) -> None:
+    folder = usecase_folder("compliance")
+    settings = settings_module.from_environment({"NIGHTSHIFT_USECASES": str(folder.parent)})
+    with pytest.raises(BadInput, match="did you mean compliance"):
+        usecase.find(settings, "complience")
+    assert usecase.find(settings, "compliance").name == "compliance"
