@@ -9,6 +9,14 @@ left join lineage.artifact_version m on m.version_id = d.model_version_id
 left join lineage.artifact_version i on i.version_id = d.index_version_id
 where d.valid_to is null;
 
+-- deployments: everything that ever was live.
+create view lineage.deployments as
+select d.deployment_id, d.use_case, d.alias, d.model_version_id, m.digest as model_digest, d.index_version_id,
+       i.digest as index_digest, d.decision_id, d.replaces, d.promoted_by, d.why, d.login, d.valid_from, d.valid_to
+from lineage.deployment d
+left join lineage.artifact_version m on m.version_id = d.model_version_id
+left join lineage.artifact_version i on i.version_id = d.index_version_id;
+
 create function lineage.what_was_live(p_at timestamptz)
 returns table (use_case text, alias text, deployment_id bigint, model_digest text, index_digest text, decision_id bigint,
                promoted_by text, why text, valid_from timestamptz, valid_to timestamptz)
@@ -39,9 +47,10 @@ left join lateral (
 left join lineage.job j on j.job_id = r.job_id
 left join lineage.attempt t on t.run_id = r.run_id and t.state = 'succeeded';
 
--- production_documents: the documents that the live index can quote, and by whom they may be read.
+-- production_documents: the documents that the live index can quote, and by whom they may be read. No titles: a title
+-- may be a document's first words.
 create view lineage.production_documents as
-select l.use_case, l.deployment_id, g.generation_id, d.document_key, v.document_version_id, v.digest, v.title, v.tenant,
+select l.use_case, l.deployment_id, g.generation_id, d.document_key, v.document_version_id, v.digest, v.tenant,
        v.classification, v.groups, v.owner, v.source, v.status, v.fresh_until, v.retain_until, c.chunks, c.served
 from lineage.live l
 join rag.generation g on g.artifact_version_id = l.index_version_id and g.use_case = l.use_case and g.state = 'live'
@@ -102,3 +111,142 @@ from rag.retrieval_audit;
 
 create view rag.generations as
 select generation_id, use_case, state, embedder, digest, chunks, gates, created_at, attached_at from rag.generation;
+
+create view lineage.artifacts as
+select v.version_id, a.use_case, a.kind, a.name, v.digest, v.size_bytes, v.private, v.created_at, v.purged_at
+from lineage.artifact_version v join lineage.artifact a using (artifact_id);
+
+-- edges: what went into what, by which run.
+create view lineage.edges as
+select i.version_id as source, o.version_id as target, o.run_id, i.role as input_role, o.role as output_role
+from lineage.run_input i join lineage.run_output o using (run_id);
+
+create view lineage.attempts as
+select t.run_id, t.fence, j.use_case, j.name as job, t.state, t.login, p.rolsuper as superuser,
+       p.rolname = 'nightshift_owner' as owner, r.requested_by, t.started_at, t.ended_at, t.error_class
+from lineage.attempt t
+join lineage.run r using (run_id)
+join lineage.job j using (job_id)
+left join pg_catalog.pg_roles p on p.rolname = t.login;
+
+-- run_keys: what each run's result depends on, part by part.
+create view lineage.run_keys as
+select r.run_id, j.use_case, j.name as job, r.state, r.dag_id, r.task_id, r.map_index, r.params, r.cache_key, r.cache_parts,
+       r.previous_run_id, r.reused_from, r.started_at
+from lineage.run r join lineage.job j using (job_id);
+
+-- broken: jobs whose latest run failed or was lost, and since when nothing of theirs succeeded.
+create view lineage.broken as
+select l.use_case, l.job, l.dag_id, l.dag_run_id, l.task_id, l.run_id, l.state, l.error_class, l.started_at, l.ended_at
+from (
+    select distinct on (h.use_case, h.job, h.dag_id, h.task_id, h.map_index) h.*
+    from lineage.run_history h where h.state <> 'running'
+    order by h.use_case, h.job, h.dag_id, h.task_id, h.map_index, h.started_at desc
+) l
+where l.state in ('failed', 'lost');
+
+-- nights: one row per night of retraining, also those which ended without a new candidate. A night counts as finished
+-- when its gate ran; a night by hand is its gate alone.
+create view lineage.nights as
+select n.use_case, n.night, n.started_at, n.ended_at, n.runs, n.reused, n.failed,
+       case when n.gate_run is not null and n.failed = 0 then 'finished'
+            when n.running > 0 then 'running'
+            when n.failed > 0 then 'failed'
+            else 'incomplete' end as state,
+       d.decision_id, d.outcome, d.needs_person
+from (
+    select h.use_case, coalesce(h.dag_run_id, h.run_id::text) as night, min(h.started_at) as started_at,
+           max(h.ended_at) as ended_at, count(*) as runs, count(*) filter (where h.state = 'reused') as reused,
+           count(*) filter (where h.state in ('failed', 'lost')) as failed, count(*) filter (where h.state = 'running') as running,
+           (array_agg(coalesce(h.reused_from, h.run_id) order by h.started_at desc)
+               filter (where h.job = 'release.gate' and h.state in ('succeeded', 'reused')))[1] as gate_run
+    from lineage.run_history h
+    where h.dag_id = h.use_case || '_retrain' or (h.orchestrator = 'cli' and h.job = 'release.gate')
+    group by h.use_case, coalesce(h.dag_run_id, h.run_id::text)
+) n
+left join lateral (
+    select * from release.decision d where d.run_id = n.gate_run order by d.decision_id desc limit 1
+) d on true;
+
+-- document_uses: the dataset versions that hold a document, or examples that speak of it.
+create view catalog.document_uses as
+select s.use_case, d.document_key, s.kind, v.version, v.digest, v.artifact_version_id, count(*) as members
+from catalog.document d
+join catalog.document_version w using (document_id)
+join catalog.document_member m using (document_version_id)
+join catalog.dataset s using (dataset_id)
+join catalog.dataset_version v on v.dataset_id = m.dataset_id and v.version >= m.added_in
+                              and (m.removed_in is null or v.version < m.removed_in)
+group by s.use_case, d.document_key, s.kind, v.version, v.digest, v.artifact_version_id
+union all
+select s.use_case, e.document_key, s.kind, v.version, v.digest, v.artifact_version_id, count(*)
+from (
+    select x.use_case, x.digest, unnest(x.documents) as document_key from catalog.example x
+    union all
+    select x.use_case, x.digest, unnest(x.documents) from catalog.locked_example x
+) e
+join catalog.dataset s on s.use_case = e.use_case and s.kind = 'examples'
+join catalog.example_member m on m.dataset_id = s.dataset_id and m.example_digest = e.digest
+join catalog.dataset_version v on v.dataset_id = m.dataset_id and v.version >= m.added_in
+                              and (m.removed_in is null or v.version < m.removed_in)
+group by s.use_case, e.document_key, s.kind, v.version, v.digest, v.artifact_version_id;
+
+-- dataset_changes: what each version added and removed, against the one before it.
+create view catalog.dataset_changes as
+select s.use_case, s.kind, v.version, v.digest, v.committed_at,
+       (select count(*) from catalog.example_member m where m.dataset_id = v.dataset_id and m.added_in = v.version)
+       + (select count(*) from catalog.document_member m where m.dataset_id = v.dataset_id and m.added_in = v.version) as added,
+       (select count(*) from catalog.example_member m where m.dataset_id = v.dataset_id and m.removed_in = v.version)
+       + (select count(*) from catalog.document_member m where m.dataset_id = v.dataset_id and m.removed_in = v.version) as removed,
+       (select count(*) from catalog.example_member m where m.dataset_id = v.dataset_id and m.added_in <= v.version
+        and (m.removed_in is null or m.removed_in > v.version))
+       + (select count(*) from catalog.document_member m where m.dataset_id = v.dataset_id and m.added_in <= v.version
+          and (m.removed_in is null or m.removed_in > v.version)) as members
+from catalog.dataset_version v join catalog.dataset s using (dataset_id);
+
+-- served_documents: what the live index holds, under the rights that retrieval enforces: those of the chunks.
+create view rag.served_documents as
+select l.use_case, l.deployment_id, g.generation_id, k.document_key, k.document_version_id, k.tenant, s.classification,
+       s.groups, count(*) as chunks
+from lineage.live l
+join rag.generation g on g.artifact_version_id = l.index_version_id and g.use_case = l.use_case and g.state = 'live'
+join rag.chunk k on k.generation_id = g.generation_id and k.status = 1 and k.expires_at > clock_timestamp()
+join rag.acl_set s on s.acl_id = k.acl_id
+group by l.use_case, l.deployment_id, g.generation_id, k.document_key, k.document_version_id, k.tenant, s.classification, s.groups;
+
+-- access: the documents that each principal can be answered from, by the rule of rag.acl_ids.
+create view rag.access as
+select p.use_case, p.name as principal, p.tenant, p.groups as principal_groups, p.clearance, d.deployment_id, d.generation_id,
+       d.document_key, d.document_version_id, d.classification, d.groups, d.chunks
+from rag.principal p
+join rag.served_documents d on d.use_case = p.use_case and d.tenant = p.tenant
+where array_position(array['public', 'internal', 'confidential', 'restricted'], d.classification)
+      <= array_position(array['public', 'internal', 'confidential', 'restricted'], p.clearance)
+  and (d.classification = 'public' or d.groups && p.groups);
+
+-- document_retrievals: which answers were given from which document. A dropped generation's chunks are gone, and with
+-- them the names of what they came from.
+create view rag.document_retrievals as
+select a.audit_id, a.at, a.use_case, a.principal, a.tenant, a.deployment_id, a.generation_id, k.document_key,
+       k.document_version_id, count(*) as chunks
+from rag.retrieval_audit a
+cross join lateral unnest(a.chunk_ids) as hit (chunk_id)
+join rag.chunk k on k.generation_id = a.generation_id and k.tenant = a.tenant and k.chunk_id = hit.chunk_id
+group by a.audit_id, a.at, a.use_case, a.principal, a.tenant, a.deployment_id, a.generation_id, k.document_key, k.document_version_id;
+
+-- waiting: decisions that a person has still to answer.
+create view release.waiting as
+select d.decision_id, d.use_case, d.kind, d.outcome, m.digest as candidate_digest, d.requested_by, d.decided_at,
+       (select count(*) from release.approval a where a.decision_id = d.decision_id) as refused_answers
+from release.decision d
+left join lineage.artifact_version m on m.version_id = d.model_version_id
+where d.needs_person and d.outcome <> 'block'
+  and not exists (select from release.approval a where a.decision_id = d.decision_id and a.answer <> 'refused');
+
+create view audit.events as
+select e.event_id, e.at, e.login, e.object, e.operation, e.key, m.block_no
+from audit.event e left join audit.block_member m using (event_id);
+
+create view audit.chain as
+select b.block_no, encode(b.previous_hash, 'hex') as previous_hash, encode(b.hash, 'hex') as hash, b.events, b.sealed_at
+from audit.block b;

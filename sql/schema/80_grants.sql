@@ -6,7 +6,7 @@ grant usage on schema catalog to pipeline, trainer, evaluator, reader, auditor;
 grant usage on schema rag to pipeline, evaluator, retriever, reader, auditor;
 grant usage on schema eval to pipeline, evaluator, reader, auditor, approver;
 grant usage on schema release to pipeline, evaluator, reader, auditor, approver;
-grant usage on schema audit to pipeline, auditor;
+grant usage on schema audit to pipeline, reader, auditor;
 
 -- Lineage: the roles that do work read all of it (it holds ids, digests and counts) and write through functions.
 grant select on all tables in schema lineage to pipeline, trainer, evaluator, auditor, approver;
@@ -37,8 +37,11 @@ grant select on rag.generation, rag.acl_set, rag.embedding_cache, rag.principal,
 grant insert on rag.acl_set, rag.embedding_cache, rag.principal to pipeline;
 grant update on rag.principal to pipeline;
 grant delete on rag.principal to pipeline;
-grant execute on function rag.create_version, rag.attach, rag.withdraw, rag.replay, rag.swap, rag.drop_version,
-    rag.record_gates, rag.acl_ids, rag.open_session, rag.search, rag.search_generation to pipeline;
+grant execute on function rag.create_version, rag.seal_version, rag.attach, rag.adopt, rag.standing, rag.contents,
+    rag.text_digests, rag.withdraw, rag.erase, rag.replay, rag.swap, rag.drop_version, rag.prune_cache, rag.prune_sessions,
+    rag.record_gates, rag.acl_ids, rag.open_session, rag.open_session_as, rag.search, rag.search_generation to pipeline;
+-- A policy is evaluated with the rights of whoever reads: anyone may ask what his own token shows.
+grant execute on function rag.token_tenant, rag.token_acl_ids to public;
 grant execute on function rag.open_session, rag.search, rag.search_generation to evaluator;
 grant select on rag.generation to evaluator;
 grant execute on function rag.search to retriever;
@@ -52,7 +55,6 @@ grant insert on release.waiver to approver;
 
 -- The auditor reads every record and no text.
 grant select on all tables in schema audit to auditor;
-grant select on audit.block to pipeline;
 grant execute on function audit.seal, audit.verify to auditor, pipeline;
 grant select on catalog.dataset, catalog.dataset_version, catalog.document_member, catalog.example_member, catalog.document,
     catalog.split_assignment, catalog.finding, catalog.steward_decision, catalog.tombstone to auditor;
@@ -60,11 +62,13 @@ grant select on rag.generation, rag.acl_set, rag.retrieval_audit, rag.withdrawal
 grant select on eval.suite, eval.evaluation, eval.comparison to auditor, approver;
 
 -- The reader sees every view.
-grant select on lineage.live, lineage.production_lineage, lineage.production_documents, lineage.nightly_results,
-    lineage.run_history to reader;
-grant select on catalog.dataset_versions, catalog.findings to reader, auditor;
+grant select on lineage.live, lineage.deployments, lineage.production_lineage, lineage.production_documents,
+    lineage.nightly_results, lineage.run_history, lineage.artifacts, lineage.edges, lineage.attempts, lineage.run_keys, lineage.broken, lineage.nights
+    to reader;
+grant select on catalog.dataset_versions, catalog.findings, catalog.document_uses, catalog.dataset_changes to reader, auditor;
 grant select on eval.evaluations to reader;
-grant select on rag.retrievals, rag.generations to reader;
-grant select on release.policy, release.decision, release.approval, release.waiver to reader;
+grant select on rag.retrievals, rag.generations, rag.served_documents, rag.access, rag.document_retrievals to reader, auditor;
+grant select on release.policy, release.decision, release.approval, release.waiver, release.waiting to reader;
+grant select on audit.events, audit.chain to reader, pipeline;
 
 reset role;

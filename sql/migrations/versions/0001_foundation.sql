@@ -484,7 +484,8 @@ create table rag.principal (
     primary key (use_case, name)
 );
 
--- What the gateway issues. The caller knows the token; the table knows its digest.
+-- What the gateway issues. The caller knows the token; the table knows its digest. A session keeps the rights that its
+-- principal had when it was opened, and lives for minutes. A clearance that nobody knows sees nothing.
 create table rag.session (
     token_digest bytea primary key,
     use_case text not null,
@@ -494,6 +495,7 @@ create table rag.session (
     clearance text not null,
     expires_at timestamptz not null
 );
+create index session_by_expiry on rag.session (expires_at);
 
 -- One row per distinct right to read, so that a change of rights touches one row and no chunk.
 create table rag.acl_set (
@@ -509,6 +511,7 @@ create table rag.embedding_cache (
     text_digest text not null, -- of the chunk's text under its chunker
     embedder text not null, -- digest of the embedder's files and settings
     embedding halfvec(384) not null,
+    created_at timestamptz not null default clock_timestamp(),
     primary key (text_digest, embedder)
 );
 
@@ -521,13 +524,16 @@ create table rag.generation (
     tenants text[] not null,
     digest text, -- of the manifest, once attached
     artifact_version_id bigint references lineage.artifact_version,
+    corpus_version_id bigint references lineage.artifact_version, -- the newest corpus that it is the index of
     chunks bigint,
     gates jsonb,
-    tombstone_mark bigint not null default 0, -- withdrawals up to here are in
+    tombstone_mark bigint not null default 0, -- withdrawals up to here were known when it was begun
     created_at timestamptz not null default clock_timestamp(),
     attached_at timestamptz
 );
-create index generation_by_artifact on rag.generation (artifact_version_id);
+-- The same content stands once: who names an artifact version names one generation.
+create unique index generation_by_artifact on rag.generation (use_case, artifact_version_id)
+    where state in ('attached', 'live', 'retired');
 
 create table rag.chunk (
     generation_id int not null,
@@ -546,7 +552,8 @@ create table rag.chunk (
 alter table rag.chunk enable row level security;
 alter table rag.chunk force row level security;
 
--- Withdrawals in order. A generation that was being built while one came in replays it before it goes live.
+-- Withdrawals in order. One counts for every version of its document that had been seen by then; a document comes back
+-- by a new version alone.
 create table rag.withdrawal (
     seq bigint generated always as identity primary key,
     use_case text not null,
@@ -554,6 +561,7 @@ create table rag.withdrawal (
     reason text not null,
     at timestamptz not null default clock_timestamp()
 );
+create index withdrawal_by_document on rag.withdrawal (use_case, document_key);
 
 create table rag.retrieval_audit (
     audit_id bigint generated always as identity primary key,
@@ -564,41 +572,16 @@ create table rag.retrieval_audit (
     query_digest text,
     deployment_id bigint,
     generation_id int,
-    route text not null check (route in ('exact', 'empty', 'refused')),
+    route text not null check (route in ('exact', 'hnsw', 'empty', 'refused')),
     visible int not null,
     acl_ids int[] not null,
     chunk_ids bigint[] not null,
     reason text
 );
 
--- The second wall: even the owner of a forgotten grant sees only what the session's tenant and acl ids allow. The
--- functions below set both; unset, nothing is visible.
-create policy chunk_visible on rag.chunk for select using (
-    tenant = (select current_setting('nightshift.tenant', true))
-    and acl_id = any ((select string_to_array(current_setting('nightshift.acl_ids', true), ',')::int[])::int[])
-);
-create policy chunk_maintained on rag.chunk to nightshift_owner using (true) with check (true);
-
 create function rag.rank(p_classification text) returns int
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select array_position(array['public', 'internal', 'confidential', 'restricted'], p_classification)
-$$;
-
--- open_session: a token for a principal that the use case names. The gateway's to call, not the caller's.
-create function rag.open_session(p_use_case text, p_principal text, p_lifetime interval default interval '10 minutes')
-returns text
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    v_token text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
-begin
-    insert into rag.session (token_digest, use_case, principal, tenant, groups, clearance, expires_at)
-    select sha256(v_token::bytea), p.use_case, p.name, p.tenant, p.groups, p.clearance, clock_timestamp() + p_lifetime
-    from rag.principal p where p.use_case = p_use_case and p.name = p_principal;
-    if not found then
-        raise exception 'use case % has no principal %', p_use_case, p_principal using errcode = 'NS010';
-    end if;
-    return v_token;
-end
 $$;
 
 -- acl_ids: what a tenant's caller with these groups and this clearance may read. Public documents are readable by the
@@ -611,8 +594,77 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
       and (a.classification = 'public' or a.groups && p_groups)
 $$;
 
+-- token_tenant / token_acl_ids: what the token in the setting nightshift.token may see. For the policy below, which is
+-- evaluated with the rights of whoever asks: the token cannot be made up, so the setting may be anyone's to set.
+create function rag.token_tenant() returns text
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select s.tenant from rag.session s
+    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8')) and s.expires_at > now()
+$$;
+
+create function rag.token_acl_ids() returns int[]
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select rag.acl_ids(s.use_case, s.tenant, s.groups, s.clearance) from rag.session s
+    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8')) and s.expires_at > now()
+$$;
+
+-- The second wall: whoever was granted the table by mistake sees what his token may see, and without one nothing.
+create policy chunk_visible on rag.chunk for select using (
+    tenant = (select rag.token_tenant()) and acl_id = any ((select rag.token_acl_ids())::int[])
+    and status = 1 and expires_at > now()
+);
+create policy chunk_maintained on rag.chunk to nightshift_owner using (true) with check (true);
+
+-- issue: writes a session and returns its token. For the two functions below alone.
+create function rag.issue(p_use_case text, p_principal text, p_tenant text, p_groups text[], p_clearance text, p_lifetime interval)
+returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_token text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+begin
+    insert into rag.session (token_digest, use_case, principal, tenant, groups, clearance, expires_at)
+    values (sha256(convert_to(v_token, 'UTF8')), p_use_case, p_principal, p_tenant, p_groups, p_clearance,
+            clock_timestamp() + p_lifetime);
+    return v_token;
+end
+$$;
+
+-- open_session: a token for a principal that the use case names. The gateway's to call, not the caller's.
+create function rag.open_session(p_use_case text, p_principal text, p_lifetime interval default interval '10 minutes')
+returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_principal rag.principal;
+begin
+    select * into v_principal from rag.principal p where p.use_case = p_use_case and p.name = p_principal;
+    if not found then
+        raise exception 'use case % has no principal %', p_use_case, p_principal using errcode = 'NS010';
+    end if;
+    return rag.issue(p_use_case, p_principal, v_principal.tenant, v_principal.groups, v_principal.clearance, p_lifetime);
+end
+$$;
+
+-- open_session_as: a token for a caller that nobody named, for the leak test alone. Its searches are in the audit under
+-- the name "leak test".
+create function rag.open_session_as(p_use_case text, p_tenant text, p_groups text[], p_clearance text) returns text
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    select rag.issue(p_use_case, 'leak test', p_tenant, p_groups, p_clearance, interval '10 minutes')
+$$;
+
+create function rag.prune_sessions() returns int
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_sessions int;
+begin
+    delete from rag.session s where s.expires_at < clock_timestamp();
+    get diagnostics v_sessions = row_count;
+    return v_sessions;
+end
+$$;
+
 -- search_generation: the k nearest chunks of one generation for a token. An unknown or expired token is answered with
--- nothing and written down: an exception would roll its own audit row back.
+-- nothing and written down: an exception would roll its own audit row back. The settings nightshift.route and
+-- nightshift.audit_id tell the session what happened, also where no row comes back.
 create function rag.search_generation(p_token text, p_generation int, p_embedding halfvec, p_text text, p_k int, p_deployment bigint)
 returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -625,7 +677,7 @@ declare
     v_chunks bigint[] := '{}';
     v_audit bigint;
 begin
-    select * into v_session from rag.session s where s.token_digest = sha256(p_token::bytea);
+    select * into v_session from rag.session s where s.token_digest = sha256(convert_to(p_token, 'UTF8'));
     if v_session.use_case is null or v_session.expires_at < clock_timestamp() then
         v_route := 'refused';
         v_reason := case when v_session.use_case is null then 'unknown token' else 'expired token' end;
@@ -652,6 +704,7 @@ begin
     values (v_session.use_case, v_session.principal, v_session.tenant, encode(sha256(convert_to(p_text, 'UTF8')), 'hex'),
             p_deployment, p_generation, v_route, v_visible, v_acl, v_chunks, v_reason)
     returning retrieval_audit.audit_id into v_audit;
+    perform set_config('nightshift.route', v_route, false), set_config('nightshift.audit_id', v_audit::text, false);
     return query
     select c.document_key, c.document_version_id, c.chunk_id, (-(c.embedding <#> p_embedding))::real, c.body, v_route, v_audit
     from unnest(v_chunks) with ordinality as hit (id, place)
@@ -665,7 +718,7 @@ create function rag.search(p_token text, p_embedding halfvec, p_text text, p_k i
 returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
 language sql security definer set search_path = pg_catalog, public, pg_temp as $$
     select s.* from (select 1) one
-    left join rag.session t on t.token_digest = sha256(p_token::bytea)
+    left join rag.session t on t.token_digest = sha256(convert_to(p_token, 'UTF8'))
     left join lineage.deployment d on d.use_case = t.use_case and d.alias = 'live' and d.valid_to is null
     left join rag.generation g on g.artifact_version_id = d.index_version_id and g.use_case = d.use_case
                               and g.state in ('attached', 'live', 'retired')
@@ -674,6 +727,7 @@ $$;
 
 -- create_version: a generation and one staging table per tenant, which the builder alone may COPY into. (COPY into a
 -- table with forced row-level security is refused by Postgres: staging has none, and no other role can read it.)
+-- The lock makes every withdrawal up to the mark committed, so that a builder that reads them afterwards sees them all.
 create function rag.create_version(p_use_case text, p_embedder text, p_chunker jsonb, p_tenants text[])
 returns table (generation_id int, tenant text, staging regclass)
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -681,28 +735,89 @@ declare
     v_generation int;
     v_place bigint;
     v_tenant text;
+    v_stage text;
 begin
+    perform pg_advisory_xact_lock(hashtextextended('rag.swap/' || p_use_case, 0));
     insert into rag.generation (use_case, state, embedder, chunker, tenants, tombstone_mark)
     values (p_use_case, 'building', p_embedder, p_chunker, p_tenants,
             coalesce((select max(w.seq) from rag.withdrawal w where w.use_case = p_use_case), 0))
     returning rag.generation.generation_id into v_generation;
     for v_place, v_tenant in select t.place, t.name from unnest(p_tenants) with ordinality as t (name, place) loop
-        execute format('create table rag.%I (like rag.chunk including constraints)', format('stage_g%s_t%s', v_generation, v_place));
-        execute format('grant insert on rag.%I to pipeline', format('stage_g%s_t%s', v_generation, v_place));
-        return query select v_generation, v_tenant, format('rag.%I', format('stage_g%s_t%s', v_generation, v_place))::regclass;
+        v_stage := format('stage_g%s_t%s', v_generation, v_place);
+        execute format('create table rag.%I (like rag.chunk including constraints)', v_stage);
+        -- They prove the partition's bounds, so that attaching it reads no row.
+        execute format('alter table rag.%I add constraint in_generation check (generation_id = %s)', v_stage, v_generation);
+        execute format('alter table rag.%I add constraint in_tenant check (tenant = %L)', v_stage, v_tenant);
+        execute format('grant insert on rag.%I to pipeline', v_stage);
+        return query select v_generation, v_tenant, format('rag.%I', v_stage)::regclass;
     end loop;
 end
 $$;
 
--- attach: takes the staging tables over as partitions of the generation, with their indexes, and takes the builder's
--- grant away. Returns how many chunks it holds.
-create function rag.attach(p_generation int, p_digest text, p_artifact_version bigint) returns bigint
+-- seal_version: ends the loading: takes the builder's grant away and makes the indexes, while nobody reads the tables.
+create function rag.seal_version(p_generation int) returns void
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
     v_generation rag.generation;
     v_place bigint;
-    v_tenant text;
     v_stage text;
+begin
+    select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
+    if v_generation.state is distinct from 'building' then
+        raise exception 'index generation % is %, not building', p_generation, coalesce(v_generation.state, 'unknown')
+            using errcode = 'NS011';
+    end if;
+    for v_place in 1 .. cardinality(v_generation.tenants) loop
+        v_stage := format('stage_g%s_t%s', p_generation, v_place);
+        execute format('revoke all on rag.%I from pipeline', v_stage);
+        execute format('alter table rag.%I add primary key (chunk_id)', v_stage);
+        execute format('create index on rag.%I (acl_id)', v_stage);
+        execute format('create index on rag.%I (document_key)', v_stage);
+        execute format('analyze rag.%I', v_stage);
+    end loop;
+end
+$$;
+
+-- shut: the second wall on one table: forced row-level security that lets nobody but the owner through.
+create function rag.shut(p_table text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    execute format('alter table rag.%I enable row level security', p_table);
+    execute format('alter table rag.%I force row level security', p_table);
+    execute format('create policy chunk_maintained on rag.%I to nightshift_owner using (true) with check (true)', p_table);
+end
+$$;
+
+-- replay: applies the withdrawals that came in while a generation was being built. Under the lock that withdraw holds
+-- shared, so that none slips between the replay and the end of the transaction.
+create function rag.replay(p_generation int) returns int
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_use_case text;
+    v_chunks int;
+begin
+    select g.use_case into v_use_case from rag.generation g where g.generation_id = p_generation;
+    perform pg_advisory_xact_lock(hashtextextended('rag.swap/' || v_use_case, 0));
+    update rag.chunk c set status = 2
+    from catalog.document_version v
+    where c.generation_id = p_generation and c.status = 1 and v.document_version_id = c.document_version_id
+      and exists (select from rag.withdrawal w
+                  where w.use_case = v_use_case and w.document_key = c.document_key and w.at >= v.first_seen_at);
+    get diagnostics v_chunks = row_count;
+    return v_chunks;
+end
+$$;
+
+-- attach: takes the sealed staging tables over as partitions. ATTACH (unlike CREATE … PARTITION OF) lets readers of the
+-- parent go on. Returns how many chunks the generation holds.
+create function rag.attach(p_generation int, p_digest text, p_artifact_version bigint, p_corpus_version bigint) returns bigint
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation rag.generation;
+    v_root text := format('chunk_g%s', p_generation);
+    v_place bigint;
+    v_tenant text;
+    v_part text;
     v_chunks bigint;
 begin
     select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
@@ -710,28 +825,64 @@ begin
         raise exception 'index generation % is %, not building', p_generation, coalesce(v_generation.state, 'unknown')
             using errcode = 'NS011';
     end if;
-    execute format('create table rag.%I partition of rag.chunk for values in (%s) partition by list (tenant)',
-                   format('chunk_g%s', p_generation), p_generation);
+    execute format('create table rag.%I (like rag.chunk including constraints) partition by list (tenant)', v_root);
+    execute format('alter table rag.%I add constraint in_generation check (generation_id = %s)', v_root, p_generation);
+    perform rag.shut(v_root);
     for v_place, v_tenant in select t.place, t.name from unnest(v_generation.tenants) with ordinality as t (name, place) loop
-        v_stage := format('stage_g%s_t%s', p_generation, v_place);
-        execute format('revoke all on rag.%I from pipeline', v_stage);
-        execute format('alter table rag.%I rename to %I', v_stage, format('chunk_g%s_t%s', p_generation, v_place));
-        v_stage := format('chunk_g%s_t%s', p_generation, v_place);
-        execute format('alter table rag.%I add primary key (chunk_id)', v_stage);
-        execute format('create index on rag.%I (acl_id)', v_stage);
-        execute format('create index on rag.%I (document_key)', v_stage);
-        execute format('alter table rag.%I attach partition rag.%I for values in (%L)', format('chunk_g%s', p_generation), v_stage, v_tenant);
-        execute format('alter table rag.%I enable row level security', v_stage);
-        execute format('alter table rag.%I force row level security', v_stage);
-        execute format('create policy chunk_maintained on rag.%I to nightshift_owner using (true) with check (true)', v_stage);
-        execute format('analyze rag.%I', v_stage);
+        v_part := format('%s_t%s', v_root, v_place);
+        if has_table_privilege('pipeline', format('rag.%I', format('stage_g%s_t%s', p_generation, v_place)), 'insert') then
+            raise exception 'index generation % was not sealed', p_generation using errcode = 'NS011';
+        end if;
+        execute format('alter table rag.%I rename to %I', format('stage_g%s_t%s', p_generation, v_place), v_part);
+        perform rag.shut(v_part);
+        execute format('alter table rag.%I attach partition rag.%I for values in (%L)', v_root, v_part, v_tenant);
     end loop;
+    execute format('alter table rag.chunk attach partition rag.%I for values in (%s)', v_root, p_generation);
     select count(*) into v_chunks from rag.chunk c where c.generation_id = p_generation;
     update rag.generation g
-    set state = 'attached', digest = p_digest, artifact_version_id = p_artifact_version, chunks = v_chunks, attached_at = clock_timestamp()
+    set state = 'attached', digest = p_digest, artifact_version_id = p_artifact_version, corpus_version_id = p_corpus_version,
+        chunks = v_chunks, attached_at = clock_timestamp()
     where g.generation_id = p_generation;
+    perform rag.replay(p_generation);
     return v_chunks;
 end
+$$;
+
+-- adopt: a generation that stands already is the index of a newer corpus, too.
+create function rag.adopt(p_generation int, p_corpus_version bigint) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    update rag.generation g set corpus_version_id = p_corpus_version
+    where g.generation_id = p_generation and g.state in ('attached', 'live', 'retired');
+    if not found or to_regclass(format('rag.chunk_g%s', p_generation)) is null then
+        raise exception 'index generation % does not stand any more', p_generation using errcode = 'NS011';
+    end if;
+end
+$$;
+
+-- standing: whether a generation can be searched: its state says so, and its partition is there.
+create function rag.standing(p_generation int) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from rag.generation g
+        join pg_inherits i on i.inhparent = 'rag.chunk'::regclass
+                          and i.inhrelid = to_regclass(format('rag.chunk_g%s', p_generation))
+        where g.generation_id = p_generation and g.state in ('attached', 'live', 'retired'))
+$$;
+
+-- contents: what a generation holds of each document, by ids and counts.
+create function rag.contents(p_generation int)
+returns table (document_key text, document_version_id bigint, tenant text, acl_id int, status smallint, expires_at timestamptz, chunks bigint)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select c.document_key, c.document_version_id, c.tenant, c.acl_id, c.status, c.expires_at, count(*)
+    from rag.chunk c where c.generation_id = p_generation
+    group by c.document_key, c.document_version_id, c.tenant, c.acl_id, c.status, c.expires_at
+$$;
+
+-- text_digests: the chunks of a generation by digest.
+create function rag.text_digests(p_generation int) returns table (text_digest text)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select distinct c.text_digest from rag.chunk c where c.generation_id = p_generation
 $$;
 
 -- withdraw: takes effect in every generation at commit, whichever is live.
@@ -750,25 +901,25 @@ begin
 end
 $$;
 
--- replay: applies the withdrawals that came in while a generation was being built. Under the lock that withdraw holds
--- shared, so that none slips between the replay and the swap.
-create function rag.replay(p_generation int) returns int
+-- erase: withdraws a document and deletes its chunks from every generation, with the embeddings that no other document
+-- shares. Returns how many of each went.
+create function rag.erase(p_use_case text, p_document_key text, p_reason text) returns table (chunks bigint, embeddings bigint)
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
-    v_generation rag.generation;
-    v_chunks int;
+    v_digests text[];
 begin
-    select * into v_generation from rag.generation g where g.generation_id = p_generation;
-    perform pg_advisory_xact_lock(hashtextextended('rag.swap/' || v_generation.use_case, 0));
-    update rag.chunk c set status = 2
-    from rag.withdrawal w
-    where w.use_case = v_generation.use_case and w.seq > v_generation.tombstone_mark
-      and c.generation_id = p_generation and c.document_key = w.document_key and c.status = 1;
-    get diagnostics v_chunks = row_count;
-    update rag.generation g
-    set tombstone_mark = coalesce((select max(w.seq) from rag.withdrawal w where w.use_case = g.use_case), 0)
-    where g.generation_id = p_generation;
-    return v_chunks;
+    perform rag.withdraw(p_use_case, p_document_key, p_reason);
+    with gone as (
+        delete from rag.chunk c
+        where c.generation_id in (select g.generation_id from rag.generation g where g.use_case = p_use_case)
+          and c.document_key = p_document_key
+        returning c.text_digest
+    )
+    select count(*), array_agg(distinct g.text_digest) into chunks, v_digests from gone g;
+    delete from rag.embedding_cache e
+    where e.text_digest = any (v_digests) and not exists (select from rag.chunk c where c.text_digest = e.text_digest);
+    get diagnostics embeddings = row_count;
+    return next;
 end
 $$;
 
@@ -778,31 +929,45 @@ language plpgsql security definer set search_path = pg_catalog, public, pg_temp 
 declare
     v_generation rag.generation;
     v_model bigint;
-    v_deployment bigint;
 begin
     perform rag.replay(p_generation);
     select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
-    if v_generation.state is distinct from 'attached' then
+    if v_generation.state is null or v_generation.state not in ('attached', 'retired') or not rag.standing(p_generation) then
         raise exception 'index generation % is %, not attached', p_generation, coalesce(v_generation.state, 'unknown')
             using errcode = 'NS011';
     end if;
     select d.model_version_id into v_model from lineage.deployment d where d.deployment_id = p_expected;
-    v_deployment := lineage.promote(v_generation.use_case, 'live', v_model, v_generation.artifact_version_id, p_expected, p_decision, p_by, p_why);
-    update rag.generation g set state = 'retired' where g.use_case = v_generation.use_case and g.state = 'live';
-    update rag.generation g set state = 'live' where g.generation_id = p_generation;
-    return v_deployment;
+    return lineage.promote(v_generation.use_case, 'live', v_model, v_generation.artifact_version_id, p_expected, p_decision, p_by, p_why);
 end
 $$;
 
--- drop_version: for a generation that no live deployment names.
+-- follow_deployment: the state of a generation follows what is live, whether a swap, a release or a rollback said so.
+create function rag.follow_deployment() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if new.alias = 'live' and new.valid_to is null then
+        update rag.generation g set state = 'retired'
+        where g.use_case = new.use_case and g.state = 'live' and g.artifact_version_id is distinct from new.index_version_id;
+        update rag.generation g set state = 'live'
+        where g.use_case = new.use_case and g.state in ('attached', 'retired') and g.artifact_version_id = new.index_version_id;
+    end if;
+    return null;
+end
+$$;
+create trigger followed_by_generation after insert on lineage.deployment
+for each row execute function rag.follow_deployment();
+
+-- drop_version: for a generation that no live deployment names. It waits for readers only so long: a reader who came
+-- later would wait behind it.
 create function rag.drop_version(p_generation int) returns void
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '500ms' as $$
 declare
     v_generation rag.generation;
     v_place bigint;
 begin
     select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
-    if exists (select from lineage.deployment d where d.index_version_id = v_generation.artifact_version_id and d.valid_to is null) then
+    if exists (select from lineage.deployment d where d.index_version_id = v_generation.artifact_version_id
+               and d.use_case = v_generation.use_case and d.valid_to is null) then
         raise exception 'index generation % is live', p_generation using errcode = 'NS011';
     end if;
     if v_generation.state = 'building' then
@@ -816,10 +981,23 @@ begin
 end
 $$;
 
+-- prune_cache: forgets the embeddings that no standing generation uses and no build may be about to use.
+create function rag.prune_cache(p_age interval) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_embeddings bigint;
+begin
+    delete from rag.embedding_cache e
+    where e.created_at < clock_timestamp() - p_age and not exists (select from rag.chunk c where c.text_digest = e.text_digest);
+    get diagnostics v_embeddings = row_count;
+    return v_embeddings;
+end
+$$;
+
 -- record_gates: what the recall, leak and quality checks measured, before the swap.
 create function rag.record_gates(p_generation int, p_gates jsonb) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-    update rag.generation set gates = p_gates where generation_id = p_generation and state = 'attached'
+    update rag.generation set gates = p_gates where generation_id = p_generation and state in ('attached', 'retired', 'live')
 $$;
 -- Evaluation: suites, their cases, and every answer's score. A result is never edited; a new evaluation is a new row.
 
@@ -1178,6 +1356,14 @@ left join lineage.artifact_version m on m.version_id = d.model_version_id
 left join lineage.artifact_version i on i.version_id = d.index_version_id
 where d.valid_to is null;
 
+-- deployments: everything that ever was live.
+create view lineage.deployments as
+select d.deployment_id, d.use_case, d.alias, d.model_version_id, m.digest as model_digest, d.index_version_id,
+       i.digest as index_digest, d.decision_id, d.replaces, d.promoted_by, d.why, d.login, d.valid_from, d.valid_to
+from lineage.deployment d
+left join lineage.artifact_version m on m.version_id = d.model_version_id
+left join lineage.artifact_version i on i.version_id = d.index_version_id;
+
 create function lineage.what_was_live(p_at timestamptz)
 returns table (use_case text, alias text, deployment_id bigint, model_digest text, index_digest text, decision_id bigint,
                promoted_by text, why text, valid_from timestamptz, valid_to timestamptz)
@@ -1208,9 +1394,10 @@ left join lateral (
 left join lineage.job j on j.job_id = r.job_id
 left join lineage.attempt t on t.run_id = r.run_id and t.state = 'succeeded';
 
--- production_documents: the documents that the live index can quote, and by whom they may be read.
+-- production_documents: the documents that the live index can quote, and by whom they may be read. No titles: a title
+-- may be a document's first words.
 create view lineage.production_documents as
-select l.use_case, l.deployment_id, g.generation_id, d.document_key, v.document_version_id, v.digest, v.title, v.tenant,
+select l.use_case, l.deployment_id, g.generation_id, d.document_key, v.document_version_id, v.digest, v.tenant,
        v.classification, v.groups, v.owner, v.source, v.status, v.fresh_until, v.retain_until, c.chunks, c.served
 from lineage.live l
 join rag.generation g on g.artifact_version_id = l.index_version_id and g.use_case = l.use_case and g.state = 'live'
@@ -1271,6 +1458,145 @@ from rag.retrieval_audit;
 
 create view rag.generations as
 select generation_id, use_case, state, embedder, digest, chunks, gates, created_at, attached_at from rag.generation;
+
+create view lineage.artifacts as
+select v.version_id, a.use_case, a.kind, a.name, v.digest, v.size_bytes, v.private, v.created_at, v.purged_at
+from lineage.artifact_version v join lineage.artifact a using (artifact_id);
+
+-- edges: what went into what, by which run.
+create view lineage.edges as
+select i.version_id as source, o.version_id as target, o.run_id, i.role as input_role, o.role as output_role
+from lineage.run_input i join lineage.run_output o using (run_id);
+
+create view lineage.attempts as
+select t.run_id, t.fence, j.use_case, j.name as job, t.state, t.login, p.rolsuper as superuser,
+       p.rolname = 'nightshift_owner' as owner, r.requested_by, t.started_at, t.ended_at, t.error_class
+from lineage.attempt t
+join lineage.run r using (run_id)
+join lineage.job j using (job_id)
+left join pg_catalog.pg_roles p on p.rolname = t.login;
+
+-- run_keys: what each run's result depends on, part by part.
+create view lineage.run_keys as
+select r.run_id, j.use_case, j.name as job, r.state, r.dag_id, r.task_id, r.map_index, r.params, r.cache_key, r.cache_parts,
+       r.previous_run_id, r.reused_from, r.started_at
+from lineage.run r join lineage.job j using (job_id);
+
+-- broken: jobs whose latest run failed or was lost, and since when nothing of theirs succeeded.
+create view lineage.broken as
+select l.use_case, l.job, l.dag_id, l.dag_run_id, l.task_id, l.run_id, l.state, l.error_class, l.started_at, l.ended_at
+from (
+    select distinct on (h.use_case, h.job, h.dag_id, h.task_id, h.map_index) h.*
+    from lineage.run_history h where h.state <> 'running'
+    order by h.use_case, h.job, h.dag_id, h.task_id, h.map_index, h.started_at desc
+) l
+where l.state in ('failed', 'lost');
+
+-- nights: one row per night of retraining, also those which ended without a new candidate. A night counts as finished
+-- when its gate ran; a night by hand is its gate alone.
+create view lineage.nights as
+select n.use_case, n.night, n.started_at, n.ended_at, n.runs, n.reused, n.failed,
+       case when n.gate_run is not null and n.failed = 0 then 'finished'
+            when n.running > 0 then 'running'
+            when n.failed > 0 then 'failed'
+            else 'incomplete' end as state,
+       d.decision_id, d.outcome, d.needs_person
+from (
+    select h.use_case, coalesce(h.dag_run_id, h.run_id::text) as night, min(h.started_at) as started_at,
+           max(h.ended_at) as ended_at, count(*) as runs, count(*) filter (where h.state = 'reused') as reused,
+           count(*) filter (where h.state in ('failed', 'lost')) as failed, count(*) filter (where h.state = 'running') as running,
+           (array_agg(coalesce(h.reused_from, h.run_id) order by h.started_at desc)
+               filter (where h.job = 'release.gate' and h.state in ('succeeded', 'reused')))[1] as gate_run
+    from lineage.run_history h
+    where h.dag_id = h.use_case || '_retrain' or (h.orchestrator = 'cli' and h.job = 'release.gate')
+    group by h.use_case, coalesce(h.dag_run_id, h.run_id::text)
+) n
+left join lateral (
+    select * from release.decision d where d.run_id = n.gate_run order by d.decision_id desc limit 1
+) d on true;
+
+-- document_uses: the dataset versions that hold a document, or examples that speak of it.
+create view catalog.document_uses as
+select s.use_case, d.document_key, s.kind, v.version, v.digest, v.artifact_version_id, count(*) as members
+from catalog.document d
+join catalog.document_version w using (document_id)
+join catalog.document_member m using (document_version_id)
+join catalog.dataset s using (dataset_id)
+join catalog.dataset_version v on v.dataset_id = m.dataset_id and v.version >= m.added_in
+                              and (m.removed_in is null or v.version < m.removed_in)
+group by s.use_case, d.document_key, s.kind, v.version, v.digest, v.artifact_version_id
+union all
+select s.use_case, e.document_key, s.kind, v.version, v.digest, v.artifact_version_id, count(*)
+from (
+    select x.use_case, x.digest, unnest(x.documents) as document_key from catalog.example x
+    union all
+    select x.use_case, x.digest, unnest(x.documents) from catalog.locked_example x
+) e
+join catalog.dataset s on s.use_case = e.use_case and s.kind = 'examples'
+join catalog.example_member m on m.dataset_id = s.dataset_id and m.example_digest = e.digest
+join catalog.dataset_version v on v.dataset_id = m.dataset_id and v.version >= m.added_in
+                              and (m.removed_in is null or v.version < m.removed_in)
+group by s.use_case, e.document_key, s.kind, v.version, v.digest, v.artifact_version_id;
+
+-- dataset_changes: what each version added and removed, against the one before it.
+create view catalog.dataset_changes as
+select s.use_case, s.kind, v.version, v.digest, v.committed_at,
+       (select count(*) from catalog.example_member m where m.dataset_id = v.dataset_id and m.added_in = v.version)
+       + (select count(*) from catalog.document_member m where m.dataset_id = v.dataset_id and m.added_in = v.version) as added,
+       (select count(*) from catalog.example_member m where m.dataset_id = v.dataset_id and m.removed_in = v.version)
+       + (select count(*) from catalog.document_member m where m.dataset_id = v.dataset_id and m.removed_in = v.version) as removed,
+       (select count(*) from catalog.example_member m where m.dataset_id = v.dataset_id and m.added_in <= v.version
+        and (m.removed_in is null or m.removed_in > v.version))
+       + (select count(*) from catalog.document_member m where m.dataset_id = v.dataset_id and m.added_in <= v.version
+          and (m.removed_in is null or m.removed_in > v.version)) as members
+from catalog.dataset_version v join catalog.dataset s using (dataset_id);
+
+-- served_documents: what the live index holds, under the rights that retrieval enforces: those of the chunks.
+create view rag.served_documents as
+select l.use_case, l.deployment_id, g.generation_id, k.document_key, k.document_version_id, k.tenant, s.classification,
+       s.groups, count(*) as chunks
+from lineage.live l
+join rag.generation g on g.artifact_version_id = l.index_version_id and g.use_case = l.use_case and g.state = 'live'
+join rag.chunk k on k.generation_id = g.generation_id and k.status = 1 and k.expires_at > clock_timestamp()
+join rag.acl_set s on s.acl_id = k.acl_id
+group by l.use_case, l.deployment_id, g.generation_id, k.document_key, k.document_version_id, k.tenant, s.classification, s.groups;
+
+-- access: the documents that each principal can be answered from, by the rule of rag.acl_ids.
+create view rag.access as
+select p.use_case, p.name as principal, p.tenant, p.groups as principal_groups, p.clearance, d.deployment_id, d.generation_id,
+       d.document_key, d.document_version_id, d.classification, d.groups, d.chunks
+from rag.principal p
+join rag.served_documents d on d.use_case = p.use_case and d.tenant = p.tenant
+where array_position(array['public', 'internal', 'confidential', 'restricted'], d.classification)
+      <= array_position(array['public', 'internal', 'confidential', 'restricted'], p.clearance)
+  and (d.classification = 'public' or d.groups && p.groups);
+
+-- document_retrievals: which answers were given from which document. A dropped generation's chunks are gone, and with
+-- them the names of what they came from.
+create view rag.document_retrievals as
+select a.audit_id, a.at, a.use_case, a.principal, a.tenant, a.deployment_id, a.generation_id, k.document_key,
+       k.document_version_id, count(*) as chunks
+from rag.retrieval_audit a
+cross join lateral unnest(a.chunk_ids) as hit (chunk_id)
+join rag.chunk k on k.generation_id = a.generation_id and k.tenant = a.tenant and k.chunk_id = hit.chunk_id
+group by a.audit_id, a.at, a.use_case, a.principal, a.tenant, a.deployment_id, a.generation_id, k.document_key, k.document_version_id;
+
+-- waiting: decisions that a person has still to answer.
+create view release.waiting as
+select d.decision_id, d.use_case, d.kind, d.outcome, m.digest as candidate_digest, d.requested_by, d.decided_at,
+       (select count(*) from release.approval a where a.decision_id = d.decision_id) as refused_answers
+from release.decision d
+left join lineage.artifact_version m on m.version_id = d.model_version_id
+where d.needs_person and d.outcome <> 'block'
+  and not exists (select from release.approval a where a.decision_id = d.decision_id and a.answer <> 'refused');
+
+create view audit.events as
+select e.event_id, e.at, e.login, e.object, e.operation, e.key, m.block_no
+from audit.event e left join audit.block_member m using (event_id);
+
+create view audit.chain as
+select b.block_no, encode(b.previous_hash, 'hex') as previous_hash, encode(b.hash, 'hex') as hash, b.events, b.sealed_at
+from audit.block b;
 -- Grants. What is not here is not allowed. The functions that write lineage run with their owner's rights and check the
 -- attempt; the tables behind them are granted to nobody for writing.
 
@@ -1279,7 +1605,7 @@ grant usage on schema catalog to pipeline, trainer, evaluator, reader, auditor;
 grant usage on schema rag to pipeline, evaluator, retriever, reader, auditor;
 grant usage on schema eval to pipeline, evaluator, reader, auditor, approver;
 grant usage on schema release to pipeline, evaluator, reader, auditor, approver;
-grant usage on schema audit to pipeline, auditor;
+grant usage on schema audit to pipeline, reader, auditor;
 
 -- Lineage: the roles that do work read all of it (it holds ids, digests and counts) and write through functions.
 grant select on all tables in schema lineage to pipeline, trainer, evaluator, auditor, approver;
@@ -1310,8 +1636,11 @@ grant select on rag.generation, rag.acl_set, rag.embedding_cache, rag.principal,
 grant insert on rag.acl_set, rag.embedding_cache, rag.principal to pipeline;
 grant update on rag.principal to pipeline;
 grant delete on rag.principal to pipeline;
-grant execute on function rag.create_version, rag.attach, rag.withdraw, rag.replay, rag.swap, rag.drop_version,
-    rag.record_gates, rag.acl_ids, rag.open_session, rag.search, rag.search_generation to pipeline;
+grant execute on function rag.create_version, rag.seal_version, rag.attach, rag.adopt, rag.standing, rag.contents,
+    rag.text_digests, rag.withdraw, rag.erase, rag.replay, rag.swap, rag.drop_version, rag.prune_cache, rag.prune_sessions,
+    rag.record_gates, rag.acl_ids, rag.open_session, rag.open_session_as, rag.search, rag.search_generation to pipeline;
+-- A policy is evaluated with the rights of whoever reads: anyone may ask what his own token shows.
+grant execute on function rag.token_tenant, rag.token_acl_ids to public;
 grant execute on function rag.open_session, rag.search, rag.search_generation to evaluator;
 grant select on rag.generation to evaluator;
 grant execute on function rag.search to retriever;
@@ -1325,7 +1654,6 @@ grant insert on release.waiver to approver;
 
 -- The auditor reads every record and no text.
 grant select on all tables in schema audit to auditor;
-grant select on audit.block to pipeline;
 grant execute on function audit.seal, audit.verify to auditor, pipeline;
 grant select on catalog.dataset, catalog.dataset_version, catalog.document_member, catalog.example_member, catalog.document,
     catalog.split_assignment, catalog.finding, catalog.steward_decision, catalog.tombstone to auditor;
@@ -1333,11 +1661,13 @@ grant select on rag.generation, rag.acl_set, rag.retrieval_audit, rag.withdrawal
 grant select on eval.suite, eval.evaluation, eval.comparison to auditor, approver;
 
 -- The reader sees every view.
-grant select on lineage.live, lineage.production_lineage, lineage.production_documents, lineage.nightly_results,
-    lineage.run_history to reader;
-grant select on catalog.dataset_versions, catalog.findings to reader, auditor;
+grant select on lineage.live, lineage.deployments, lineage.production_lineage, lineage.production_documents,
+    lineage.nightly_results, lineage.run_history, lineage.artifacts, lineage.edges, lineage.attempts, lineage.run_keys, lineage.broken, lineage.nights
+    to reader;
+grant select on catalog.dataset_versions, catalog.findings, catalog.document_uses, catalog.dataset_changes to reader, auditor;
 grant select on eval.evaluations to reader;
-grant select on rag.retrievals, rag.generations to reader;
-grant select on release.policy, release.decision, release.approval, release.waiver to reader;
+grant select on rag.retrievals, rag.generations, rag.served_documents, rag.access, rag.document_retrievals to reader, auditor;
+grant select on release.policy, release.decision, release.approval, release.waiver, release.waiting to reader;
+grant select on audit.events, audit.chain to reader, pipeline;
 
 reset role;

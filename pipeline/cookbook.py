@@ -1,0 +1,74 @@
+"""The SQL cookbook: the questions that users ask, each a named query in sql/queries/cookbook.sql, run as `reader`."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from pipeline import database, sql
+from pipeline.errors import BadInput, nearest
+from pipeline.settings import Settings
+
+_FILE = "cookbook"
+_PLACE = "sql/queries/cookbook.sql"
+
+
+def queries() -> dict[str, dict[str, Any]]:
+    """Returns what can be asked: name to {about, parameters}."""
+    return {
+        name: {"about": query.about, "parameters": list(query.parameters)} for name, query in sql.load(_FILE).items()
+    }
+
+
+def run(settings: Settings, name: str, params: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Returns the rows of a cookbook query as plain values, read by a login that sees views and no text.
+
+    Raises BadInput for an unknown query, for a parameter that is missing or unknown, and for a value that the query
+    cannot read, such as a date that is none.
+    """
+    known = sql.load(_FILE)
+    if name not in known:
+        raise BadInput("unknown query", where=_PLACE, found=name, allowed=nearest(name, known))
+    wanted = known[name].parameters
+    if unknown := sorted(params.keys() - set(wanted)):
+        raise BadInput(
+            "the query has no such parameter",
+            where=f"{_PLACE}: {name}",
+            found=", ".join(unknown),
+            allowed=nearest(unknown[0], wanted) or "none",
+        )
+    if missing := [parameter for parameter in wanted if parameter not in params]:
+        raise BadInput(
+            "the query lacks a parameter",
+            where=f"{_PLACE}: {name}",
+            allowed=", ".join(missing),
+            next_step=" ".join(f"--param {parameter}=…" for parameter in missing),
+        )
+    with database.connect(settings, "reader") as connection:
+        try:
+            rows = database.fetch(connection, _FILE, name, **params)
+        except psycopg.DataError as error:
+            raise BadInput(
+                "a parameter has no valid value", where=f"{_PLACE}: {name}", found=error.diag.message_primary
+            ) from None
+    return [{column: plain(value) for column, value in row.items()} for row in rows]
+
+
+def plain(value: Any) -> Any:
+    """Returns a value of a database row as JSON can hold it; times are in ISO 8601, UTC."""
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return value

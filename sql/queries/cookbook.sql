@@ -1,0 +1,222 @@
+-- in_production --
+-- What is in production: model and index of every use case, since when, by whom and why.
+select use_case, deployment_id, model_digest, index_digest, decision_id, promoted_by, why, valid_from
+from lineage.live
+where alias = 'live'
+order by use_case;
+
+-- produced_by --
+-- What exactly produced it: every artifact behind a use case's live model and index, with the run and login that made it.
+select kind, name, version_id, digest, private, purged_at, run_id, job, requested_by, login, started_at, ended_at
+from lineage.production_lineage
+where use_case = :'use_case' and alias = 'live'
+order by version_id;
+
+-- let_through_by --
+-- Who let it through, on what evidence: the decision behind what is live, its checks, its evidence and the answers to it.
+select l.use_case, l.deployment_id, d.decision_id, d.kind, d.outcome, d.requested_by, d.decided_at, d.checks, d.evidence,
+       p.digest as policy_digest, p.sealed_by, p.sealed_at, a.answer, a.person, a.reason, a.answered_at, l.promoted_by, l.valid_from
+from lineage.live l
+join release.decision d on d.decision_id = l.decision_id
+left join release.policy p on p.policy_id = d.policy_id
+left join release.approval a on a.decision_id = d.decision_id
+where l.use_case = :'use_case' and l.alias = 'live'
+order by a.approval_id;
+
+-- readable_by_principal --
+-- Who could read what: the documents that a named principal can be answered from, out of the live index.
+select document_key, document_version_id, classification, groups, chunks, tenant, generation_id
+from rag.access
+where use_case = :'use_case' and principal = :'principal'
+order by document_key;
+
+-- readable_by_groups --
+-- Who could read what: the documents that any caller of this tenant, these groups (comma-separated) and this clearance can read.
+select document_key, document_version_id, classification, groups, chunks, generation_id
+from rag.served_documents
+where use_case = :'use_case' and tenant = :'tenant'
+  and array_position(array['public', 'internal', 'confidential', 'restricted'], classification)
+      <= array_position(array['public', 'internal', 'confidential', 'restricted'], :'clearance')
+  and (classification = 'public' or groups && string_to_array(:'groups', ','))
+order by document_key;
+
+-- readers_of_document --
+-- Who could read what: the principals that can be answered from a document.
+select principal, tenant, principal_groups, clearance, classification, groups, chunks
+from rag.access
+where use_case = :'use_case' and document_key = :'document'
+order by principal;
+
+-- document_impact --
+-- What must go when a document is withdrawn: everything made from a dataset version that holds it, and the private
+-- artifacts which that version was made from; live says whether it is in production now.
+with uses as (
+    select kind, version, artifact_version_id from catalog.document_uses
+    where use_case = :'use_case' and document_key = :'document'
+), reached as (
+    select d.version_id, bool_or(u.kind = 'documents') as holds_text, true as made_from_it
+    from uses u cross join lateral lineage.descendants(u.artifact_version_id) d
+    group by d.version_id
+    union all
+    select x.version_id, true, false
+    from uses u cross join lateral lineage.ancestry(u.artifact_version_id) x
+    join lineage.artifacts v on v.version_id = x.version_id and v.private
+    where x.version_id <> u.artifact_version_id
+    group by x.version_id
+)
+select a.kind, a.name, a.version_id, a.digest, a.private, a.purged_at, bool_or(r.holds_text) as through_corpus,
+       bool_or(r.made_from_it) as made_from_it, bool_or(l.deployment_id is not null) as live
+from reached r
+join lineage.artifacts a using (version_id)
+left join lineage.live l on a.version_id in (l.model_version_id, l.index_version_id)
+group by a.kind, a.name, a.version_id, a.digest, a.private, a.purged_at
+order by a.version_id;
+
+-- document_versions --
+-- The versions of the documents and of the examples that hold or speak of a document.
+select kind, version, digest, members
+from catalog.document_uses
+where use_case = :'use_case' and document_key = :'document'
+order by kind, version;
+
+-- what_was_live --
+-- What was live at a moment, in every use case.
+select use_case, alias, deployment_id, model_digest, index_digest, decision_id, promoted_by, why, valid_from, valid_to
+from lineage.what_was_live(:'at'::timestamptz)
+order by use_case, alias;
+
+-- nightly_results --
+-- The nights of a use case, newest first: what the gate said, who answered, whether the candidate went live.
+select night, decision_id, decided_at, outcome, needs_person, answer, person, reason, candidate_digest, deployment_id, live_from, live_to
+from lineage.nightly_results
+where use_case = :'use_case'
+order by decision_id desc;
+
+-- nights --
+-- Every night of a use case, also unchanged, failed and running ones: how many runs, and how many of them were reused.
+select night, state, started_at, ended_at, runs, reused, failed, decision_id, outcome
+from lineage.nights
+where use_case = :'use_case'
+order by started_at desc;
+
+-- gate_checks --
+-- Every check behind a decision, one row each, as the gate wrote it down.
+select d.decision_id, d.outcome, c.place, c.check_result
+from release.decision d
+cross join lateral jsonb_array_elements(d.checks) with ordinality as c (check_result, place)
+where d.decision_id = :'decision'::bigint
+order by c.place;
+
+-- sealed_before_training --
+-- Whether the thresholds were sealed before the model was trained: one row per decision about a model.
+select d.decision_id, d.use_case, p.digest as policy_digest, p.sealed_at, t.trained_at, p.sealed_at < t.trained_at as sealed_first
+from release.decision d
+join release.policy p on p.policy_id = d.policy_id
+left join lateral (
+    select min(h.started_at) as trained_at
+    from lineage.ancestry(d.model_version_id) x
+    join lineage.edges e on e.target = x.version_id
+    join lineage.run_history h on h.run_id = e.run_id and h.job like 'training.%' and h.state = 'succeeded'
+    join lineage.artifacts a on a.version_id = x.version_id and a.kind = 'adapter'
+) t on true
+where d.kind = 'model'
+order by d.decision_id;
+
+-- pending_approvals --
+-- Which decisions wait for a person, and since when.
+select use_case, decision_id, kind, outcome, candidate_digest, requested_by, decided_at, refused_answers
+from release.waiting
+order by decided_at;
+
+-- refused_approvals --
+-- Answers that the rules did not accept, such as approving one's own run.
+select d.use_case, a.decision_id, a.person, a.reason, a.login, a.answered_at
+from release.approval a join release.decision d using (decision_id)
+where a.answer = 'refused'
+order by a.approval_id;
+
+-- evaluations_of_model --
+-- How a model did, by suite, with and without retrieval; the digest may be its beginning.
+select evaluation_id, use_case, suite, subject, retrieval, model_digest, metrics, run_id, evaluated_at
+from eval.evaluations
+where model_digest like :'digest' || '%'
+order by evaluation_id;
+
+-- rejected_by_rule --
+-- How many rows each rule rejected or warned of, by run of the checks, newest first.
+select h.started_at, f.run_id, f.rule, f.severity, count(*) as findings, count(distinct f.file) as files
+from catalog.findings f join lineage.run_history h on h.run_id = f.run_id
+where f.use_case = :'use_case'
+group by h.started_at, f.run_id, f.rule, f.severity
+order by h.started_at desc, findings desc, f.rule;
+
+-- open_findings --
+-- Rejected rows on which the data steward has not decided: place and rule, no text.
+select finding_id, run_id, file, line, rule, detail
+from catalog.findings
+where use_case = :'use_case' and severity = 'rejected' and decision is null
+order by finding_id;
+
+-- dataset_growth --
+-- How a use case's examples and documents grew: what each version added, removed and holds.
+select kind, version, digest, added, removed, members, committed_at
+from catalog.dataset_changes
+where use_case = :'use_case'
+order by kind, version;
+
+-- reused_runs --
+-- Which runs were answered by an earlier one, and by which.
+select h.run_id, h.job, h.dag_run_id, h.reused_from, h.requested_by, h.started_at
+from lineage.run_history h
+where h.use_case = :'use_case' and h.state = 'reused'
+order by h.started_at desc;
+
+-- broken_jobs --
+-- Jobs whose latest run failed or was lost.
+select use_case, job, dag_id, dag_run_id, task_id, run_id, state, error_class, ended_at
+from lineage.broken
+order by use_case, job;
+
+-- attempts_by_login --
+-- Who did the work, as which login; superuser and owner must be nowhere true.
+select login, superuser, owner, job, count(*) as attempts, min(started_at) as first, max(started_at) as last
+from lineage.attempts
+group by login, superuser, owner, job
+order by login, job;
+
+-- retrievals_of_document --
+-- Which callers were answered from a document, when, and out of which index.
+select audit_id, at, principal, tenant, deployment_id, generation_id, document_version_id, chunks
+from rag.document_retrievals
+where use_case = :'use_case' and document_key = :'document'
+order by audit_id;
+
+-- refused_retrievals --
+-- Searches that were answered with nothing because of the caller's token.
+select audit_id, at, use_case, principal, reason
+from rag.retrievals
+where route = 'refused'
+order by audit_id;
+
+-- stale_documents --
+-- Documents in the live index that are past their freshness or retention date on a day.
+select document_key, document_version_id, owner, fresh_until, retain_until, served
+from lineage.production_documents
+where use_case = :'use_case' and (fresh_until < :'day'::date or retain_until < :'day'::date)
+order by document_key;
+
+-- audit_of_deployment --
+-- The audit events about a deployment and the decision that let it through, with the sealed block each stands in.
+select e.event_id, e.at, e.login, e.object, e.operation, e.key, e.block_no
+from audit.events e
+where (e.object = 'lineage.deployment' and (e.key ->> 'deployment_id')::bigint = :'deployment'::bigint)
+   or (e.object in ('release.decision', 'release.approval', 'release.waiver')
+       and e.key ->> 'decision_id' = (select d.decision_id::text from lineage.deployments d
+                                      where d.deployment_id = :'deployment'::bigint))
+order by e.event_id;
+
+-- audit_chain --
+-- The sealed blocks of the audit, newest first, to hold beside the anchored heads.
+select block_no, previous_hash, hash, events, sealed_at
+from audit.chain
+order by block_no desc;
