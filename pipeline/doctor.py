@@ -1,0 +1,84 @@
+"""`doctor`: what an installation needs, whether it is there, and how to get it."""
+
+import importlib.metadata
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pipeline import database, usecase
+from pipeline.errors import NightshiftError, NotAvailable
+from pipeline.settings import Settings
+
+_FREE_GIB = 5
+
+
+def examine(settings: Settings) -> list[dict[str, Any]]:
+    """Returns one record per check: name, ok, needed, detail, and next where it failed."""
+    checks: list[tuple[str, bool, Callable[[Settings], str]]] = [
+        ("python", True, _python),
+        ("packages", True, _packages),
+        ("disk", True, _disk),
+        ("database", True, _database),
+        ("use cases", True, _usecases),
+        ("gpu", False, _gpu),
+    ]
+    found = []
+    for name, needed, check in checks:
+        try:
+            found.append({"name": name, "ok": True, "needed": needed, "detail": check(settings)})
+        except NightshiftError as error:
+            found.append(
+                {"name": name, "ok": False, "needed": needed, "detail": error.what, "next": error.details["next"]}
+            )
+    return found
+
+
+def _python(_: Settings) -> str:
+    if sys.version_info[:2] != (3, 11):
+        raise NotAvailable("Nightshift runs on Python 3.11", next_step="install it and run `make install`")
+    return sys.version.split()[0]
+
+
+def _packages(_: Settings) -> str:
+    names = ("apache-airflow", "torch", "transformers", "trl", "peft", "great-expectations", "sentence-transformers")
+    missing = []
+    for name in names:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise NotAvailable("packages are missing: " + ", ".join(missing), next_step="`make install`")
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+
+
+def _disk(settings: Settings) -> str:
+    folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
+    free = shutil.disk_usage(folder).free / 2**30
+    if free < _FREE_GIB:
+        raise NotAvailable(
+            f"{free:.1f} GiB free under {folder}", next_step=f"free {_FREE_GIB} GiB or move NIGHTSHIFT_HOME"
+        )
+    return f"{free:.0f} GiB free under {folder}"
+
+
+def _database(settings: Settings) -> str:
+    with database.connect(settings, "pipeline") as connection:
+        row = connection.execute(
+            "select current_setting('server_version') as server, "
+            "(select extversion from pg_extension where extname = 'vector') as vector"
+        ).fetchone()
+    assert row is not None
+    return f"Postgres {row['server']}, pgvector {row['vector']}"
+
+
+def _usecases(settings: Settings) -> str:
+    names = [usecase.load(path).name for path in usecase.files(settings)]
+    return ", ".join(names) or "none yet: `nightshift new usecase NAME`"
+
+
+def _gpu(_: Settings) -> str:
+    if shutil.which("nvidia-smi") is None:
+        raise NotAvailable("no NVIDIA driver here: training runs on the CPU", next_step="see README, “A GPU”")
+    return "an NVIDIA driver is here"
