@@ -1,4 +1,6 @@
 -- Evaluation: suites, their cases, and every answer's score. A result is never edited; a new evaluation is a new row.
+-- The text of answers stands in eval.result alone: the evaluation's artifact holds digests and scores, so that an erasure
+-- has one place to go to and the evidence behind a release outlives it.
 
 create table eval.suite (
     suite_id bigint generated always as identity primary key,
@@ -11,14 +13,15 @@ create table eval.suite (
     unique (use_case, name, digest)
 );
 
+-- A case of the locked test split holds no text of its own: its key is the digest of a row of catalog.locked_example.
 create table eval.suite_case (
     case_id bigint generated always as identity primary key,
     suite_id bigint not null references eval.suite,
     case_key text not null,
     digest text not null,
     question text, -- null once erased
-    principal text not null,
-    expect jsonb,
+    principal text, -- null: asked on nobody's behalf, without retrieval
+    expect jsonb, -- null once erased
     tags text[] not null default '{}',
     unique (suite_id, case_key)
 );
@@ -34,8 +37,10 @@ create table eval.evaluation (
     artifact_version_id bigint references lineage.artifact_version,
     metrics jsonb not null, -- per metric: value, low, high, n
     evaluated_at timestamptz not null default clock_timestamp(),
-    unique (run_id, suite_id, subject, index_version_id)
+    unique nulls not distinct (run_id, suite_id, subject, index_version_id)
 );
+create index evaluation_by_artifact on eval.evaluation (artifact_version_id);
+create index evaluation_by_model on eval.evaluation (use_case, model_version_id);
 
 create table eval.result (
     evaluation_id bigint not null references eval.evaluation,
@@ -62,3 +67,14 @@ create table eval.comparison (
     method text not null,
     unique (candidate_id, baseline_id, metric, method)
 );
+
+-- unserved: a digest of the documents of an index generation that it answers nobody from by now (withdrawn or expired),
+-- or null where it serves them all. With the generation's own digest it says what an evaluation can have retrieved.
+create function eval.unserved(p_use_case text, p_index_version bigint) returns text
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select encode(sha256(convert_to(string_agg(distinct c.document_version_id::text, ',' order by c.document_version_id::text), 'UTF8')), 'hex')
+    from rag.generation g join rag.chunk c on c.generation_id = g.generation_id
+    where g.use_case = p_use_case and g.artifact_version_id = p_index_version and g.state in ('attached', 'live', 'retired')
+      and (c.status <> 1 or c.expires_at <= clock_timestamp())
+$$;
+grant execute on function eval.unserved to evaluator;

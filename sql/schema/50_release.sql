@@ -11,6 +11,18 @@ create table release.policy (
     unique (use_case, digest)
 );
 
+-- Every sealing, also of thresholds that were sealed before: which policy was in force when. Without it, somebody could
+-- seal many policies in advance and choose among them once the results are known.
+create table release.sealing (
+    sealing_id bigint generated always as identity primary key,
+    policy_id bigint not null references release.policy,
+    use_case text not null,
+    sealed_by text not null,
+    login text not null default session_user,
+    sealed_at timestamptz not null default clock_timestamp()
+);
+create index sealing_by_use_case on release.sealing (use_case, sealing_id);
+
 create table release.decision (
     decision_id bigint generated always as identity primary key,
     use_case text not null,
@@ -39,7 +51,7 @@ create table release.approval (
     decision_id bigint not null references release.decision,
     answer text not null check (answer in ('approve', 'reject', 'timeout', 'refused', 'superseded')),
     person text, -- null for a timeout or a supersession
-    reason text not null,
+    reason text not null check (reason <> ''),
     login text not null default session_user,
     answered_at timestamptz not null default clock_timestamp(),
     check ((person is null) = (answer in ('timeout', 'superseded')))
@@ -70,7 +82,52 @@ $$;
 create trigger refuse_own_approval before insert on release.approval
 for each row execute function release.refuse_own_approval();
 
--- seal_policy: the same thresholds are the same seal; the first time they were sealed counts.
+-- check_decision: what a decision may say. A model is approved under a policy of its use case that was sealed before the
+-- gate began, in the name of whoever asked for the gate's run, with every check passed; a person cannot be left out where
+-- the policy asks for one. A rollback goes to a pair that was live before.
+create function release.check_decision() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_policy release.policy;
+    v_run lineage.run;
+begin
+    if new.kind = 'model' then
+        select * into v_policy from release.policy p where p.policy_id = new.policy_id;
+        select * into v_run from lineage.run r where r.run_id = new.run_id;
+        if v_policy.use_case <> new.use_case then
+            raise exception 'policy % is none of use case %', new.policy_id, new.use_case using errcode = 'NS024';
+        end if;
+        if v_policy.sealed_at > v_run.started_at then
+            raise exception 'policy % was sealed after its gate began', new.policy_id using errcode = 'NS024';
+        end if;
+        if v_run.requested_by <> new.requested_by then
+            raise exception 'the gate was asked for by %, not by %', v_run.requested_by, new.requested_by using errcode = 'NS024';
+        end if;
+        if new.outcome <> 'block' and not new.needs_person
+           and (new.outcome = 'approve_with_conditions' or coalesce((v_policy.content ->> 'asks_a_person')::boolean, true)) then
+            raise exception 'a person has to answer for this decision' using errcode = 'NS024';
+        end if;
+        if new.outcome <> 'block' and (jsonb_array_length(new.checks) = 0
+           or exists (select from jsonb_array_elements(new.checks) c
+                      where c ->> 'verdict' is distinct from 'pass'
+                        and not (new.outcome = 'approve_with_conditions' and c ->> 'verdict' = 'condition'))) then
+            raise exception 'a check did not pass: the decision can only block' using errcode = 'NS024';
+        end if;
+    elsif new.kind = 'rollback' and new.outcome <> 'block'
+          and not exists (select from lineage.deployment d
+                          where d.use_case = new.use_case and d.valid_to is not null
+                            and d.model_version_id is not distinct from new.model_version_id
+                            and d.index_version_id is not distinct from new.index_version_id) then
+        raise exception 'this pair of model and index was never live in use case %', new.use_case using errcode = 'NS024';
+    end if;
+    return new;
+end
+$$;
+create trigger check_decision before insert on release.decision
+for each row execute function release.check_decision();
+
+-- seal_policy: the same thresholds are the same policy, and the first time they were sealed counts; every sealing is
+-- written down.
 create function release.seal_policy(p_use_case text, p_digest text, p_content jsonb, p_by text) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -79,25 +136,34 @@ begin
     insert into release.policy (use_case, digest, content, sealed_by) values (p_use_case, p_digest, p_content, p_by)
     on conflict (use_case, digest) do nothing;
     select p.policy_id into v_policy from release.policy p where p.use_case = p_use_case and p.digest = p_digest;
+    insert into release.sealing (policy_id, use_case, sealed_by) values (v_policy, p_use_case, p_by);
     return v_policy;
 end
 $$;
 
--- answer: a person's answer to a decision. Approving one's own run is written down as refused; a second final answer
--- is an error. Returns the answer as it counts.
+-- answer: a person's answer to a decision, or that none came in time. Approving one's own run is written down as refused;
+-- a second final answer is an error. Returns the answer as it counts.
 create function release.answer(p_decision bigint, p_answer text, p_person text, p_reason text) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_decision release.decision;
+    v_final text;
     v_answer text := p_answer;
     v_reason text := p_reason;
 begin
+    if p_answer not in ('approve', 'reject', 'timeout') then
+        raise exception 'an answer is approve, reject or timeout, not %', p_answer using errcode = 'NS021';
+    end if;
     select * into v_decision from release.decision d where d.decision_id = p_decision for update;
     if v_decision.decision_id is null then
         raise exception 'there is no decision %', p_decision using errcode = 'NS021';
     end if;
-    if exists (select from release.approval a where a.decision_id = p_decision and a.answer <> 'refused') then
-        raise exception 'decision % has been answered', p_decision using errcode = 'NS022';
+    select a.answer into v_final from release.approval a where a.decision_id = p_decision and a.answer <> 'refused';
+    if v_final is not null then
+        raise exception 'decision % has been answered: %', p_decision, v_final using errcode = 'NS022';
+    end if;
+    if exists (select from lineage.deployment d where d.decision_id = p_decision) then
+        raise exception 'decision % has been carried out', p_decision using errcode = 'NS022';
     end if;
     if p_answer = 'approve' and p_person = v_decision.requested_by then
         v_answer := 'refused';
@@ -108,6 +174,37 @@ begin
     end if;
     insert into release.approval (decision_id, answer, person, reason) values (p_decision, v_answer, p_person, v_reason);
     return v_answer;
+end
+$$;
+
+-- supersede: a decision that lets a candidate through ends the older ones of its use case that still wait. Returns those.
+create function release.supersede(p_decision bigint) returns setof bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_decision release.decision;
+begin
+    select * into v_decision from release.decision d where d.decision_id = p_decision;
+    if v_decision.decision_id is null then
+        raise exception 'there is no decision %', p_decision using errcode = 'NS021';
+    end if;
+    if v_decision.outcome = 'block' then
+        return;
+    end if;
+    -- Locked first, as release.answer locks them, so that an answer and a supersession cannot both be written.
+    perform from release.decision d
+    where d.use_case = v_decision.use_case and d.kind = v_decision.kind and d.decision_id < p_decision and d.outcome <> 'block'
+    order by d.decision_id for update;
+    return query
+    with older as (
+        insert into release.approval (decision_id, answer, reason)
+        select d.decision_id, 'superseded', format('decision %s is about a newer candidate', p_decision)
+        from release.decision d
+        where d.use_case = v_decision.use_case and d.kind = v_decision.kind and d.decision_id < p_decision and d.outcome <> 'block'
+          and not exists (select from release.approval a where a.decision_id = d.decision_id and a.answer <> 'refused')
+          and not exists (select from lineage.deployment w where w.decision_id = d.decision_id)
+        returning decision_id
+    )
+    select o.decision_id from older o order by o.decision_id;
 end
 $$;
 
@@ -123,7 +220,8 @@ declare
     v_now timestamptz;
 begin
     perform pg_advisory_xact_lock(hashtextextended('lineage.promote/' || p_use_case || '/' || p_alias, 0));
-    select * into v_decision from release.decision d where d.decision_id = p_decision;
+    -- Locked, so that an answer which comes in meanwhile is before it or after it.
+    select * into v_decision from release.decision d where d.decision_id = p_decision for update;
     if v_decision.decision_id is null or v_decision.use_case <> p_use_case then
         raise exception 'decision % is none of use case %', p_decision, p_use_case using errcode = 'NS021';
     end if;
@@ -153,3 +251,6 @@ begin
     return v_deployment;
 end
 $$;
+
+grant execute on function release.supersede to pipeline, approver;
+grant select on release.sealing to reader;

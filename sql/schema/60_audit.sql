@@ -58,6 +58,8 @@ create trigger audited after insert or update or delete on rag.principal for eac
     audit.record('use_case', 'name', 'tenant', 'groups', 'clearance');
 create trigger audited after insert or update or delete on release.policy for each row execute function
     audit.record('policy_id', 'use_case', 'digest', 'sealed_by');
+create trigger audited after insert or update or delete on release.sealing for each row execute function
+    audit.record('sealing_id', 'policy_id', 'use_case', 'sealed_by');
 create trigger audited after insert or update or delete on release.decision for each row execute function
     audit.record('decision_id', 'use_case', 'kind', 'policy_id', 'model_version_id', 'index_version_id', 'replaces', 'outcome', 'requested_by');
 create trigger audited after insert or update or delete on release.approval for each row execute function
