@@ -9,6 +9,8 @@ from psycopg.types.json import Jsonb
 
 from pipeline import database
 from pipeline.database import Connection
+from pipeline.errors import BadInput
+from pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,13 @@ def live(connection: Connection, use_case: str) -> Live | None:
         row["index_version_id"],
         row["index_digest"],
     )
+
+
+def is_champion(settings: Settings, use_case: str, digest: str) -> bool:
+    """Returns whether the live model of a use case has this digest."""
+    with database.connect(settings, "pipeline") as connection:
+        found = live(connection, use_case)
+    return found is not None and found.model_digest == digest
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,5 @@ def promote(connection: Connection, decision_id: int, by: str, why: str) -> int:
     """
     row = database.fetch_one(connection, "lineage", "promote_decision", decision_id=decision_id, by=by, why=why)
     if row is None:
-        from pipeline.errors import BadInput
-
         raise BadInput("there is no such decision", found=decision_id)
     return int(row["deployment_id"])
