@@ -16,7 +16,7 @@ _FILE = "cookbook"
 _PLACE = "sql/queries/cookbook.sql"
 
 
-def queries() -> dict[str, dict[str, Any]]:
+def names() -> dict[str, dict[str, Any]]:
     """Returns what can be asked: name to {about, parameters}."""
     return {
         name: {"about": query.about, "parameters": list(query.parameters)} for name, query in sql.load(_FILE).items()
@@ -59,16 +59,12 @@ def run(settings: Settings, name: str, params: Mapping[str, str]) -> list[dict[s
 
 def plain(value: Any) -> Any:
     """Returns a value of a database row as JSON can hold it; times are in ISO 8601, UTC."""
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
-    return value
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value) if isinstance(value, UUID) else value

@@ -145,13 +145,21 @@ from (
 ) l
 where l.state in ('failed', 'lost');
 
--- nights: one row per night of retraining, also those which ended without a new candidate. A night counts as finished
--- when its gate ran; a night by hand is its gate alone.
+-- nights: one row per night of retraining. A night is finished when its gate ran, and unchanged when its candidate was
+-- the champion already, so that there was nothing to evaluate. A night by hand is its gate alone.
 create view lineage.nights as
 select n.use_case, n.night, n.started_at, n.ended_at, n.runs, n.reused, n.failed,
-       case when n.gate_run is not null and n.failed = 0 then 'finished'
-            when n.running > 0 then 'running'
+       case when n.running > 0 then 'running'
             when n.failed > 0 then 'failed'
+            when n.gate_run is not null then 'finished'
+            when exists (select from lineage.run_history h
+                         join lineage.run_output o on o.run_id = h.run_id
+                         join lineage.artifact_version v on v.version_id = o.version_id
+                         join lineage.artifact a on a.artifact_id = v.artifact_id and a.kind = 'adapter' and a.name = 'candidate'
+                         join lineage.deployment w on w.use_case = n.use_case and w.model_version_id = v.version_id
+                              and w.valid_from <= n.ended_at and (w.valid_to is null or w.valid_to > n.started_at)
+                         where h.use_case = n.use_case and h.dag_run_id = n.night and h.dag_id = n.use_case || '_retrain')
+            then 'unchanged'
             else 'incomplete' end as state,
        d.decision_id, d.outcome, d.needs_person
 from (

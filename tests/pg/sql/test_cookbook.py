@@ -1,0 +1,307 @@
+"""Every query of the cookbook, asked by the reader's login of two nights whose answers are known."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from pipeline import cookbook, database, sql
+from pipeline.errors import BadInput
+
+if TYPE_CHECKING:
+    from tests.pg.conftest import World
+
+pytestmark = pytest.mark.pg
+Rows = list[dict[str, Any]]
+
+DEMO = {"use_case": "demo"}
+
+
+def in_production(world: "World", rows: Rows) -> None:
+    (row,) = rows
+    assert row["deployment_id"] == world.deployments["model"]
+    assert row["model_digest"] == world.versions["night-1.sft.adapter"].digest
+    assert row["index_digest"] == world.versions["index.generation"].digest
+    assert (row["promoted_by"], row["why"]) == ("reviewer", "approved by reviewer")
+
+
+def produced_by(world: "World", rows: Rows) -> None:
+    found = {row["digest"]: row for row in rows}
+    wanted = ["night-1.sft.adapter", "night-1.preflight.base", "dataset-2.dataset", "corpus.corpus", "index.generation",
+              "fetch.documents"]  # fmt: skip
+    assert {world.versions[name].digest for name in wanted} <= found.keys()
+    assert world.versions["night-2.sft.adapter"].digest not in found
+    adapter = found[world.versions["night-1.sft.adapter"].digest]
+    assert (adapter["login"], adapter["job"], adapter["requested_by"]) == ("trainer", "training.sft", "engineer")
+    assert adapter["run_id"] == str(world.runs["night-1.sft"].run_id)
+
+
+def let_through_by(world: "World", rows: Rows) -> None:
+    assert [(row["answer"], row["person"]) for row in rows] == [("refused", "engineer"), ("approve", "reviewer")]
+    row = rows[-1]
+    assert row["decision_id"] == world.decisions["night-1"]
+    assert row["outcome"] == "approve_with_conditions"
+    assert row["evidence"]["report"] == world.versions["night-1.gate.report"].digest
+    assert row["sealed_at"] < row["decided_at"] < row["answered_at"] <= row["valid_from"]
+
+
+def readable_by_principal(world: "World", rows: Rows) -> None:
+    assert [row["document_key"] for row in rows] == ["leave", "notice"]
+
+
+def readable_by_groups(world: "World", rows: Rows) -> None:
+    assert [row["document_key"] for row in rows] == ["hazard", "notice"]
+
+
+def readers_of_document(world: "World", rows: Rows) -> None:
+    assert [row["principal"] for row in rows] == ["inspector"]
+
+
+def document_impact(world: "World", rows: Rows) -> None:
+    found = {row["digest"]: row for row in rows}
+    live = world.versions["night-1.sft.adapter"].digest
+    assert found[live]["live"], "an example of this model's data speaks of the document"
+    assert not found[live]["through_corpus"]
+    index = found[world.versions["index.generation"].digest]
+    assert index["live"]
+    assert index["through_corpus"]
+    snapshot = found[world.versions["fetch.documents"].digest]
+    assert snapshot["private"]
+    assert not snapshot["made_from_it"]
+    assert world.versions["dataset-2.dataset"].digest in found
+    assert world.versions["dataset-1.dataset"].digest not in found, "the example came with the second version"
+    assert world.versions["night-1.gate.report"].digest in found
+    assert world.versions["night-1.preflight.base"].digest not in found
+
+
+def document_versions(world: "World", rows: Rows) -> None:
+    assert [(row["kind"], row["version"], row["members"]) for row in rows] == [("documents", 1, 1), ("examples", 2, 1)]
+
+
+def what_was_live(world: "World", rows: Rows) -> None:
+    (row,) = rows
+    assert row["deployment_id"] == world.deployments["index"]
+    assert row["model_digest"] is None
+    assert row["valid_to"] is not None
+
+
+def nightly_results(world: "World", rows: Rows) -> None:
+    assert [(row["night"], row["outcome"], row["deployment_id"]) for row in rows] == [
+        ("night-2", "block", None),
+        ("night-1", "approve_with_conditions", world.deployments["model"]),
+    ]
+    assert rows[1]["person"] == "reviewer"
+
+
+def nights(world: "World", rows: Rows) -> None:
+    assert [(row["night"], row["state"], row["failed"]) for row in rows] == [
+        ("night-2", "finished", 0),
+        ("night-1", "finished", 0),
+    ]
+    assert rows[0]["reused"] == 1, "the base model is pinned by the run before"
+    assert rows[0]["decision_id"] == world.decisions["night-2"]
+
+
+def gate_checks(world: "World", rows: Rows) -> None:
+    (row,) = rows
+    assert row["check_result"]["metric"] == "correct"
+    assert row["check_result"]["verdict"] == "condition"
+
+
+def sealed_before_training(world: "World", rows: Rows) -> None:
+    assert [row["decision_id"] for row in rows] == [world.decisions["night-1"], world.decisions["night-2"]]
+    assert all(row["sealed_first"] for row in rows)
+
+
+def pending_approvals(world: "World", rows: Rows) -> None:
+    assert rows == [], "the first night was answered and the second needs nobody"
+
+
+def refused_approvals(world: "World", rows: Rows) -> None:
+    assert [(row["person"], row["login"]) for row in rows] == [("engineer", "approver")]
+
+
+def evaluations_of_model(world: "World", rows: Rows) -> None:
+    assert [row["retrieval"] for row in rows] == [True, False]
+    assert {row["metrics"]["correct"]["value"] for row in rows} == {0.9}
+    assert {row["subject"] for row in rows} == {"candidate"}
+
+
+def rejected_by_rule(world: "World", rows: Rows) -> None:
+    assert [(row["rule"], row["findings"], row["files"]) for row in rows] == [
+        ("answer_present", 2, 1),
+        ("duplicate", 1, 1),
+    ]
+
+
+def open_findings(world: "World", rows: Rows) -> None:
+    assert [row["line"] for row in rows] == [3, 9, 12]
+
+
+def dataset_growth(world: "World", rows: Rows) -> None:
+    assert [(row["kind"], row["version"], row["added"], row["removed"], row["members"]) for row in rows] == [
+        ("documents", 1, 3, 0, 3),
+        ("examples", 1, 16, 0, 16),
+        ("examples", 2, 4, 1, 19),
+    ]
+
+
+def reused_runs(world: "World", rows: Rows) -> None:
+    (row,) = rows
+    assert row["reused_from"] == str(world.runs["night-1.preflight"].run_id)
+
+
+def broken_jobs(world: "World", rows: Rows) -> None:
+    assert rows == []
+
+
+def attempts_by_login(world: "World", rows: Rows) -> None:
+    assert {row["login"] for row in rows} == {"pipeline", "trainer", "evaluator"}
+    assert not any(row["superuser"] or row["owner"] for row in rows)
+    assert sum(row["attempts"] for row in rows) == len(world.runs)
+
+
+def retrievals_of_document(world: "World", rows: Rows) -> None:
+    (row,) = rows
+    assert (row["principal"], row["chunks"], row["deployment_id"]) == ("clerk", 1, world.deployments["model"])
+
+
+def refused_retrievals(world: "World", rows: Rows) -> None:
+    (row,) = rows
+    assert row["reason"] == "unknown token"
+
+
+def stale_documents(world: "World", rows: Rows) -> None:
+    assert [(row["document_key"], row["owner"]) for row in rows] == [("leave", "steward")]
+
+
+def audit_of_deployment(world: "World", rows: Rows) -> None:
+    assert [(row["object"], row["operation"]) for row in rows] == [
+        ("release.decision", "INSERT"),
+        ("release.approval", "INSERT"),
+        ("release.approval", "INSERT"),
+        ("lineage.deployment", "INSERT"),
+    ]
+    assert all(row["block_no"] is not None for row in rows[:1])
+    assert {row["login"] for row in rows} == {"pipeline", "approver"}
+
+
+def audit_chain(world: "World", rows: Rows) -> None:
+    assert [row["block_no"] for row in rows] == [1]
+    assert rows[0]["events"] > 20
+
+
+# query: its parameters, which may depend on the world, and what its answer must be
+ANSWERS: dict[str, tuple[Callable[["World"], dict[str, str]], Callable[["World", Rows], None]]] = {
+    "in_production": (lambda world: {}, in_production),
+    "produced_by": (lambda world: DEMO, produced_by),
+    "let_through_by": (lambda world: DEMO, let_through_by),
+    "readable_by_principal": (lambda world: DEMO | {"principal": "clerk"}, readable_by_principal),
+    "readable_by_groups": (
+        lambda world: DEMO | {"tenant": "acme", "groups": "safety,visitors", "clearance": "restricted"},
+        readable_by_groups,
+    ),
+    "readers_of_document": (lambda world: DEMO | {"document": "hazard"}, readers_of_document),
+    "document_impact": (lambda world: DEMO | {"document": "leave"}, document_impact),
+    "document_versions": (lambda world: DEMO | {"document": "leave"}, document_versions),
+    "what_was_live": (lambda world: {"at": str(world.before_release)}, what_was_live),
+    "nightly_results": (lambda world: DEMO, nightly_results),
+    "nights": (lambda world: DEMO, nights),
+    "gate_checks": (lambda world: {"decision": str(world.decisions["night-1"])}, gate_checks),
+    "sealed_before_training": (lambda world: {}, sealed_before_training),
+    "pending_approvals": (lambda world: {}, pending_approvals),
+    "refused_approvals": (lambda world: {}, refused_approvals),
+    "evaluations_of_model": (
+        lambda world: {"digest": world.versions["night-1.sft.adapter"].digest[:10]},
+        evaluations_of_model,
+    ),
+    "rejected_by_rule": (lambda world: DEMO, rejected_by_rule),
+    "open_findings": (lambda world: DEMO, open_findings),
+    "dataset_growth": (lambda world: DEMO, dataset_growth),
+    "reused_runs": (lambda world: DEMO, reused_runs),
+    "broken_jobs": (lambda world: {}, broken_jobs),
+    "attempts_by_login": (lambda world: {}, attempts_by_login),
+    "retrievals_of_document": (lambda world: DEMO | {"document": "leave"}, retrievals_of_document),
+    "refused_retrievals": (lambda world: {}, refused_retrievals),
+    "stale_documents": (lambda world: DEMO | {"day": "2024-01-01"}, stale_documents),
+    "audit_of_deployment": (lambda world: {"deployment": str(world.deployments["model"])}, audit_of_deployment),
+    "audit_chain": (lambda world: {}, audit_chain),
+}
+
+
+def test_every_query_answers(world: "World") -> None:
+    with database.connect(world.settings, "pipeline") as connection:
+        (session,) = database.call(connection, "rag.open_session", "demo", "clerk")
+        near = "[" + ",".join("1" if axis == 1 else "0" for axis in range(384)) + "]"
+        statement = "select * from rag.search(%s, %s::halfvec, %s, 1)"
+        assert connection.execute(statement, [session["open_session"], near, "a question"]).fetchall()
+        assert not connection.execute(statement, ["not a token", near, "a question"]).fetchall()
+        database.call(connection, "audit.seal")
+    for name, (params, check) in ANSWERS.items():
+        try:
+            check(world, cookbook.run(world.settings, name, params(world)))
+        except Exception as error:
+            error.add_note(f"in the query {name}")
+            raise
+
+
+def test_every_query_of_the_file_has_its_answer_here() -> None:
+    assert set(ANSWERS) == set(sql.load("cookbook"))
+    assert all(entry["about"] for entry in cookbook.names().values())
+
+
+def test_no_answer_holds_text(world: "World") -> None:
+    for name, (params, _) in ANSWERS.items():
+        assert "secret" not in str(cookbook.run(world.settings, name, params(world))), name
+
+
+def test_a_withdrawn_document_is_served_to_nobody(world: "World") -> None:
+    with database.connect(world.settings, "pipeline") as connection:
+        database.call(connection, "rag.withdraw", "demo", "leave", "replaced")
+    rows = cookbook.run(world.settings, "readable_by_principal", DEMO | {"principal": "clerk"})
+    assert [row["document_key"] for row in rows] == ["notice"]
+
+
+def test_another_tenant_reads_nothing(world: "World") -> None:
+    assert cookbook.run(world.settings, "readable_by_principal", DEMO | {"principal": "stranger"}) == []
+
+
+def test_access_agrees_with_the_function_that_retrieval_uses(world: "World", attacker: psycopg.Connection[Any]) -> None:
+    found = attacker.execute(
+        "select p.name, array_agg(k.document_key order by k.document_key) from rag.principal p"
+        " join rag.chunk k on k.tenant = p.tenant"
+        " and k.acl_id = any (rag.acl_ids(p.use_case, p.tenant, p.groups, p.clearance)) group by p.name"
+    ).fetchall()
+    told = {
+        name: [
+            row["document_key"]
+            for row in cookbook.run(world.settings, "readable_by_principal", DEMO | {"principal": name})
+        ]
+        for name, _ in found
+    }
+    assert told == dict(found)
+
+
+def test_nights_before_and_after_the_gate(world: "World") -> None:
+    before = cookbook.run(world.settings, "what_was_live", {"at": str(world.before_release)})
+    assert before
+    assert world.before_release is not None
+    early = cookbook.run(world.settings, "what_was_live", {"at": str(world.before_release - timedelta(days=1))})
+    assert early == []
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "told"),
+    [
+        ("in_produktion", {}, "did you mean in_production?"),
+        ("produced_by", {}, "--param use_case=…"),
+        ("produced_by", {"usecase": "demo"}, "did you mean use_case?"),
+        ("what_was_live", {"at": "yesterday-ish"}, "invalid input syntax"),
+    ],
+)
+def test_wrong_questions_say_what_is_allowed(world: "World", name: str, params: dict[str, str], told: str) -> None:
+    with pytest.raises(BadInput, match=told.replace("?", r"\?")) as error:
+        cookbook.run(world.settings, name, params)
+    assert error.value.exit_code == 2
