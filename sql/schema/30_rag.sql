@@ -10,7 +10,8 @@ create table rag.principal (
     primary key (use_case, name)
 );
 
--- What the gateway issues. The caller knows the token; the table knows its digest.
+-- What the gateway issues. The caller knows the token; the table knows its digest. A session keeps the rights that its
+-- principal had when it was opened, and lives for minutes. A clearance that nobody knows sees nothing.
 create table rag.session (
     token_digest bytea primary key,
     use_case text not null,
@@ -20,6 +21,7 @@ create table rag.session (
     clearance text not null,
     expires_at timestamptz not null
 );
+create index session_by_expiry on rag.session (expires_at);
 
 -- One row per distinct right to read, so that a change of rights touches one row and no chunk.
 create table rag.acl_set (
@@ -35,6 +37,7 @@ create table rag.embedding_cache (
     text_digest text not null, -- of the chunk's text under its chunker
     embedder text not null, -- digest of the embedder's files and settings
     embedding halfvec(384) not null,
+    created_at timestamptz not null default clock_timestamp(),
     primary key (text_digest, embedder)
 );
 
@@ -47,13 +50,16 @@ create table rag.generation (
     tenants text[] not null,
     digest text, -- of the manifest, once attached
     artifact_version_id bigint references lineage.artifact_version,
+    corpus_version_id bigint references lineage.artifact_version, -- the newest corpus that it is the index of
     chunks bigint,
     gates jsonb,
-    tombstone_mark bigint not null default 0, -- withdrawals up to here are in
+    tombstone_mark bigint not null default 0, -- withdrawals up to here were known when it was begun
     created_at timestamptz not null default clock_timestamp(),
     attached_at timestamptz
 );
-create index generation_by_artifact on rag.generation (artifact_version_id);
+-- The same content stands once: who names an artifact version names one generation.
+create unique index generation_by_artifact on rag.generation (use_case, artifact_version_id)
+    where state in ('attached', 'live', 'retired');
 
 create table rag.chunk (
     generation_id int not null,
@@ -72,7 +78,8 @@ create table rag.chunk (
 alter table rag.chunk enable row level security;
 alter table rag.chunk force row level security;
 
--- Withdrawals in order. A generation that was being built while one came in replays it before it goes live.
+-- Withdrawals in order. One counts for every version of its document that had been seen by then; a document comes back
+-- by a new version alone.
 create table rag.withdrawal (
     seq bigint generated always as identity primary key,
     use_case text not null,
@@ -80,6 +87,7 @@ create table rag.withdrawal (
     reason text not null,
     at timestamptz not null default clock_timestamp()
 );
+create index withdrawal_by_document on rag.withdrawal (use_case, document_key);
 
 create table rag.retrieval_audit (
     audit_id bigint generated always as identity primary key,
@@ -90,41 +98,16 @@ create table rag.retrieval_audit (
     query_digest text,
     deployment_id bigint,
     generation_id int,
-    route text not null check (route in ('exact', 'empty', 'refused')),
+    route text not null check (route in ('exact', 'hnsw', 'empty', 'refused')),
     visible int not null,
     acl_ids int[] not null,
     chunk_ids bigint[] not null,
     reason text
 );
 
--- The second wall: even the owner of a forgotten grant sees only what the session's tenant and acl ids allow. The
--- functions below set both; unset, nothing is visible.
-create policy chunk_visible on rag.chunk for select using (
-    tenant = (select current_setting('nightshift.tenant', true))
-    and acl_id = any ((select string_to_array(current_setting('nightshift.acl_ids', true), ',')::int[])::int[])
-);
-create policy chunk_maintained on rag.chunk to nightshift_owner using (true) with check (true);
-
 create function rag.rank(p_classification text) returns int
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select array_position(array['public', 'internal', 'confidential', 'restricted'], p_classification)
-$$;
-
--- open_session: a token for a principal that the use case names. The gateway's to call, not the caller's.
-create function rag.open_session(p_use_case text, p_principal text, p_lifetime interval default interval '10 minutes')
-returns text
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-    v_token text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
-begin
-    insert into rag.session (token_digest, use_case, principal, tenant, groups, clearance, expires_at)
-    select sha256(v_token::bytea), p.use_case, p.name, p.tenant, p.groups, p.clearance, clock_timestamp() + p_lifetime
-    from rag.principal p where p.use_case = p_use_case and p.name = p_principal;
-    if not found then
-        raise exception 'use case % has no principal %', p_use_case, p_principal using errcode = 'NS010';
-    end if;
-    return v_token;
-end
 $$;
 
 -- acl_ids: what a tenant's caller with these groups and this clearance may read. Public documents are readable by the
@@ -137,8 +120,77 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
       and (a.classification = 'public' or a.groups && p_groups)
 $$;
 
+-- token_tenant / token_acl_ids: what the token in the setting nightshift.token may see. For the policy below, which is
+-- evaluated with the rights of whoever asks: the token cannot be made up, so the setting may be anyone's to set.
+create function rag.token_tenant() returns text
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select s.tenant from rag.session s
+    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8')) and s.expires_at > now()
+$$;
+
+create function rag.token_acl_ids() returns int[]
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select rag.acl_ids(s.use_case, s.tenant, s.groups, s.clearance) from rag.session s
+    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8')) and s.expires_at > now()
+$$;
+
+-- The second wall: whoever was granted the table by mistake sees what his token may see, and without one nothing.
+create policy chunk_visible on rag.chunk for select using (
+    tenant = (select rag.token_tenant()) and acl_id = any ((select rag.token_acl_ids())::int[])
+    and status = 1 and expires_at > now()
+);
+create policy chunk_maintained on rag.chunk to nightshift_owner using (true) with check (true);
+
+-- issue: writes a session and returns its token. For the two functions below alone.
+create function rag.issue(p_use_case text, p_principal text, p_tenant text, p_groups text[], p_clearance text, p_lifetime interval)
+returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_token text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+begin
+    insert into rag.session (token_digest, use_case, principal, tenant, groups, clearance, expires_at)
+    values (sha256(convert_to(v_token, 'UTF8')), p_use_case, p_principal, p_tenant, p_groups, p_clearance,
+            clock_timestamp() + p_lifetime);
+    return v_token;
+end
+$$;
+
+-- open_session: a token for a principal that the use case names. The gateway's to call, not the caller's.
+create function rag.open_session(p_use_case text, p_principal text, p_lifetime interval default interval '10 minutes')
+returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_principal rag.principal;
+begin
+    select * into v_principal from rag.principal p where p.use_case = p_use_case and p.name = p_principal;
+    if not found then
+        raise exception 'use case % has no principal %', p_use_case, p_principal using errcode = 'NS010';
+    end if;
+    return rag.issue(p_use_case, p_principal, v_principal.tenant, v_principal.groups, v_principal.clearance, p_lifetime);
+end
+$$;
+
+-- open_session_as: a token for a caller that nobody named, for the leak test alone. Its searches are in the audit under
+-- the name "leak test".
+create function rag.open_session_as(p_use_case text, p_tenant text, p_groups text[], p_clearance text) returns text
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    select rag.issue(p_use_case, 'leak test', p_tenant, p_groups, p_clearance, interval '10 minutes')
+$$;
+
+create function rag.prune_sessions() returns int
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_sessions int;
+begin
+    delete from rag.session s where s.expires_at < clock_timestamp();
+    get diagnostics v_sessions = row_count;
+    return v_sessions;
+end
+$$;
+
 -- search_generation: the k nearest chunks of one generation for a token. An unknown or expired token is answered with
--- nothing and written down: an exception would roll its own audit row back.
+-- nothing and written down: an exception would roll its own audit row back. The settings nightshift.route and
+-- nightshift.audit_id tell the session what happened, also where no row comes back.
 create function rag.search_generation(p_token text, p_generation int, p_embedding halfvec, p_text text, p_k int, p_deployment bigint)
 returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -151,7 +203,7 @@ declare
     v_chunks bigint[] := '{}';
     v_audit bigint;
 begin
-    select * into v_session from rag.session s where s.token_digest = sha256(p_token::bytea);
+    select * into v_session from rag.session s where s.token_digest = sha256(convert_to(p_token, 'UTF8'));
     if v_session.use_case is null or v_session.expires_at < clock_timestamp() then
         v_route := 'refused';
         v_reason := case when v_session.use_case is null then 'unknown token' else 'expired token' end;
@@ -178,6 +230,7 @@ begin
     values (v_session.use_case, v_session.principal, v_session.tenant, encode(sha256(convert_to(p_text, 'UTF8')), 'hex'),
             p_deployment, p_generation, v_route, v_visible, v_acl, v_chunks, v_reason)
     returning retrieval_audit.audit_id into v_audit;
+    perform set_config('nightshift.route', v_route, false), set_config('nightshift.audit_id', v_audit::text, false);
     return query
     select c.document_key, c.document_version_id, c.chunk_id, (-(c.embedding <#> p_embedding))::real, c.body, v_route, v_audit
     from unnest(v_chunks) with ordinality as hit (id, place)
@@ -191,7 +244,7 @@ create function rag.search(p_token text, p_embedding halfvec, p_text text, p_k i
 returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
 language sql security definer set search_path = pg_catalog, public, pg_temp as $$
     select s.* from (select 1) one
-    left join rag.session t on t.token_digest = sha256(p_token::bytea)
+    left join rag.session t on t.token_digest = sha256(convert_to(p_token, 'UTF8'))
     left join lineage.deployment d on d.use_case = t.use_case and d.alias = 'live' and d.valid_to is null
     left join rag.generation g on g.artifact_version_id = d.index_version_id and g.use_case = d.use_case
                               and g.state in ('attached', 'live', 'retired')
@@ -200,6 +253,7 @@ $$;
 
 -- create_version: a generation and one staging table per tenant, which the builder alone may COPY into. (COPY into a
 -- table with forced row-level security is refused by Postgres: staging has none, and no other role can read it.)
+-- The lock makes every withdrawal up to the mark committed, so that a builder that reads them afterwards sees them all.
 create function rag.create_version(p_use_case text, p_embedder text, p_chunker jsonb, p_tenants text[])
 returns table (generation_id int, tenant text, staging regclass)
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -207,28 +261,92 @@ declare
     v_generation int;
     v_place bigint;
     v_tenant text;
+    v_stage text;
 begin
+    perform pg_advisory_xact_lock(hashtextextended('rag.swap/' || p_use_case, 0));
     insert into rag.generation (use_case, state, embedder, chunker, tenants, tombstone_mark)
     values (p_use_case, 'building', p_embedder, p_chunker, p_tenants,
             coalesce((select max(w.seq) from rag.withdrawal w where w.use_case = p_use_case), 0))
     returning rag.generation.generation_id into v_generation;
     for v_place, v_tenant in select t.place, t.name from unnest(p_tenants) with ordinality as t (name, place) loop
-        execute format('create table rag.%I (like rag.chunk including constraints)', format('stage_g%s_t%s', v_generation, v_place));
-        execute format('grant insert on rag.%I to pipeline', format('stage_g%s_t%s', v_generation, v_place));
-        return query select v_generation, v_tenant, format('rag.%I', format('stage_g%s_t%s', v_generation, v_place))::regclass;
+        v_stage := format('stage_g%s_t%s', v_generation, v_place);
+        execute format('create table rag.%I (like rag.chunk including constraints)', v_stage);
+        -- They prove the partition's bounds, so that attaching it reads no row.
+        execute format('alter table rag.%I add constraint in_generation check (generation_id = %s)', v_stage, v_generation);
+        execute format('alter table rag.%I add constraint in_tenant check (tenant = %L)', v_stage, v_tenant);
+        execute format('grant insert on rag.%I to pipeline', v_stage);
+        return query select v_generation, v_tenant, format('rag.%I', v_stage)::regclass;
     end loop;
+    if cardinality(p_tenants) = 0 then -- an index of nothing is one, too
+        return query select v_generation, null::text, null::regclass;
+    end if;
 end
 $$;
 
--- attach: takes the staging tables over as partitions of the generation, with their indexes, and takes the builder's
--- grant away. Returns how many chunks it holds.
-create function rag.attach(p_generation int, p_digest text, p_artifact_version bigint) returns bigint
+-- seal_version: ends the loading: takes the builder's grant away and makes the indexes, while nobody reads the tables.
+create function rag.seal_version(p_generation int) returns void
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
     v_generation rag.generation;
     v_place bigint;
-    v_tenant text;
     v_stage text;
+begin
+    select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
+    if v_generation.state is distinct from 'building' then
+        raise exception 'index generation % is %, not building', p_generation, coalesce(v_generation.state, 'unknown')
+            using errcode = 'NS011';
+    end if;
+    for v_place in 1 .. cardinality(v_generation.tenants) loop
+        v_stage := format('stage_g%s_t%s', p_generation, v_place);
+        execute format('revoke all on rag.%I from pipeline', v_stage);
+        execute format('alter table rag.%I add primary key (chunk_id)', v_stage);
+        execute format('create index on rag.%I (acl_id)', v_stage);
+        execute format('create index on rag.%I (document_key)', v_stage);
+        execute format('analyze rag.%I', v_stage);
+    end loop;
+end
+$$;
+
+-- shut: the second wall on one table: forced row-level security that lets nobody but the owner through.
+create function rag.shut(p_table text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    execute format('alter table rag.%I enable row level security', p_table);
+    execute format('alter table rag.%I force row level security', p_table);
+    execute format('create policy chunk_maintained on rag.%I to nightshift_owner using (true) with check (true)', p_table);
+end
+$$;
+
+-- replay: applies the withdrawals that came in while a generation was being built. Under the lock that withdraw holds
+-- shared, so that none slips between the replay and the end of the transaction.
+create function rag.replay(p_generation int) returns int
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_use_case text;
+    v_chunks int;
+begin
+    select g.use_case into v_use_case from rag.generation g where g.generation_id = p_generation;
+    perform pg_advisory_xact_lock(hashtextextended('rag.swap/' || v_use_case, 0));
+    update rag.chunk c set status = 2
+    from catalog.document_version v
+    where c.generation_id = p_generation and c.status = 1 and v.document_version_id = c.document_version_id
+      and exists (select from rag.withdrawal w
+                  where w.use_case = v_use_case and w.document_key = c.document_key and w.at >= v.first_seen_at);
+    get diagnostics v_chunks = row_count;
+    return v_chunks;
+end
+$$;
+
+-- attach: takes the sealed staging tables over as partitions. ATTACH (unlike CREATE … PARTITION OF) lets readers of the
+-- parent go on. Returns how many chunks the generation holds.
+create function rag.attach(p_generation int, p_digest text, p_artifact_version bigint, p_corpus_version bigint) returns bigint
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_generation rag.generation;
+    v_root text := format('chunk_g%s', p_generation);
+    v_place bigint;
+    v_tenant text;
+    v_part text;
     v_chunks bigint;
 begin
     select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
@@ -236,28 +354,64 @@ begin
         raise exception 'index generation % is %, not building', p_generation, coalesce(v_generation.state, 'unknown')
             using errcode = 'NS011';
     end if;
-    execute format('create table rag.%I partition of rag.chunk for values in (%s) partition by list (tenant)',
-                   format('chunk_g%s', p_generation), p_generation);
+    execute format('create table rag.%I (like rag.chunk including constraints) partition by list (tenant)', v_root);
+    execute format('alter table rag.%I add constraint in_generation check (generation_id = %s)', v_root, p_generation);
+    perform rag.shut(v_root);
     for v_place, v_tenant in select t.place, t.name from unnest(v_generation.tenants) with ordinality as t (name, place) loop
-        v_stage := format('stage_g%s_t%s', p_generation, v_place);
-        execute format('revoke all on rag.%I from pipeline', v_stage);
-        execute format('alter table rag.%I rename to %I', v_stage, format('chunk_g%s_t%s', p_generation, v_place));
-        v_stage := format('chunk_g%s_t%s', p_generation, v_place);
-        execute format('alter table rag.%I add primary key (chunk_id)', v_stage);
-        execute format('create index on rag.%I (acl_id)', v_stage);
-        execute format('create index on rag.%I (document_key)', v_stage);
-        execute format('alter table rag.%I attach partition rag.%I for values in (%L)', format('chunk_g%s', p_generation), v_stage, v_tenant);
-        execute format('alter table rag.%I enable row level security', v_stage);
-        execute format('alter table rag.%I force row level security', v_stage);
-        execute format('create policy chunk_maintained on rag.%I to nightshift_owner using (true) with check (true)', v_stage);
-        execute format('analyze rag.%I', v_stage);
+        v_part := format('%s_t%s', v_root, v_place);
+        if has_table_privilege('pipeline', format('rag.%I', format('stage_g%s_t%s', p_generation, v_place)), 'insert') then
+            raise exception 'index generation % was not sealed', p_generation using errcode = 'NS011';
+        end if;
+        execute format('alter table rag.%I rename to %I', format('stage_g%s_t%s', p_generation, v_place), v_part);
+        perform rag.shut(v_part);
+        execute format('alter table rag.%I attach partition rag.%I for values in (%L)', v_root, v_part, v_tenant);
     end loop;
+    execute format('alter table rag.chunk attach partition rag.%I for values in (%s)', v_root, p_generation);
     select count(*) into v_chunks from rag.chunk c where c.generation_id = p_generation;
     update rag.generation g
-    set state = 'attached', digest = p_digest, artifact_version_id = p_artifact_version, chunks = v_chunks, attached_at = clock_timestamp()
+    set state = 'attached', digest = p_digest, artifact_version_id = p_artifact_version, corpus_version_id = p_corpus_version,
+        chunks = v_chunks, attached_at = clock_timestamp()
     where g.generation_id = p_generation;
+    perform rag.replay(p_generation);
     return v_chunks;
 end
+$$;
+
+-- adopt: a generation that stands already is the index of a newer corpus, too.
+create function rag.adopt(p_generation int, p_corpus_version bigint) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    update rag.generation g set corpus_version_id = p_corpus_version
+    where g.generation_id = p_generation and g.state in ('attached', 'live', 'retired');
+    if not found or to_regclass(format('rag.chunk_g%s', p_generation)) is null then
+        raise exception 'index generation % does not stand any more', p_generation using errcode = 'NS011';
+    end if;
+end
+$$;
+
+-- standing: whether a generation can be searched: its state says so, and its partition is there.
+create function rag.standing(p_generation int) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from rag.generation g
+        join pg_inherits i on i.inhparent = 'rag.chunk'::regclass
+                          and i.inhrelid = to_regclass(format('rag.chunk_g%s', p_generation))
+        where g.generation_id = p_generation and g.state in ('attached', 'live', 'retired'))
+$$;
+
+-- contents: what a generation holds of each document, by ids and counts.
+create function rag.contents(p_generation int)
+returns table (document_key text, document_version_id bigint, tenant text, acl_id int, status smallint, expires_at timestamptz, chunks bigint)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select c.document_key, c.document_version_id, c.tenant, c.acl_id, c.status, c.expires_at, count(*)
+    from rag.chunk c where c.generation_id = p_generation
+    group by c.document_key, c.document_version_id, c.tenant, c.acl_id, c.status, c.expires_at
+$$;
+
+-- text_digests: the chunks of a generation by digest.
+create function rag.text_digests(p_generation int) returns table (text_digest text)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select distinct c.text_digest from rag.chunk c where c.generation_id = p_generation
 $$;
 
 -- withdraw: takes effect in every generation at commit, whichever is live.
@@ -276,25 +430,25 @@ begin
 end
 $$;
 
--- replay: applies the withdrawals that came in while a generation was being built. Under the lock that withdraw holds
--- shared, so that none slips between the replay and the swap.
-create function rag.replay(p_generation int) returns int
+-- erase: withdraws a document and deletes its chunks from every generation, with the embeddings that no other document
+-- shares. Returns how many of each went.
+create function rag.erase(p_use_case text, p_document_key text, p_reason text) returns table (chunks bigint, embeddings bigint)
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
-    v_generation rag.generation;
-    v_chunks int;
+    v_digests text[];
 begin
-    select * into v_generation from rag.generation g where g.generation_id = p_generation;
-    perform pg_advisory_xact_lock(hashtextextended('rag.swap/' || v_generation.use_case, 0));
-    update rag.chunk c set status = 2
-    from rag.withdrawal w
-    where w.use_case = v_generation.use_case and w.seq > v_generation.tombstone_mark
-      and c.generation_id = p_generation and c.document_key = w.document_key and c.status = 1;
-    get diagnostics v_chunks = row_count;
-    update rag.generation g
-    set tombstone_mark = coalesce((select max(w.seq) from rag.withdrawal w where w.use_case = g.use_case), 0)
-    where g.generation_id = p_generation;
-    return v_chunks;
+    perform rag.withdraw(p_use_case, p_document_key, p_reason);
+    with gone as (
+        delete from rag.chunk c
+        where c.generation_id in (select g.generation_id from rag.generation g where g.use_case = p_use_case)
+          and c.document_key = p_document_key
+        returning c.text_digest
+    )
+    select count(*), array_agg(distinct g.text_digest) into chunks, v_digests from gone g;
+    delete from rag.embedding_cache e
+    where e.text_digest = any (v_digests) and not exists (select from rag.chunk c where c.text_digest = e.text_digest);
+    get diagnostics embeddings = row_count;
+    return next;
 end
 $$;
 
@@ -304,31 +458,45 @@ language plpgsql security definer set search_path = pg_catalog, public, pg_temp 
 declare
     v_generation rag.generation;
     v_model bigint;
-    v_deployment bigint;
 begin
     perform rag.replay(p_generation);
     select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
-    if v_generation.state is distinct from 'attached' then
+    if v_generation.state is null or v_generation.state not in ('attached', 'retired') or not rag.standing(p_generation) then
         raise exception 'index generation % is %, not attached', p_generation, coalesce(v_generation.state, 'unknown')
             using errcode = 'NS011';
     end if;
     select d.model_version_id into v_model from lineage.deployment d where d.deployment_id = p_expected;
-    v_deployment := lineage.promote(v_generation.use_case, 'live', v_model, v_generation.artifact_version_id, p_expected, p_decision, p_by, p_why);
-    update rag.generation g set state = 'retired' where g.use_case = v_generation.use_case and g.state = 'live';
-    update rag.generation g set state = 'live' where g.generation_id = p_generation;
-    return v_deployment;
+    return lineage.promote(v_generation.use_case, 'live', v_model, v_generation.artifact_version_id, p_expected, p_decision, p_by, p_why);
 end
 $$;
 
--- drop_version: for a generation that no live deployment names.
+-- follow_deployment: the state of a generation follows what is live, whether a swap, a release or a rollback said so.
+create function rag.follow_deployment() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if new.alias = 'live' and new.valid_to is null then
+        update rag.generation g set state = 'retired'
+        where g.use_case = new.use_case and g.state = 'live' and g.artifact_version_id is distinct from new.index_version_id;
+        update rag.generation g set state = 'live'
+        where g.use_case = new.use_case and g.state in ('attached', 'retired') and g.artifact_version_id = new.index_version_id;
+    end if;
+    return null;
+end
+$$;
+create trigger followed_by_generation after insert on lineage.deployment
+for each row execute function rag.follow_deployment();
+
+-- drop_version: for a generation that no live deployment names. It waits for readers only so long: a reader who came
+-- later would wait behind it.
 create function rag.drop_version(p_generation int) returns void
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '500ms' as $$
 declare
     v_generation rag.generation;
     v_place bigint;
 begin
     select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
-    if exists (select from lineage.deployment d where d.index_version_id = v_generation.artifact_version_id and d.valid_to is null) then
+    if exists (select from lineage.deployment d where d.index_version_id = v_generation.artifact_version_id
+               and d.use_case = v_generation.use_case and d.valid_to is null) then
         raise exception 'index generation % is live', p_generation using errcode = 'NS011';
     end if;
     if v_generation.state = 'building' then
@@ -342,8 +510,21 @@ begin
 end
 $$;
 
+-- prune_cache: forgets the embeddings that no standing generation uses and no build may be about to use.
+create function rag.prune_cache(p_age interval) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_embeddings bigint;
+begin
+    delete from rag.embedding_cache e
+    where e.created_at < clock_timestamp() - p_age and not exists (select from rag.chunk c where c.text_digest = e.text_digest);
+    get diagnostics v_embeddings = row_count;
+    return v_embeddings;
+end
+$$;
+
 -- record_gates: what the recall, leak and quality checks measured, before the swap.
 create function rag.record_gates(p_generation int, p_gates jsonb) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-    update rag.generation set gates = p_gates where generation_id = p_generation and state = 'attached'
+    update rag.generation set gates = p_gates where generation_id = p_generation and state in ('attached', 'retired', 'live')
 $$;

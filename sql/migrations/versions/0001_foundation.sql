@@ -751,6 +751,9 @@ begin
         execute format('grant insert on rag.%I to pipeline', v_stage);
         return query select v_generation, v_tenant, format('rag.%I', v_stage)::regclass;
     end loop;
+    if cardinality(p_tenants) = 0 then -- an index of nothing is one, too
+        return query select v_generation, null::text, null::regclass;
+    end if;
 end
 $$;
 
