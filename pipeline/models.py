@@ -1,0 +1,258 @@
+"""Base models: where one is, what it is by content, and how it is loaded. safetensors only, and no model's own code.
+
+A base model is used where it stands, in a folder or in the Hugging Face cache, and is not copied into the artifact
+store: gigabytes would be written twice, and its files are hashed (or known to be the same) before every use anyway.
+Nothing is downloaded: what the night runs on was put there by a person.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline import canonical
+from pipeline.artifacts import content_digest
+from pipeline.errors import NotAvailable, Refused
+from pipeline.lineage import Output
+from pipeline.settings import ROOT, Settings
+from pipeline.usecase import BaseModelSource
+
+Dtype = Literal["float32", "bfloat16"]
+Quantize = Literal["none", "nf4"]
+Device = Literal["cpu", "cuda"]
+
+_INDEX = "model.safetensors.index.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+# What a model's behaviour depends on, beside its weights. The tokenizers of the families lie in different files.
+_CONFIGS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    _INDEX,
+)
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model that stands on this machine, known by its content."""
+
+    source: str  # as the use case names it
+    revision: str | None
+    folder: str  # where it stands
+    digest: str  # of the contents of all files that count
+    files: Mapping[str, str]  # name to content digest
+    size_bytes: int
+
+
+def resolve(settings: Settings, source: BaseModelSource) -> BaseModel:
+    """Returns the base model that a use case names, with its digest.
+
+    A file is hashed once and again when its size or time of change differs; the memory of it stands under the home
+    folder. Raises NotAvailable where the model is not on this machine, Refused where its weights are pickles.
+    """
+    folder = locate(source)
+    paths = _files(folder, source.path)
+    known = _Known(settings.home / "cache" / "model-digests.json")
+    files = {path.name: known.digest(path) for path in paths}
+    known.save()
+    size = sum(path.stat().st_size for path in paths)
+    digest = canonical.digest({"kind": "base_model", "files": files})
+    return BaseModel(source.path, source.revision, str(folder), digest, files, size)
+
+
+def register(base: BaseModel) -> Output:
+    """Returns the base model as a step's output. It has no address in the artifact store (see above). The digests of
+    its files are in `meta`, so that a packet can name them and anyone can check a copy."""
+    meta = {"source": base.source, "revision": base.revision, "files": dict(base.files)}
+    return Output("base_model", "base", base.digest, None, base.size_bytes, private=False, meta=meta)
+
+
+def locate(source: BaseModelSource) -> Path:
+    """Returns the folder of a base model: an absolute path, one relative to the repository, or the pinned revision's
+    in the Hugging Face cache. Raises NotAvailable that says where it was looked for."""
+    path = Path(source.path).expanduser()
+    folder = path if path.is_absolute() else ROOT / path
+    if folder.is_dir():
+        return folder
+    if source.revision is None:
+        raise NotAvailable(
+            f"the base model {source.path} is not there",
+            where=folder,
+            next_step="put it there (config, tokenizer, safetensors), or name a Hugging Face id with its revision",
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(source.path, revision=source.revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        raise NotAvailable(
+            f"the base model {source.path} at revision {source.revision} is not on this machine",
+            where=f"{folder}; the Hugging Face cache {HF_HUB_CACHE}",
+            next_step=f"`hf download {source.path} --revision {source.revision}` where there is a network; a cache "
+            "may be moved as a folder (HF_HOME says where it is); or set base_model.path to a local folder",
+        ) from None
+
+
+def load(
+    folder: Path | str,
+    *,
+    adapter: Path | None = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    quantize: Quantize = "none",
+    trainable: bool = False,
+) -> tuple[Any, Any]:
+    """Returns (model, tokenizer) from a base model's folder, with a LoRA adapter from a local folder on top if given.
+
+    The model is in evaluation mode unless `trainable`, which leaves the adapter's weights open to training. Raises
+    NotAvailable for an adapter without safetensors and Refused for a model that brings code of its own.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    # transformers 5 would take the dtype from the checkpoint ("auto"): what is computed in is said here.
+    told: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    if quantize == "nf4":
+        told["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, dtype),
+        )
+        told["device_map"] = {"": 0 if device == "cuda" else "cpu"}
+    safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), **safe)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), use_safetensors=True, **told, **safe)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise Refused(
+            "this base model brings code of its own, which is never run",
+            where=folder,
+            allowed="architectures that the transformers library has itself",
+        ) from None
+    if adapter is not None:
+        model = _with_adapter(model, adapter, folder, trainable)
+    if quantize == "none":
+        model = model.to(device)
+    return (model if trainable else model.eval()), tokenizer
+
+
+def device(wanted: str) -> Device:
+    """Returns where models run: "auto" takes the GPU where there is one. Raises NotAvailable where "cuda" is absent."""
+    if wanted == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise NotAvailable(
+            "there is no CUDA device",
+            where=f"torch {torch.__version__}, built for {torch.version.cuda or 'CPU only'}",
+            next_step="NIGHTSHIFT_DEVICE=cpu or auto; or install torch with CUDA (NIGHTSHIFT_TORCH); try nvidia-smi",
+        )
+    return "cpu"
+
+
+def chat_template(folder: Path | str) -> str | None:
+    """Returns a model's chat template as its files say, without loading a tokenizer, or None."""
+    if (path := Path(folder) / "chat_template.jinja").exists():
+        return path.read_text()
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        if (path := Path(folder) / name).exists():
+            found = json.loads(path.read_text()).get("chat_template")
+            if isinstance(found, list):  # named templates; "default" is the one that is used
+                found = next((entry["template"] for entry in found if entry["name"] == "default"), None)
+            if isinstance(found, str):
+                return found
+    return None
+
+
+def _with_adapter(model: Any, adapter: Path, folder: Path | str, trainable: bool) -> Any:
+    from peft import PeftConfig, PeftModel
+
+    weights = adapter / "adapter_model.safetensors"
+    if not weights.exists():
+        raise NotAvailable("the adapter has no safetensors", where=weights, allowed="safetensors only")
+    config = PeftConfig.from_pretrained(str(adapter))
+    # The adapter knows its base by digest; PEFT would look for that name on the network when it saves a checkpoint.
+    config.base_model_name_or_path = str(folder)
+    return PeftModel.from_pretrained(model, str(adapter), config=config, is_trainable=trainable)
+
+
+def _files(folder: Path, source: str) -> list[Path]:
+    """Returns the files that a model consists of, in the order of their names."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if (index := folder / _INDEX).exists():
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+        _demand(folder, source, shards)
+        weights = sorted(folder / name for name in shards)
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    if not weights and pickles:
+        raise Refused(
+            "the base model's weights are pickles, which run code when they are opened",
+            where=folder,
+            found=", ".join(pickles[:3]),
+            allowed="safetensors",
+            next_step="take a revision with *.safetensors, or convert it once on a machine that holds nothing else",
+        )
+    _demand(folder, source, {"config.json"} | (set() if weights else {"model.safetensors"}))
+    if not any((folder / name).exists() for name in _TOKENIZERS):
+        _demand(folder, source, {"tokenizer.json"})
+    configs = [folder / name for name in _CONFIGS if (folder / name).exists()]
+    return sorted({*weights, *configs})
+
+
+def _demand(folder: Path, source: str, names: Iterable[str]) -> None:
+    if missing := sorted(name for name in names if not (folder / name).exists()):
+        raise NotAvailable(
+            f"the base model {source} is not whole",
+            where=folder,
+            found=f"missing: {', '.join(missing[:5])}",
+            next_step="copy or download it again",
+        )
+
+
+class _Known:
+    """Digests of files by path, size and time of change, so that an unchanged night hashes no gigabytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.entries: dict[str, list[Any]] = json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            self.entries = {}  # nothing is lost but the time to hash again
+        self.changed = False
+
+    def digest(self, path: Path) -> str:
+        stat = path.stat()
+        entry = self.entries.get(str(path.resolve()))
+        if entry is not None and entry[:2] == [stat.st_size, stat.st_mtime_ns]:
+            return str(entry[2])
+        found = content_digest(path.name, path)
+        self.entries[str(path.resolve())] = [stat.st_size, stat.st_mtime_ns, found]
+        self.changed = True
+        return found
+
+    def save(self) -> None:
+        if not self.changed:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        part.write_text(json.dumps({path: entry for path, entry in self.entries.items() if Path(path).exists()}))
+        part.replace(self.path)

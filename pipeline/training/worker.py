@@ -1,0 +1,102 @@
+"""The training process: one request on standard input, one reply on the pipe that it was handed.
+
+Its standard output goes to standard error, since libraries write there what they like. process.py is what calls it.
+"""
+
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from types import FrameType
+from typing import Any, NoReturn
+
+from pipeline.errors import NightshiftError, Refused
+from pipeline.lineage import Origin
+from pipeline.settings import from_environment
+from pipeline.usecase import UseCase
+
+log = logging.getLogger("nightshift.training")
+
+STAGES = ("preflight", "sft", "dpo")
+# What a night on which nothing changed must not import. Replies tell which of them came in.
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets")
+
+
+def main() -> None:
+    """Answers one request. Exit code 0 says that there is a reply, which may be an error."""
+    replies = int(sys.argv[1])
+    os.set_inheritable(replies, False)
+    os.dup2(2, 1)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # TRL 1.16 still passes the name that transformers 5.23 calls old.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, _told_to_stop)
+    request = json.loads(_line())
+    threading.Thread(target=_end_with_caller, name="lifeline", daemon=True).start()
+    reply = answer(request) | {"imported": [name for name in HEAVY if name in sys.modules]}
+    with os.fdopen(replies, "w") as pipe:
+        json.dump(reply, pipe)
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Returns {"result"} or {"error": {"class", …}}. Of an error that is not ours its class alone leaves the process:
+    the message might quote a row."""
+    try:
+        if request["stage"] not in STAGES:
+            raise Refused("unknown stage", found=request["stage"], allowed=", ".join(STAGES))
+        # Not `from pipeline.training import …`: by these names the package has the callers' functions.
+        stage = importlib.import_module(f"pipeline.training.{request['stage']}")
+        result = stage.run(
+            from_environment(),
+            UseCase.model_validate(request["usecase"]),
+            Origin(**request["origin"]),
+            reuse=request["reuse"],
+            **request["arguments"],
+        )
+    except NightshiftError as error:
+        details = {name: None if value is None else str(value) for name, value in error.details.items()}
+        return {"error": {"class": type(error).__name__, "what": error.what, "details": details}}
+    except Exception as error:
+        log.error("%s\n%s", _told(error), "".join(traceback.format_tb(error.__traceback__)))
+        return {"error": {"class": type(error).__name__}}
+    return {"result": result}
+
+
+def _told(error: Exception) -> str:
+    """Returns the class, with the message where it is one that cannot hold the text of a row."""
+    safe = isinstance(error, OSError | ImportError | MemoryError) or type(error).__module__.startswith("torch")
+    return f"{type(error).__name__}: {error}" if safe else type(error).__name__
+
+
+def _line() -> bytes:
+    """Returns the first line of standard input. Unbuffered: a thread that waits in a buffered read cannot be left."""
+    line = b""
+    while not line.endswith(b"\n"):
+        block = os.read(0, 1 << 16)
+        if not block:
+            break
+        line += block
+    return line
+
+
+def _end_with_caller() -> NoReturn:
+    """Waits until whoever asked is gone, and ends this process with all that it started."""
+    while os.read(0, 1):
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _told_to_stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise Refused("the training process was told to stop", next_step="clearing the task is safe: it starts again")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+-- latest_dataset --
+-- The newest dataset version of a use case, and the artifact version that stands for it.
+select v.version, v.artifact_version_id
+from catalog.dataset d
+join catalog.dataset_version v using (dataset_id)
+where d.use_case = :'use_case' and d.kind = 'examples'
+order by v.version desc
+limit 1;
+
+-- rows --
+-- The rows of one kind that a dataset version trains and selects on, in an order that is always the same. Erased rows
+-- are left out. A version that returns to earlier content shares its artifact version, so any of them will do.
+select m.split, e.digest, e.content
+from (
+    select v.dataset_id, v.version, d.use_case
+    from catalog.dataset_version v
+    join catalog.dataset d using (dataset_id)
+    where v.artifact_version_id = :'artifact_version_id'::bigint
+    order by v.version desc
+    limit 1
+) v
+cross join lateral catalog.example_members(v.dataset_id, v.version) m
+join catalog.example e on e.use_case = v.use_case and e.digest = m.example_digest
+where e.kind = :'kind' and m.split in ('train', 'validation') and e.content is not null
+order by m.split, e.digest;
