@@ -1,0 +1,47 @@
+"""The daily round: marks attempts that gave no sign of life as lost, and seals and verifies the audit trail.
+
+**When a task fails.** `audit` failing means that an event was changed, added or removed after it was sealed: the
+message names the blocks. That is an incident, not a defect of this DAG: keep the server's log and call whoever owns the
+database.
+
+**Clearing is safe** for every task: each looks at things as they are now.
+"""
+
+import nightshift_factory as factory
+from airflow.sdk import dag, task
+
+
+@task
+@factory.told
+def lost_attempts():
+    from pipeline import maintenance, settings
+
+    return maintenance.sweep_lost(settings.from_environment())
+
+
+@task
+@factory.told
+def audit():
+    from pipeline import maintenance, settings
+
+    return maintenance.seal_and_verify(settings.from_environment())
+
+
+@dag(
+    dag_id="maintain",
+    dag_display_name="Nightshift: maintain",
+    description=(__doc__ or "").partition("\n")[0],
+    doc_md=__doc__,
+    schedule="45 3 * * *",
+    start_date=factory.BEGIN,
+    catchup=False,
+    max_active_runs=1,
+    tags=["nightshift", "maintain"],
+    default_args=factory.defaults("nightshift"),
+)
+def flow():
+    lost_attempts()
+    audit()
+
+
+flow()

@@ -1,0 +1,204 @@
+"""What the DAG files share: the use cases they make DAGs for, who asked for a run, and what every task has in common.
+
+The work of a stage is not here and not in the DAG files: a task imports its stage inside its body."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from pipeline import settings as settings_module
+from pipeline import usecase as usecase_module
+from pipeline.errors import BadInput, Refused
+from pipeline.settings import Settings
+from pipeline.usecase import UseCase
+
+if TYPE_CHECKING:
+    from pipeline.lineage import Origin
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+BEGIN = datetime(2025, 1, 1)  # long ago: with catchup off it says only that a DAG may run
+REUSE = Param(
+    "auto",
+    enum=["auto", "never"],
+    title="Reuse",
+    description="auto: what an earlier run made of the same inputs is taken again. never: everything is made anew.",
+)
+GPU = {"queue": "gpu", "pool": "gpu"}  # the pool is made at set-up: tasks of a pool that is missing queue for ever
+
+
+@dataclass(frozen=True)
+class Assets:
+    """What the DAGs of a use case tell each other about."""
+
+    documents: Asset
+    dataset: Asset
+    index: Asset
+    candidate: Asset
+
+    @classmethod
+    def of(cls, usecase: UseCase) -> "Assets":
+        """Returns the assets of a use case."""
+
+        def asset(kind: str) -> Asset:
+            return Asset(f"{usecase.name}/{kind}", uri=f"nightshift://{usecase.name}/{kind}", group="nightshift")
+
+        return cls(asset("documents"), asset("dataset"), asset("index"), asset("candidate"))
+
+
+def read_usecases() -> tuple[list[UseCase], list[BadInput]]:
+    """Returns the use cases that are sound, and what is wrong with the others."""
+    sound, broken = [], []
+    for path in usecase_module.files(settings_module.from_environment()):
+        try:
+            sound.append(usecase_module.load(path))
+        except BadInput as error:
+            broken.append(error)
+    return sound, broken
+
+
+def usecases() -> list[UseCase]:
+    """Returns the sound use cases. `broken_usecases.py` shows the others as an import error."""
+    return read_usecases()[0]
+
+
+def common(usecase: UseCase, kind: str, doc: str | None, **keys: Any) -> dict[str, Any]:
+    """Returns the arguments of `@dag` that all DAGs of a use case share; `keys` replace or add."""
+    return {
+        "dag_id": f"{usecase.name}_{kind}",
+        "dag_display_name": f"{usecase.title}: {kind}",
+        "description": (doc or "").partition("\n")[0],
+        "doc_md": doc,
+        "start_date": BEGIN,
+        "catchup": False,
+        "max_active_runs": 1,
+        "tags": ["nightshift", usecase.name, kind, f"risk: {usecase.risk_tier}"],
+        "default_args": defaults(usecase.owner),
+        "params": {"reuse": REUSE},
+        **keys,
+    }
+
+
+def defaults(owner: str) -> dict[str, Any]:
+    """Returns what every task is given unless it says otherwise."""
+    return {
+        "owner": owner,
+        "retries": 2,
+        "retry_delay": timedelta(seconds=20),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=10),
+        "execution_timeout": timedelta(minutes=30),
+    }
+
+
+def asset_or_cron(asset: Asset, cron: str | None) -> Any:
+    """Returns the schedule "whenever the asset is new, and at these times"."""
+    if cron is None:
+        return [asset]
+    return AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=[asset])
+
+
+def told(work: Callable[P, R]) -> Callable[P, R]:
+    """Makes a task fail at once, by the message alone, where trying again cannot help: bad input or a refusal."""
+
+    @functools.wraps(work)
+    def run(*args: P.args, **keys: P.kwargs) -> R:
+        try:
+            return work(*args, **keys)
+        except (BadInput, Refused) as error:
+            raise AirflowFailException(str(error)) from None
+
+    return run
+
+
+def here(name: str) -> "tuple[Settings, UseCase, Origin]":
+    """Returns what a stage is called with, inside a task: the settings, the use case as it is now, and who asked."""
+    settings = settings_module.from_environment()
+    return settings, usecase_module.find(settings, name), origin(get_current_context())
+
+
+def reuse() -> Any:
+    """Returns the run's choice whether earlier results may answer."""
+    return get_current_context()["params"]["reuse"]
+
+
+def origin(context: Mapping[str, Any]) -> "Origin":
+    """Returns who asked for the running task, and where it runs."""
+    from pipeline.lineage import Origin
+
+    instance = context["ti"]
+    return Origin("airflow", asked_by(context), instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
+
+
+def asked_by(context: Mapping[str, Any]) -> str:
+    """Returns the user who triggered the run; for a run that an asset began, who asked for what made the asset new;
+    `schedule` where nobody did."""
+    run = context["dag_run"]
+    if run.triggering_user_name:
+        return str(run.triggering_user_name)
+    return str(news(context).get("requested_by") or "schedule")
+
+
+def news(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what came with the newest asset event that began the run; nothing where none did."""
+    events = [event for group in context["triggering_asset_events"].values() for event in group]
+    return dict(max(events, key=lambda event: event.timestamp).extra) if events else {}
+
+
+def publish(asset: Asset, changed: bool, **extra: Any) -> None:
+    """Lets the asset event of the running task out where something is new, else skips the task: it emits none then."""
+    if not changed:
+        raise AirflowSkipException(f"{asset.name}: nothing new")
+    context = get_current_context()
+    context["outlet_events"][asset].extra = {"requested_by": asked_by(context), **extra}
+
+
+def wanted_decision() -> int | None:
+    """Returns the decision that the run is about: by its parameter, or by the candidate that began it."""
+    context = get_current_context()
+    wanted = context["params"]["decision_id"] or news(context).get("decision_id")
+    return None if wanted is None else int(wanted)
+
+
+class Approval(HITLOperator):
+    """Asks a person about a release, waiting without a worker, and records the answer: approve, reject or silence.
+
+    It records what Airflow hands back itself, instead of leaving that to a task after it: an XCom can be written by
+    anyone who may edit the run. There is no default answer, so silence fails. Returns {decision_id, answer, person}
+    with the answer as it counts: an approval by whoever asked for the run is recorded as refused.
+    """
+
+    def __init__(self, *, decision_id: Any, params: Any = None, **keys: Any) -> None:
+        reason = Param("", "kept on record", source="task", type="string", maxLength=500, title="Reason")
+        keys |= {
+            "options": ["Approve", "Reject"],
+            "params": {"reason": reason},
+            "retries": 0,
+            "execution_timeout": None,
+        }
+        super().__init__(**keys)
+        self.decision_id = decision_id
+
+    template_fields = (*HITLOperator.template_fields, "decision_id")
+
+    @told
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Records the answer, then returns it, or fails as the base class does where there was none."""
+        from pipeline import release
+
+        settings = settings_module.from_environment()
+        if event.get("error_type") == "timeout":
+            release.answer(settings, int(self.decision_id), "timeout", None, "nobody answered in time")
+        given = super().execute_complete(context, event)
+        person = (given["responded_by_user"] or {}).get("name")
+        wanted = "approve" if given["chosen_options"] == ["Approve"] else "reject"
+        reason = str(given["params_input"].get("reason") or "no reason given")
+        counted = release.answer(settings, int(self.decision_id), wanted, person, reason)
+        return {"decision_id": int(self.decision_id), "answer": counted, "person": person}

@@ -1,0 +1,89 @@
+"""Lets a candidate through, or not: asks a person where the gate or the risk tier wants one, and promotes.
+
+**When a task fails.** `approve` fails when nobody answers in time; silence is recorded and is never a yes. An
+approval by the person who asked for the run is recorded as refused and nothing is promoted: the decision goes on
+waiting, so trigger this DAG again and let someone else answer. `promote` refuses when another deployment went live
+since the decision was made: run `retrain` again.
+
+**Clearing is safe**: `approve` asks again unless the decision has its final answer, and a decision is promoted once.
+A newer candidate supersedes a waiting one; an answer to the old question then counts for nothing, and says so.
+"""
+
+from datetime import timedelta
+
+import nightshift_factory as factory
+from airflow.sdk import Param, TriggerRule, dag, task
+
+from pipeline.usecase import UseCase
+
+DECISION = Param(
+    None, type=["null", "integer"], title="Decision", description="empty: the newest decision that waits for an answer"
+)
+
+
+def build(usecase: UseCase) -> None:
+    """Makes the DAG `<usecase>_release`."""
+    name, assets = usecase.name, factory.Assets.of(usecase)
+
+    @task
+    @factory.told
+    def choose():
+        from pipeline import release
+
+        settings, found, origin = factory.here(name)
+        return release.choose(settings, found, origin, factory.wanted_decision())
+
+    @task.branch
+    def needs_person(chosen):
+        return "approve" if chosen["needs_person"] else "promote"
+
+    @task.short_circuit
+    def approved(answered):
+        return answered["answer"] == "approve"
+
+    @task(retries=0, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+    @factory.told
+    def promote(chosen):
+        from pipeline import release
+
+        settings, _, origin = factory.here(name)
+        return release.promote(settings, chosen["decision_id"], origin.requested_by, "release")
+
+    @task
+    @factory.told
+    def packet(promoted, chosen):
+        from pipeline import governance
+
+        return governance.packet(*factory.here(name), chosen["decision_id"])
+
+    # More than one run: a question may wait for a day, and a newer candidate must be able to supersede it.
+    @dag(
+        **factory.common(
+            usecase,
+            "release",
+            __doc__,
+            schedule=[assets.candidate],
+            max_active_runs=16,
+            params={"decision_id": DECISION},
+        )
+    )
+    def flow():
+        chosen = choose()
+        approve = factory.Approval(
+            task_id="approve",
+            decision_id=chosen["decision_id"],
+            subject=f"{usecase.title}: release {{{{ ti.xcom_pull('choose')['candidate'][:12] }}}}?",
+            body="{{ ti.xcom_pull('choose')['question'] }}",
+            response_timeout=timedelta(hours=usecase.release.approval.timeout_hours),
+        )
+        promoted = promote(chosen)
+        branch = needs_person(chosen)
+        branch >> [approve, promoted]
+        approved(approve.output) >> promoted
+        packet(promoted, chosen)
+
+    flow()
+
+
+for each in factory.usecases():
+    build(each)

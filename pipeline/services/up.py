@@ -1,0 +1,101 @@
+"""`make up` and `make down`: everything an installation needs, started in order and stopped without a remainder."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import migrations, server, usecase
+from pipeline.errors import BadInput
+from pipeline.services import airflow, configuration, processes
+from pipeline.settings import Settings
+
+KINDS = ("data", "reindex", "retrain", "release")
+
+
+@dataclass(frozen=True)
+class Running:
+    """An installation that is up."""
+
+    url: str
+    password_file: Path
+    users: dict[str, str]  # the users and their roles in Airflow
+    already: bool  # it was up before
+    missing: tuple[str, ...]  # DAGs that did not appear: their import errors say why
+    broken: tuple[str, ...]  # what is wrong with use cases that have no DAGs
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values, for --json."""
+        return {
+            "url": self.url,
+            "password_file": str(self.password_file),
+            "users": self.users,
+            "already": self.already,
+            "missing": list(self.missing),
+            "broken": list(self.broken),
+        }
+
+
+def up(settings: Settings) -> Running:
+    """Starts Postgres and Airflow unless they run, and waits until they are of use. Returns where they are.
+
+    Raises NotAvailable where a port is taken or something does not start; nothing half-started is left of Airflow.
+    """
+    with _alone(settings):
+        if airflow.healthy(settings):
+            return _running(settings, already=True, missing=set())
+        processes.stop(airflow.record(settings))
+        ports = configuration.ports(settings)
+        if settings.database_url is None:
+            server.start(settings)
+            migrations.upgrade(settings)
+        new = airflow.prepare_database(settings)
+        configuration.write(settings, ports)
+        airflow.migrate(settings, new=new)
+        airflow.start(settings)
+        return _running(settings, already=False, missing=airflow.set_up(settings, expected_dags(settings)))
+
+
+def down(settings: Settings) -> bool:
+    """Stops Airflow with all its tasks, and the embedded Postgres. Returns whether anything ran."""
+    with _alone(settings):
+        stopped = processes.stop(airflow.record(settings))
+        return (server.stop(settings) if settings.database_url is None else False) or stopped > 0
+
+
+def expected_dags(settings: Settings) -> set[str]:
+    """Returns the ids of the DAGs that the sound use cases make."""
+    return {f"{found.name}_{kind}" for found in _usecases(settings)[0] for kind in KINDS} | {"maintain"}
+
+
+def _usecases(settings: Settings) -> tuple[list[usecase.UseCase], list[str]]:
+    sound, broken = [], []
+    for path in usecase.files(settings):
+        try:
+            sound.append(usecase.load(path))
+        except BadInput as error:
+            broken.append(str(error))
+    return sound, broken
+
+
+def _running(settings: Settings, *, already: bool, missing: set[str]) -> Running:
+    return Running(
+        url=airflow.url(settings),
+        password_file=configuration.password_file(settings),
+        users=dict(configuration.USERS),
+        already=already,
+        missing=tuple(sorted(missing)),
+        broken=tuple(_usecases(settings)[1]),
+    )
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Lets one `up` or `down` of an installation run at a time."""
+    folder = configuration.folder(settings)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
