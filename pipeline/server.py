@@ -45,7 +45,7 @@ def _demand_passwords(settings: Settings, uri: str) -> None:
     with psycopg.connect(uri, autocommit=True) as connection:
         verifier = connection.pgconn.encrypt_password(password.encode(), b"postgres", b"scram-sha-256").decode()
         connection.execute(sql.SQL("alter role postgres password {}").format(sql.Literal(verifier)))
-        if not connection.execute("select from pg_database where datname = %s", [DATABASE]).fetchone():
+        if connection.execute("select from pg_database where datname = %s", [DATABASE]).fetchone() is None:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
         (settings.pgdata / "pg_hba.conf").write_text(_HBA)
         connection.execute("select pg_reload_conf()")

@@ -49,10 +49,10 @@ def prepare_database(settings: Settings) -> bool:
     password = secret(configuration.folder(settings) / "database_password")
     with psycopg.connect(migrations.superuser_dsn(settings), autocommit=True) as connection:
         verifier = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
-        if not connection.execute("select from pg_roles where rolname = %s", [login]).fetchone():
+        if connection.execute("select from pg_roles where rolname = %s", [login]).fetchone() is None:
             connection.execute(sql.SQL("create role {} login nosuperuser nocreatedb nocreaterole").format(name))
         connection.execute(sql.SQL("alter role {} password {}").format(name, sql.Literal(verifier)))
-        if connection.execute("select from pg_database where datname = %s", [login]).fetchone():
+        if connection.execute("select from pg_database where datname = %s", [login]).fetchone() is not None:
             return False
         connection.execute(sql.SQL("create database {} owner {}").format(name, name))
         connection.execute(sql.SQL("revoke all on database {} from public").format(name))
