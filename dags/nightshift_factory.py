@@ -175,7 +175,9 @@ class Approval(HITLOperator):
     with the answer as it counts: an approval by whoever asked for the run is recorded as refused.
     """
 
-    def __init__(self, *, decision_id: Any, params: Any = None, **keys: Any) -> None:
+    template_fields = (*HITLOperator.template_fields, "decision")
+
+    def __init__(self, *, decision: Any, params: Any = None, **keys: Any) -> None:
         reason = Param("", "kept on record", source="task", type="string", maxLength=500, title="Reason")
         keys |= {
             "options": ["Approve", "Reject"],
@@ -184,21 +186,19 @@ class Approval(HITLOperator):
             "execution_timeout": None,
         }
         super().__init__(**keys)
-        self.decision_id = decision_id
-
-    template_fields = (*HITLOperator.template_fields, "decision_id")
+        self.decision = decision
 
     @told
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         """Records the answer, then returns it, or fails as the base class does where there was none."""
         from pipeline import release
 
-        settings = settings_module.from_environment()
+        settings, decision_id = settings_module.from_environment(), int(self.decision["decision_id"])
         if event.get("error_type") == "timeout":
-            release.answer(settings, int(self.decision_id), "timeout", None, "nobody answered in time")
+            release.answer(settings, decision_id, "timeout", None, "nobody answered in time")
         given = super().execute_complete(context, event)
         person = (given["responded_by_user"] or {}).get("name")
         wanted = "approve" if given["chosen_options"] == ["Approve"] else "reject"
         reason = str(given["params_input"].get("reason") or "no reason given")
-        counted = release.answer(settings, int(self.decision_id), wanted, person, reason)
-        return {"decision_id": int(self.decision_id), "answer": counted, "person": person}
+        counted = release.answer(settings, decision_id, wanted, person, reason)
+        return {"decision_id": decision_id, "answer": counted, "person": person}

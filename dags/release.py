@@ -71,7 +71,7 @@ def build(usecase: UseCase) -> None:
         chosen = choose()
         approve = factory.Approval(
             task_id="approve",
-            decision_id=chosen["decision_id"],
+            decision=chosen,
             subject=f"{usecase.title}: release {{{{ ti.xcom_pull('choose')['candidate'][:12] }}}}?",
             body="{{ ti.xcom_pull('choose')['question'] }}",
             response_timeout=timedelta(hours=usecase.release.approval.timeout_hours),
