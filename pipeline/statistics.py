@@ -1,6 +1,7 @@
 """Error bars: intervals for a mean of scores, and for the difference of two models over the same cases.
 
-Both are closed formulas or roots of one, so that the same scores give the same interval on every machine; no draw is made.
+Both are closed formulas or roots of one, so that the same scores give the same interval on every machine; no draw is
+made.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,10 +28,10 @@ class Estimate:
 def mean(scores: Sequence[float], confidence: float) -> Estimate:
     """Returns the mean of scores in [0, 1] with its interval.
 
-    Wilson's score interval where all scores are 0 or 1 (Wilson 1927; recommended for small n by Brown, Cai and DasGupta,
-    Statistical Science 16, 2001). For graded scores the Wald interval over the scores and z² pseudo-scores, half of them
-    0 and half of them 1: Agresti and Coull's adjustment (The American Statistician 52, 1998), so that scores which happen
-    to be equal do not give an interval without width.
+    Wilson's score interval where all scores are 0 or 1 (Wilson 1927; recommended for small n by Brown, Cai and
+    DasGupta, Statistical Science 16, 2001). For graded scores the Wald interval over the scores and z² pseudo-scores,
+    half of them 0 and half of them 1: Agresti and Coull's adjustment (The American Statistician 52, 1998), so that
+    scores which happen to be equal do not give an interval without width.
     """
     _check(scores)
     z = _z(confidence)

@@ -47,6 +47,7 @@ class DocumentSource(_Model):
     path: Path  # a folder of Markdown files, or a text file
     format: Literal["markdown", "lines"] = "markdown"  # lines: one document a line, its first words the title
     defaults: DocumentDefaults = DocumentDefaults()
+    licence: str | None = None  # for the data card
 
 
 class ExampleSource(_Model):
@@ -57,6 +58,7 @@ class ExampleSource(_Model):
     # messages: {messages}; preference: {prompt, chosen, rejected}; alpaca: {instruction, input, output};
     # sharegpt: {conversations, chosen, rejected}
     format: Literal["messages", "preference", "alpaca", "sharegpt"] = "messages"
+    licence: str | None = None  # for the data card
 
 
 class Splits(_Model):
@@ -179,7 +181,8 @@ class Evaluation(_Model):
 class Threshold(_Model):
     """One line of the release policy, applied to a metric of the candidate with retrieval."""
 
-    metric: Literal["value", "source", "refusal", "format", "correct"]
+    # Of a suite's cases; reference, likelihood and preference: of the locked test split, where there is no suite.
+    metric: Literal["value", "source", "refusal", "format", "correct", "reference", "likelihood", "preference"]
     minimum: Share | None = None  # the lower end of the interval must reach it
     margin: Share | None = None  # non-inferiority: the paired difference to the champion may not fall below −margin
 

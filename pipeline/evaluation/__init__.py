@@ -1,0 +1,6 @@
+"""The evaluation stage: suites of cases, greedy answers with and without retrieval, scores with their error bars."""
+
+from pipeline.evaluation.evaluate import evaluate
+from pipeline.evaluation.subjects import champion, subjects
+
+__all__ = ["champion", "evaluate", "subjects"]

@@ -1,0 +1,114 @@
+"""Puts every case of every suite to one model, and scores what comes back."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import Any, Literal
+
+from pipeline import prompt
+from pipeline.embedding import Embedder
+from pipeline.evaluation import generation, scorers
+from pipeline.evaluation.cases import Answer, Case, Expect, Message, Reference, Suite
+from pipeline.lineage import Version
+from pipeline.prompt import Passage
+from pipeline.search import Searcher
+from pipeline.settings import Settings
+from pipeline.usecase import UseCase
+
+log = logging.getLogger(__name__)
+
+Condition = Literal["with", "without"]  # retrieval
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One case's answer and its scores."""
+
+    case: Case
+    answer: Answer
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One suite under one condition."""
+
+    suite: Suite
+    condition: Condition
+    results: tuple[Scored, ...]
+    cut: int  # prompts that lost their beginning
+
+
+def answer_all(
+    settings: Settings, usecase: UseCase, loaded: tuple[Any, Any], asked: Sequence[Suite], index: Version | None
+) -> list[Answered]:
+    """Returns every suite's answers, by suite and condition. `index` is what to retrieve from.
+
+    A case in a principal's name is asked with and without retrieval; one of the locked test split as it stands alone.
+    """
+    done = []
+    for suite in asked:
+        plain: list[list[Passage]] = [[] for _ in suite.cases]
+        done.append(_answered(usecase, loaded, suite, "without", plain))
+        if index is not None and any(case.principal is not None for case in suite.cases):
+            found = retrieve(settings, usecase, suite.cases, index)
+            done.append(_answered(usecase, loaded, suite, "with", found))
+    return done
+
+
+def retrieve(settings: Settings, usecase: UseCase, cases: Sequence[Case], index: Version) -> list[list[Passage]]:
+    """Returns what the index gives each case's principal for its question. One embedder serves all."""
+    found: list[list[Passage]] = [[] for _ in cases]
+    embedder = Embedder(settings.device)
+    asking = {case.principal: None for case in cases if case.principal is not None}
+    for principal in asking:
+        places = [place for place, case in enumerate(cases) if case.principal == principal]
+        questions = [cases[place].question or "" for place in places]
+        with Searcher(settings, usecase, principal, index=index, embedder=embedder) as searcher:
+            for place, answer in zip(places, searcher.search_all(questions, usecase.retrieval.k), strict=True):
+                found[place] = answer.passages
+    return found
+
+
+def _answered(
+    usecase: UseCase, loaded: tuple[Any, Any], suite: Suite, condition: Condition, found: Sequence[list[Passage]]
+) -> Answered:
+    told = usecase.evaluation
+    prompts = [_messages(case, passages) for case, passages in zip(suite.cases, found, strict=True)]
+    made = generation.answers(*loaded, prompts, max_new_tokens=told.max_new_tokens, batch_size=told.batch_size)
+    known = _references(loaded, suite.cases, told.batch_size)
+    results = []
+    for place, case in enumerate(suite.cases):
+        likelihood, preferred = known.get(place, (None, None))
+        answer = Answer(made[place].text, tuple(found[place]), made[place].seconds, likelihood, preferred)
+        results.append(Scored(case, answer, scorers.score(case, answer)))
+    log.info("suite %s %s retrieval: %d cases answered", suite.name, condition, len(results))
+    return Answered(suite, condition, tuple(results), sum(one.cut for one in made))
+
+
+def _messages(case: Case, passages: Sequence[Passage]) -> Sequence[Message]:
+    if isinstance(case.expect, Reference):
+        return case.expect.prompt
+    assert isinstance(case.expect, Expect)
+    assert case.question is not None
+    return prompt.messages(case.question, passages)
+
+
+def _references(
+    loaded: tuple[Any, Any], cases: Sequence[Case], batch_size: int
+) -> dict[int, tuple[float, bool | None]]:
+    """Returns, by place of the cases with a reference, its likelihood and whether it beats the rejected answer."""
+    known = {place: case.expect for place, case in enumerate(cases) if isinstance(case.expect, Reference)}
+    pairs = {place: one for place, one in known.items() if one.rejected is not None}
+    chosen = generation.likelihoods(
+        *loaded, [(one.prompt, one.answer) for one in known.values()], batch_size=batch_size
+    )
+    against = generation.likelihoods(
+        *loaded, [(one.prompt, one.rejected or "") for one in pairs.values()], batch_size=batch_size
+    )
+    rejected = dict(zip(pairs, against, strict=True))
+    return {
+        place: (exp(mean), mean > rejected[place] if place in rejected else None)
+        for place, mean in zip(known, chosen, strict=True)
+    }

@@ -1,0 +1,116 @@
+"""Greedy answers and likelihoods, in padded batches. torch is imported when the first batch runs, and not before."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import BadInput
+from pipeline.evaluation.cases import Message
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One answer."""
+
+    text: str
+    seconds: float  # its batch's time, shared evenly
+    cut: bool  # whether the prompt was longer than the model reads, and lost its beginning
+
+
+def answers(
+    model: Any, tokenizer: Any, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int
+) -> list[Generated]:
+    """Returns the greedy answer to each prompt, in their order.
+
+    Prompts of like length share a batch, padded on the left. A prompt that with its answer would not fit the model's
+    positions loses its beginning. Raises BadInput where the model has no chat template.
+    """
+    import torch
+
+    encoded = [_prompt_ids(tokenizer, prompt) for prompt in prompts]
+    room = _positions(model) - max_new_tokens
+    padding = _padding(tokenizer)
+    made: list[Generated | None] = [None] * len(encoded)
+    for places in _batches([len(ids) for ids in encoded], batch_size):
+        began = time.perf_counter()
+        kept = [encoded[place][-room:] for place in places]
+        width = max(len(ids) for ids in kept)
+        ids = torch.tensor([[padding] * (width - len(row)) + row for row in kept], device=model.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in kept], device=model.device)
+        with torch.inference_mode():
+            # Sampling settings that a model may bring along are switched off: greedy means one answer.
+            out = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=padding,
+            )
+        seconds = (time.perf_counter() - began) / len(places)
+        for place, row in zip(places, out[:, width:].tolist(), strict=True):
+            text = tokenizer.decode(row, skip_special_tokens=True).strip()
+            made[place] = Generated(text, seconds, len(encoded[place]) > room)
+    return [one for one in made if one is not None]
+
+
+def likelihoods(
+    model: Any, tokenizer: Any, pairs: Sequence[tuple[Sequence[Message], str]], *, batch_size: int
+) -> list[float]:
+    """Returns, for each prompt and reply, the mean natural log-likelihood of the reply's own tokens, at most 0."""
+    import torch
+
+    asked = [_prompt_ids(tokenizer, prompt) for prompt, _ in pairs]
+    replies = [tokenizer(reply, add_special_tokens=False)["input_ids"] for _, reply in pairs]
+    padding, room = _padding(tokenizer), _positions(model)
+    found = [0.0] * len(pairs)
+    for places in _batches([len(asked[place]) + len(replies[place]) for place in range(len(pairs))], batch_size):
+        rows = [(asked[place] + replies[place])[-room:] for place in places]
+        width = max(len(row) for row in rows)
+        # Padded on the left too: the replies end together, so that only their own columns are scored.
+        ids = torch.tensor([[padding] * (width - len(row)) + row for row in rows], device=model.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        longest = min(max(len(replies[place]) for place in places) + 1, width)
+        with torch.inference_mode():
+            logits = model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=longest, use_cache=False
+            ).logits
+            scores = torch.log_softmax(logits[:, :-1].float(), dim=-1)
+            target = ids[:, width - longest + 1 :]
+            chosen = scores.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+        for place, row in zip(places, chosen, strict=True):
+            count = min(len(replies[place]), longest - 1)
+            found[place] = float(row[-count:].mean()) if count else 0.0
+    return found
+
+
+def _prompt_ids(tokenizer: Any, prompt: Sequence[Message]) -> list[int]:
+    if tokenizer.chat_template is None:
+        raise BadInput(
+            "the model has no chat template",
+            where=tokenizer.name_or_path,
+            next_step="take the family's instruction-tuned model, or put a chat_template.jinja beside its tokenizer",
+        )
+    text = tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Yields places, those of like length together, the longest first: what does not fit into memory fails at once."""
+    order = sorted(range(len(lengths)), key=lambda place: (-lengths[place], place))
+    for first in range(0, len(order), size):
+        yield order[first : first + size]
+
+
+def _positions(model: Any) -> int:
+    return int(getattr(model.config, "max_position_embeddings", None) or 2048)
+
+
+def _padding(tokenizer: Any) -> int:
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)

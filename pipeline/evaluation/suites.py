@@ -1,0 +1,122 @@
+"""Suites: JSONL files of cases, and the locked test split where a use case has none."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline import canonical
+from pipeline.errors import BadInput, nearest
+from pipeline.evaluation.cases import Case, Expect, Message, Reference, Suite
+from pipeline.usecase import Suite as SuiteFile
+from pipeline.usecase import UseCase
+
+LOCKED = "locked_test"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Expect(_Strict):
+    answerable: bool
+    value: str | None = Field(None, min_length=1)
+    aliases: tuple[str, ...] = ()
+    source: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "_Expect":
+        if self.answerable and self.value is None and self.source is None:
+            raise ValueError("an answerable case needs a value, a source or both")
+        if not self.answerable and (self.value or self.source or self.aliases):
+            raise ValueError("a case that cannot be answered has neither value nor source")
+        return self
+
+
+class _Line(_Strict):
+    id: str = Field(min_length=1)
+    question: str = Field(min_length=1)
+    principal: str = Field(min_length=1)
+    expect: _Expect
+    tags: tuple[str, ...] = ()
+
+
+def load(usecase: UseCase) -> list[Suite]:
+    """Returns the suites of a use case, in the YAML's order.
+
+    Raises BadInput, with file and line, for a case that is not one, a principal that the use case does not name, an id
+    that comes twice, and a file without cases.
+    """
+    return [read(entry, usecase) for entry in usecase.evaluation.suites]
+
+
+def read(entry: SuiteFile, usecase: UseCase) -> Suite:
+    """Returns one suite. Raises as `load` does."""
+    text = entry.path.read_text(encoding="utf-8")
+    cases: dict[str, Case] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        case = _case(line, f"{entry.path}:{number}", usecase)
+        if case.key in cases:
+            raise BadInput("two cases have the same id", where=f"{entry.path}:{number}", found=case.key)
+        cases[case.key] = case
+    if not cases:
+        raise BadInput("a suite without cases", where=entry.path)
+    chosen = tuple(cases.values())[: entry.limit]
+    return Suite(entry.name, entry.gated, chosen, canonical.digest_text(text), entry.limit)
+
+
+def locked(rows: Sequence[Mapping[str, Any]], *, gated: bool) -> Suite | None:
+    """Returns the suite of the locked test rows (digest, kind, content), in the order of their digests, or None where
+    there is none. A row that was erased, or has nothing to answer, is no case."""
+    found = []
+    for row in sorted(rows, key=lambda row: str(row["digest"])):
+        reference = None if row["content"] is None else _reference(row["kind"], row["content"])
+        if reference is not None:
+            found.append(Case(row["digest"], row["digest"], None, None, reference, (row["kind"],)))
+    return Suite(LOCKED, gated, tuple(found)) if found else None
+
+
+def _case(line: str, where: str, usecase: UseCase) -> Case:
+    try:
+        told = _Line.model_validate(json.loads(line))
+    except json.JSONDecodeError as error:
+        raise BadInput("this line is not JSON", where=where, found=error.msg) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the line"
+        raise BadInput("a case is not as it should be", where=f"{where}: {key}", allowed=first["msg"]) from None
+    if told.principal not in usecase.principals:
+        raise BadInput(
+            "the use case names no such principal",
+            where=f"{where}: principal",
+            found=told.principal,
+            allowed=nearest(told.principal, usecase.principals) or "none: add it under `principals`",
+        )
+    expect = Expect(told.expect.answerable, told.expect.value, told.expect.aliases, told.expect.source)
+    # The caller's rights are part of the question: what may be retrieved depends on them.
+    rights = usecase.principals[told.principal].model_dump(mode="json")
+    digest = canonical.digest({**told.model_dump(mode="json"), "rights": rights})
+    return Case(told.id, digest, told.question, told.principal, expect, told.tags)
+
+
+def _reference(kind: str, content: Mapping[str, Any]) -> Reference | None:
+    if kind == "sft":
+        messages = [_message(entry) for entry in content["messages"]]
+        if not messages or messages[-1]["role"] != "assistant" or len(messages) < 2:
+            return None
+        return Reference(tuple(messages[:-1]), messages[-1]["content"])
+    prompt = content["prompt"]
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [_message(entry) for entry in prompt]
+    return Reference(tuple(asked), _reply(content["chosen"]), _reply(content["rejected"]))
+
+
+def _message(entry: Mapping[str, Any]) -> Message:
+    return {"role": str(entry["role"]), "content": str(entry["content"])}
+
+
+def _reply(entry: str | Sequence[Mapping[str, Any]]) -> str:
+    """Returns an answer's text, given as such or as messages of which it is the last."""
+    return entry if isinstance(entry, str) else str(entry[-1]["content"])

@@ -1,0 +1,129 @@
+"""Persons' answers to decisions. The rules stand in the database: nobody approves his own run, an answer is final, and
+silence is never a yes."""
+
+from typing import Any
+
+from pipeline import database
+from pipeline.database import Connection
+from pipeline.errors import BadInput, Refused
+from pipeline.lineage import Origin
+from pipeline.release.checks import Check
+from pipeline.settings import Settings
+from pipeline.usecase import UseCase
+
+_MARKS = {"pass": "✓", "condition": "!", "inconclusive": "?", "fail": "✗"}
+
+
+def answer(settings: Settings, decision_id: int, answer: str, person: str | None, reason: str) -> str:
+    """Returns the answer as it counts: approve, reject or timeout, or refused for an approval that the rules do not
+    accept (of one's own run, of a blocked candidate). Each is recorded; after "refused" the decision goes on waiting.
+
+    `person` is None for a timeout alone. Raises Refused for a second answer, BadInput for a decision that does not
+    exist or an answer without a person or a reason.
+    """
+    if answer not in ("approve", "reject", "timeout"):
+        raise BadInput("unknown answer", found=answer, allowed="approve, reject, timeout")
+    if (person is None) is not (answer == "timeout") or person == "":
+        raise BadInput("an answer is a named person's, and silence is nobody's", found=f"{answer} by {person}")
+    if not reason.strip():
+        raise BadInput("an answer needs a reason", found=answer, next_step="say in a sentence why")
+    with database.connect(settings, "approver") as connection:
+        _decision(connection, decision_id)
+        (row,) = database.call(connection, "release.answer", decision_id, answer, person, reason)
+    return str(row["answer"])
+
+
+def supersede(settings: Settings, decision_id: int) -> list[int]:
+    """Returns the older decisions which this one ended: those of its use case that still waited. The gate does it by
+    itself; a decision that blocks supersedes nothing."""
+    with database.connect(settings, "approver") as connection:
+        return [row["supersede"] for row in database.call(connection, "release.supersede", decision_id)]
+
+
+def waiting(settings: Settings, usecase: UseCase) -> list[dict[str, Any]]:
+    """Returns the decisions about a model that the gate let through and that are neither live nor turned down, newest
+    first: {"decision_id", "outcome", "needs_person", "answer", "stale", "candidate", "index", "requested_by",
+    "decided_at", "refused"}. Stale ones cannot be promoted any more."""
+    with database.connect(settings, "approver") as connection:
+        rows = database.fetch(connection, "release", "open", use_case=usecase.name)
+    return [
+        {
+            "decision_id": row["decision_id"],
+            "outcome": row["outcome"],
+            "needs_person": row["needs_person"],
+            "answer": row["answer"],
+            "stale": row["stale"],
+            "candidate": row["model_digest"],
+            "index": row["index_digest"],
+            "requested_by": row["requested_by"],
+            "decided_at": row["decided_at"].isoformat(),
+            "refused": row["refused"],
+        }
+        for row in rows
+    ]
+
+
+def choose(
+    settings: Settings, usecase: UseCase, origin: Origin, decision_id: int | None = None
+) -> dict[str, Any] | None:
+    """Returns {"decision_id", "needs_person", "candidate", "outcome", "requested_by", "question"} of the decision to
+    act on: the given one, or the newest that can still be promoted; None where there is nothing to do.
+
+    `needs_person` is false where the person has answered by now. `question` is Markdown for the approver: digests,
+    checks and who asked. Raises BadInput for a decision that is none of this use case, Refused for one that cannot be
+    promoted any more.
+    """
+    found = decision_id
+    if found is None:
+        found = next((row["decision_id"] for row in waiting(settings, usecase) if not row["stale"]), None)
+        if found is None:
+            return None
+    with database.connect(settings, "approver") as connection:
+        row = _decision(connection, found)
+    if row["use_case"] != usecase.name or row["kind"] != "model":
+        raise BadInput(f"this is no decision about a model of {usecase.name}", found=found)
+    if row["deployment_id"] is not None:
+        return None
+    if row["outcome"] == "block" or row["answer"] not in (None, "approve"):
+        why = "the gate blocked it" if row["outcome"] == "block" else f"its answer was: {row['answer']}"
+        raise Refused(f"decision {found} cannot be promoted: {why}", next_step="run the night again for a new decision")
+    return {
+        "decision_id": found,
+        "needs_person": row["needs_person"] and row["answer"] is None,
+        "candidate": row["model_digest"],
+        "outcome": row["outcome"],
+        "requested_by": row["requested_by"],
+        "question": question(usecase, row),
+    }
+
+
+def question(usecase: UseCase, row: dict[str, Any]) -> str:
+    """Returns what an approver is shown, as Markdown: no text of examples, documents or answers."""
+    lines = [
+        f"**{usecase.title}**: decision {row['decision_id']}, {row['outcome'].replace('_', ' ')}",
+        "",
+        f"- candidate `{row['model_digest'][:12]}`, index `{(row['index_digest'] or 'none')[:12]}`",
+        f"- asked for by {row['requested_by']}, who cannot approve it; decided {row['decided_at']:%Y-%m-%d %H:%M} UTC",
+        "",
+        "| | check | found | wanted | cases |",
+        "|---|---|---|---|---|",
+        *(_line(check) for check in row["checks"]),
+    ]
+    return "\n".join(lines)
+
+
+def _line(check: Check) -> str:
+    mark = _MARKS[check["verdict"]]
+    if "low" not in check:
+        return f"| {mark} | {check['name']} | {check['reason']} | | |"
+    found = f"{check['value']:.3f} [{check['low']:.3f}, {check['high']:.3f}]"
+    return f"| {mark} | {check['name']} | {found} | ≥ {check['wanted']:.3f} | {check['n']} |"
+
+
+def _decision(connection: Connection, decision_id: int) -> dict[str, Any]:
+    row = database.fetch_one(connection, "release", "decision", decision_id=decision_id)
+    if row is None:
+        raise BadInput(
+            "there is no such decision", found=decision_id, next_step="`nightshift status` lists those that wait"
+        )
+    return row

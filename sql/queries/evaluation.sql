@@ -1,0 +1,71 @@
+-- insert_suite --
+-- Records a suite; returns nothing where it is known.
+insert into eval.suite (use_case, name, digest, gated, cases)
+values (:'use_case', :'name', :'digest', :'gated'::boolean, :'cases'::int)
+on conflict (use_case, name, digest) do nothing
+returning suite_id;
+
+-- suite --
+-- A suite by its identity.
+select suite_id from eval.suite where use_case = :'use_case' and name = :'name' and digest = :'digest';
+
+-- insert_cases --
+-- Records a suite's cases.
+insert into eval.suite_case (suite_id, case_key, digest, question, principal, expect, tags)
+select :'suite'::bigint, r.case_key, r.digest, r.question, r.principal, r.expect,
+       array(select jsonb_array_elements_text(r.tags))
+from jsonb_to_recordset(:'rows'::jsonb)
+     as r (case_key text, digest text, question text, principal text, expect jsonb, tags jsonb);
+
+-- insert_evaluation --
+-- Records one suite's evaluation under one condition.
+insert into eval.evaluation (use_case, run_id, suite_id, subject, model_version_id, index_version_id, artifact_version_id, metrics)
+values (:'use_case', :'run'::uuid, :'suite'::bigint, :'subject', :'model'::bigint, :'index'::bigint, :'artifact'::bigint,
+        :'metrics'::jsonb)
+returning evaluation_id;
+
+-- insert_results --
+-- Records an evaluation's answers and scores.
+insert into eval.result (evaluation_id, case_id, scores, answer, answer_digest, documents, seconds)
+select :'evaluation'::bigint, c.case_id, r.scores, r.answer, r.answer_digest,
+       array(select jsonb_array_elements_text(r.documents)), r.seconds
+from jsonb_to_recordset(:'rows'::jsonb)
+     as r (case_key text, scores jsonb, answer text, answer_digest text, documents jsonb, seconds real)
+join eval.suite_case c on c.suite_id = :'suite'::bigint and c.case_key = r.case_key;
+
+-- newest_dataset --
+-- The newest version of a use case's examples.
+select v.artifact_version_id
+from catalog.dataset d
+join catalog.dataset_version v using (dataset_id)
+where d.use_case = :'use_case' and d.kind = 'examples'
+order by v.version desc
+limit 1;
+
+-- locked_rows --
+-- The rows of the locked test split at a dataset version, erased ones left out.
+select e.digest, e.kind, e.content
+from (
+    select v.dataset_id, v.version, d.use_case
+    from catalog.dataset_version v
+    join catalog.dataset d using (dataset_id)
+    where v.artifact_version_id = :'artifact_version_id'::bigint
+    order by v.version desc
+    limit 1
+) v
+cross join lateral catalog.example_members(v.dataset_id, v.version) m
+join catalog.locked_example e on e.use_case = v.use_case and e.digest = m.example_digest
+where m.split = 'test' and e.content is not null
+order by e.digest;
+
+-- base_of --
+-- The base model which an adapter was trained on, as its training run pinned it.
+select v.version_id, v.digest, v.meta, a.name
+from lineage.run_output o
+join lineage.run r on r.run_id = o.run_id and r.state = 'succeeded'
+join lineage.run_input i on i.run_id = r.run_id and i.role = 'base'
+join lineage.artifact_version v on v.version_id = i.version_id
+join lineage.artifact a on a.artifact_id = v.artifact_id and a.kind = 'base_model'
+where o.version_id = :'version_id'::bigint
+order by r.started_at desc
+limit 1;
