@@ -1,0 +1,256 @@
+"""`packet verify`: every digest computed again, every figure read again, offline; and what could not be proven.
+
+What is proven: the files are those that the packet's digest names; each figure that the documents state stands in the
+evidence where its footnote says; no document states a figure beyond those; the evidence hashes to the digests given,
+for artifacts the same digest that the lineage names. What is not: see `unproven` in the answer.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline import canonical, database
+from pipeline.artifacts import MANIFEST, content_digest
+from pipeline.errors import NightshiftError, NotAvailable
+from pipeline.governance import agreement, cards, claims, evidence, files
+from pipeline.governance.claims import Figure
+from pipeline.settings import Settings
+
+# What reading something that was tampered with may raise.
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
+_ISSUED = {
+    "what": "that this packet is the one that was issued",
+    "why": "compare its digest with the one in the database, or with one that you kept",
+}
+
+
+class Examination:
+    """What was found so far about one packet."""
+
+    def __init__(self, contents: dict[str, bytes]) -> None:
+        self.contents = contents
+        self.problems: list[dict[str, str]] = []
+        self.unproven: list[dict[str, str]] = []
+        self.known: set[str] = {MANIFEST, "evidence.json"}  # the files that something accounts for
+
+    def problem(self, file: str, what: str) -> None:
+        """Notes that something is wrong."""
+        self.problems.append({"file": file, "problem": what})
+
+    def json(self, name: str) -> Any:
+        """Returns a file's value. Raises ValueError or KeyError where it has none."""
+        return json.loads(self.contents[name])
+
+
+def verify(path: Path, settings: Settings | None = None) -> dict[str, Any]:
+    """Returns {"verified", "digest", "use_case", "decision", "final", "checked", "problems", "unproven", "online"}.
+
+    `problems`: what is wrong, by file; empty when `verified`. `unproven`: what the packet alone cannot show, each with
+    the reason. With `settings`, the database is asked too, where it answers: whether it registered this packet, and
+    whether its records still say the same. Raises NotAvailable where there is no packet, BadInput where the path is
+    none.
+    """
+    contents, wrapping = files.read(path)
+    seen = Examination(contents)
+    for what in wrapping:
+        seen.problem(path.name, what)
+    digest = _guarded(seen, MANIFEST, _files)
+    listing = _guarded(seen, "evidence.json", lambda _: _listing(seen))
+    checked: dict[str, int] = {"files": len(contents)}
+    if listing is not None:
+        checked |= _guarded(seen, "evidence.json", lambda _: _examine(seen, listing)) or {}
+        for name in sorted(contents.keys() - seen.known):
+            seen.problem(name, "nothing accounts for this file")
+    answer: dict[str, Any] = {
+        "verified": not seen.problems,
+        "digest": digest,
+        "use_case": listing["use_case"] if listing else None,
+        "decision": listing["decision"] if listing else None,
+        "final": listing["final"] if listing else None,
+        "checked": checked,
+        "problems": seen.problems,
+        "unproven": seen.unproven,
+        "online": None,
+    }
+    if settings is not None and answer["verified"]:
+        _online(settings, seen, listing, answer)
+    else:
+        seen.unproven.append(_ISSUED)
+    return answer
+
+
+def _guarded(seen: Examination, file: str, part: Any) -> Any:
+    """Returns what a part of the examination returns; what it cannot read is a problem of the packet."""
+    try:
+        return part(seen)
+    except _UNREADABLE as error:
+        seen.problem(file, f"it cannot be read: {type(error).__name__}: {error}")
+        return None
+
+
+def _files(seen: Examination) -> str:
+    """Returns the packet's digest, computed from its files, each compared with the manifest."""
+    manifest = seen.json(MANIFEST)
+    if canonical.dumps(manifest).encode() != seen.contents[MANIFEST]:
+        seen.problem(MANIFEST, "it is not written as the store writes it")
+    listed = manifest["files"]
+    for name in sorted(listed.keys() | (seen.contents.keys() - {MANIFEST})):
+        if name not in listed or name not in seen.contents:
+            seen.problem(name, "it is missing" if name in listed else "the manifest does not list it")
+            continue
+        data = seen.contents[name]
+        told = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "content": _content(name, data)}
+        if listed[name] != told:
+            seen.problem(name, "it does not hash as the manifest says")
+    contents = {name: _content(name, data) for name, data in sorted(seen.contents.items()) if name != MANIFEST}
+    digest = canonical.digest({"kind": "packet", "files": contents})
+    if (manifest["kind"], manifest["digest"], manifest["meta"]) != ("packet", digest, {}) or len(manifest) != 4:
+        seen.problem(MANIFEST, "it does not give the packet's digest")
+    return digest
+
+
+def _content(name: str, data: bytes) -> str:
+    try:
+        return content_digest(name, data)
+    except ValueError:
+        return "unreadable"
+
+
+def _listing(seen: Examination) -> dict[str, Any]:
+    listing: dict[str, Any] = seen.json("evidence.json")
+    wanted = {"format", "use_case", "decision", "final", "renderer", "documents", "records", "artifacts", "figures"}
+    if listing.keys() != wanted:
+        seen.problem("evidence.json", f"it has the keys {sorted(listing)}, not {sorted(wanted)}")
+    return listing
+
+
+def _examine(seen: Examination, listing: dict[str, Any]) -> dict[str, int]:
+    """Returns how many records, artifacts and figures were examined."""
+    records = {name: _record(seen, name, digest) for name, digest in listing["records"].items()}
+    for entry in listing["artifacts"]:
+        _guarded(seen, evidence.artifact_path(entry["kind"], entry["digest"]), lambda _, e=entry: _artifact(seen, e))
+    _guarded(seen, "evidence.json", lambda _: _same_artifacts(seen, listing, records))
+    figures = _figures(seen, listing, records)
+    for name in listing["documents"]:
+        seen.known.add(name)
+        told = [figure for figure in figures if figure.document == name]
+        text = seen.contents[name].decode()
+        for problem in claims.check(name, text, told, listing["records"]):
+            seen.problem(name, problem)
+    _guarded(seen, "evidence.json", lambda _: _written_again(seen, listing, records, figures))
+    compared = _guarded(seen, record_file("evaluations"), lambda _: agreement.check(seen, records)) or 0
+    return {
+        "records": len(records),
+        "artifacts": len(listing["artifacts"]),
+        "figures": len(figures),
+        "recomputed": compared,
+    }
+
+
+def record_file(name: str) -> str:
+    """Returns the path of a record."""
+    return evidence.record_path(name)
+
+
+def _record(seen: Examination, name: str, digest: str) -> Any:
+    path = evidence.record_path(name)
+    seen.known.add(path)
+    content = seen.json(path)
+    if canonical.digest(content) != digest:
+        seen.problem(path, "it does not hash to the digest that the figures carry")
+    return content
+
+
+def _artifact(seen: Examination, entry: dict[str, Any]) -> None:
+    """Computes an artifact's digest again from its manifest, and its copies' from their bytes."""
+    name = f"{entry['kind']} {entry['name']} {entry['digest'][:16]}"
+    folder = evidence.artifact_path(entry["kind"], entry["digest"])
+    if "absent" in entry:
+        seen.unproven.append({"what": name, "why": entry["absent"]})
+        return
+    path = f"{folder}/{MANIFEST}"
+    seen.known.add(path)
+    manifest = seen.json(path)
+    contents = {file: told["content"] for file, told in manifest["files"].items()}
+    if canonical.digest({"kind": entry["kind"], "files": contents}) != entry["digest"]:
+        seen.problem(path, "it does not give the artifact's digest")
+    for file, told in manifest["files"].items():
+        copy = f"{folder}/files/{file}"
+        if file in entry["left_out"]:
+            seen.unproven.append({"what": f"{name}: the content of {file}", "why": entry["left_out"][file]})
+            continue
+        seen.known.add(copy)
+        data = seen.contents[copy]
+        if hashlib.sha256(data).hexdigest() != told["sha256"] or _content(file, data) != told["content"]:
+            seen.problem(copy, "it does not hash as the artifact's manifest says")
+
+
+def _same_artifacts(seen: Examination, listing: dict[str, Any], records: dict[str, Any]) -> None:
+    """The artifacts in the packet are those of the lineage: none is left out and none is slipped in."""
+    told = sorted((entry["kind"], entry["name"], entry["digest"]) for entry in listing["artifacts"])
+    wanted = sorted((row["kind"], row["name"], row["digest"]) for row in records["lineage"]["versions"])
+    if told != wanted:
+        seen.problem("evidence.json", "its artifacts are not those of the lineage")
+    decided = records["decision"]
+    if (listing["use_case"], listing["decision"]) != (decided["use_case"], decided["decision_id"]):
+        seen.problem("evidence.json", "it is about another decision than its records")
+
+
+def _figures(seen: Examination, listing: dict[str, Any], records: dict[str, Any]) -> list[Figure]:
+    """Returns the figures, each read again from its source."""
+    figures = []
+    for told in listing["figures"]:
+        fields = {key: told[key] for key in ("document", "number", "text", "source", "pointer", "form")}
+        figure = Figure(**fields)
+        figures.append(figure)
+        place = f"figure {figure.number} of {figure.document}"
+        if figure.as_dict(listing["records"].get(figure.source, "unknown")) != told:
+            seen.problem("evidence.json", f"{place} names another source than there is")
+            continue
+        try:
+            found = claims.words(figure.form, figure.pointer, claims.find(records[figure.source], figure.pointer))
+        except _UNREADABLE:
+            seen.problem("evidence.json", f"{place}: the evidence has nothing at {figure.pointer}")
+            continue
+        if found != figure.text:
+            seen.problem("evidence.json", f"{place} says {figure.text}, the evidence {found}")
+        if figure.document not in listing["documents"]:
+            seen.problem("evidence.json", f"{place}: the packet has no such document")
+    return figures
+
+
+def _written_again(seen: Examination, listing: dict[str, Any], records: dict[str, Any], figures: list[Figure]) -> None:
+    """Writes the documents again from the evidence, where this installation has the templates that they were made
+    with."""
+    if listing["renderer"] != cards.renderer():
+        why = "it was written with other templates than are installed here"
+        seen.unproven.append({"what": "the prose of the documents", "why": why})
+        return
+    documents, again = cards.render(records, listing["records"])
+    if again != figures or sorted(documents) != listing["documents"]:
+        seen.problem("evidence.json", "its figures are not those that the evidence gives")
+    for name, text in documents.items():
+        if seen.contents.get(name) != text.encode():
+            seen.problem(name, "it is not what the evidence gives")
+
+
+def _online(settings: Settings, seen: Examination, listing: dict[str, Any], answer: dict[str, Any]) -> None:
+    """Asks the database whether it registered this packet and still says the same."""
+    try:
+        with database.connect(settings, "auditor") as connection:
+            rows = database.fetch(connection, "governance", "packet_digest", digest=answer["digest"])
+            found = [row["created_at"] for row in rows if row["use_case"] == listing["use_case"]]
+            versions = evidence.versions(connection, listing["decision"])
+            now = evidence.records(connection, listing["decision"], versions, final=listing["final"])
+    except NotAvailable as error:
+        seen.unproven.append(_ISSUED | {"why": f"the database was not asked: {error.what}"})
+        return
+    except NightshiftError as error:
+        found, now = [], {}
+        seen.problem("evidence.json", f"the database knows nothing of it: {error.what}")
+    changed = sorted(name for name, digest in listing["records"].items() if canonical.digest(now.get(name)) != digest)
+    if not found:
+        seen.problem(MANIFEST, "the database has registered no packet with this digest")
+    answer["online"] = {"registered_at": found[0].isoformat() if found else None, "changed_since": changed}
+    answer["verified"] = not seen.problems
