@@ -53,7 +53,7 @@ class ArtifactStore:
                     allowed="safetensors for weights, JSON, JSONL, Markdown and plain text for the rest",
                 )
         contents = {name: content_digest(name, source) for name, source in sorted(files.items())}
-        digest = canonical.digest({"kind": kind, "files": contents})
+        digest = _digest(kind, contents)
         sizes = {name: _size(source) for name, source in files.items()}
         stored = Stored(kind, digest, self._uri(kind, digest), sum(sizes.values()))
         folder = self._folder(kind, digest)
@@ -150,6 +150,15 @@ class ArtifactStore:
 
     def _uri(self, kind: str, digest: str) -> str:
         return f"{self.url}/{kind}/{digest[:2]}/{digest}"
+
+
+def digest_of(kind: str, files: Mapping[str, bytes | Path]) -> str:
+    """Returns the digest that these files would have as an artifact, without storing them."""
+    return _digest(kind, {name: content_digest(name, source) for name, source in files.items()})
+
+
+def _digest(kind: str, contents: Mapping[str, str]) -> str:
+    return canonical.digest({"kind": kind, "files": dict(contents)})
 
 
 def content_digest(name: str, source: bytes | Path) -> str:

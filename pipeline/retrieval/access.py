@@ -1,0 +1,91 @@
+"""Who may read what: the rule in Python, beside the one in SQL that the index applies, so that each can be held to the
+other; and the callers that the leak test makes up."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg.types.json import Jsonb
+
+from pipeline import database
+from pipeline.database import Connection
+from pipeline.retrieval.corpus import Right
+from pipeline.usecase import UseCase
+
+CLEARANCES = ("public", "internal", "confidential", "restricted")
+# Names that no use case can have: its own are lower-case words.
+UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a tenant's member with groups and a clearance, any of which may be unknown."""
+
+    tenant: str
+    groups: tuple[str, ...]
+    clearance: str
+
+
+def may_read(caller: Caller, right: Right) -> bool:
+    """Returns whether a caller may read what carries this right: in his own tenant, up to his clearance, and, unless it
+    is public, in a group of his. An unknown clearance reads nothing."""
+    if caller.clearance not in CLEARANCES or caller.tenant != right.tenant:
+        return False
+    if CLEARANCES.index(right.classification) > CLEARANCES.index(caller.clearance):
+        return False
+    return right.classification == "public" or not set(caller.groups).isdisjoint(right.groups)
+
+
+def callers(rights: Sequence[Right], number: int, seed: str) -> list[Caller]:
+    """Returns `number` generated callers: first one for each right, who can read it, then random ones, some of them of
+    unknown tenants, groups and clearances. The same seed gives the same callers."""
+    generator = random.Random(seed)  # noqa: S311 - a test sample, no secret
+    ordered = sorted(set(rights), key=lambda right: (right.tenant, right.classification, right.groups))
+    tenants = [*sorted({right.tenant for right in rights}), UNKNOWN]
+    groups = [*sorted({group for right in rights for group in right.groups}), UNKNOWN]
+    made = [Caller(right.tenant, right.groups, right.classification) for right in ordered]
+    generator.shuffle(made)
+    while len(made) < number:
+        size = generator.randint(0, min(len(groups), 6))
+        made.append(
+            Caller(
+                generator.choice(tenants),
+                tuple(sorted(generator.sample(groups, size))),
+                generator.choice([*CLEARANCES, CLEARANCES[-1], UNKNOWN]),
+            )
+        )
+    return made[:number]
+
+
+def acl_ids(connection: Connection, use_case: str, rights: Sequence[Right]) -> Mapping[Right, int]:
+    """Returns the id of each right, named in the database where it was not."""
+    for right in sorted(set(rights), key=lambda right: (right.tenant, right.classification, right.groups)):
+        database.execute(
+            connection,
+            "retrieval",
+            "add_acl_set",
+            use_case=use_case,
+            tenant=right.tenant,
+            classification=right.classification,
+            groups=list(right.groups),
+        )
+    rows = database.fetch(connection, "retrieval", "acl_sets", use_case=use_case)
+    return {Right(row["tenant"], row["classification"], tuple(row["groups"])): row["acl_id"] for row in rows}
+
+
+def sync_principals(connection: Connection, usecase: UseCase) -> dict[str, int]:
+    """Makes the principals known to the gateway those of the use case. Returns how many were changed and removed."""
+    wanted = [
+        {
+            "name": name,
+            "tenant": principal.tenant,
+            "groups": sorted(set(principal.groups)),
+            "clearance": principal.clearance,
+        }
+        for name, principal in usecase.principals.items()
+    ]
+    row = database.fetch_one(
+        connection, "retrieval", "sync_principals", use_case=usecase.name, principals=Jsonb(wanted)
+    )
+    assert row is not None
+    return {"changed": row["changed"], "removed": row["removed"]}

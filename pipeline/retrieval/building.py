@@ -1,0 +1,201 @@
+"""Builds an index generation aside: loads staging tables, makes their indexes, and attaches them in the transaction
+that marks success. A build that is stopped leaves a generation "building", which the next build drops."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from pipeline import database, lineage
+from pipeline.database import Connection
+from pipeline.embedding import Embedder
+from pipeline.errors import NotAvailable
+from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step, Version
+from pipeline.retrieval import access, corpus
+from pipeline.retrieval.chunking import Chunk
+from pipeline.retrieval.corpus import Document, Right
+from pipeline.settings import Settings
+from pipeline.usecase import UseCase
+
+_BLOCK = 2000  # rows of one COPY, whose embeddings are fetched at a time
+_COLUMNS: Mapping[str, str] = {
+    "generation_id": "int4",
+    "tenant": "text",
+    "chunk_id": "int8",
+    "document_key": "text",
+    "document_version_id": "int8",
+    "ordinal": "int4",
+    "acl_id": "int4",
+    "status": "int2",
+    # COPY's binary form of a timestamptz is an int8 of microseconds since 2000. Python's has no infinity.
+    "expires_at": "int8",
+    "text_digest": "text",
+    "body": "text",
+    "embedding": "halfvec",
+}
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_INFINITY = 2**63 - 1
+
+
+def build(
+    settings: Settings, usecase: UseCase, origin: Origin, planned: Mapping[str, Any], *, reuse: Reuse = "auto"
+) -> dict[str, Any]:
+    """Returns {generation, adopted, outputs: {generation}, …}: the generation's number and its artifact.
+
+    A generation of this content that still stands is adopted, and where the plan says `unchanged` that is the live one;
+    `reuse` can thus only ask that an earlier run's answer is not taken. Raises NotAvailable where a chunk has no
+    embedding.
+    """
+    pinned = Version(**planned["corpus"])
+    embedder = Embedder(settings.device)
+    with database.connect(settings, "pipeline") as connection:
+        standing = _standing(connection, usecase, planned["generation"])
+
+    def work(attempt: Attempt) -> Result:
+        connection = attempt.connection
+        database.execute(connection, "retrieval", "lock_build", use_case=usecase.name)
+        drop_unfinished(connection, usecase.name)
+        chunker = corpus.chunker_of(usecase)
+        entries = corpus.chunked(corpus.documents(connection, pinned.version_id), chunker, embedder.count)
+        manifest = corpus.manifest(entries, chunker.as_dict(), embedder.digest)
+        stored = attempt.store.put(corpus.KIND, corpus.files(manifest))
+        found = _standing(connection, usecase, stored.digest)
+        generation = found or _load(connection, usecase, entries, embedder.digest, chunker.as_dict())
+
+        def write(connection: Connection, versions: Mapping[str, Version]) -> None:
+            if found:
+                database.call(connection, "rag.adopt", generation, pinned.version_id)
+            else:
+                version = versions["generation"].version_id
+                database.call(connection, "rag.attach", generation, stored.digest, version, pinned.version_id)
+
+        facts = {
+            "generation": generation,
+            "adopted": bool(found),
+            "chunks": sum(len(entry.chunks) for entry in entries),
+        }
+        return Result({"generation": Output.of(stored, corpus.NAME, private=False)}, facts, write)
+
+    spec = Step(
+        usecase.name,
+        "retrieval.build",
+        "pipeline",
+        ("pipeline.retrieval.building",),
+        params={"chunker": corpus.chunker_of(usecase).as_dict(), "embedder": embedder.digest},
+        inputs={"corpus": pinned, "plan": Version(**planned["outputs"]["plan"])},
+        # An earlier run answers only while its partition stands.
+        reuse=reuse if standing else "never",
+    )
+    outcome = lineage.step(settings, origin, spec, work)
+    # A run that is answered by an earlier one names the generation of then: the content may stand as another by now.
+    generation = standing if outcome.reused and standing else outcome.facts["generation"]
+    return outcome.as_dict() | {"generation": generation, "adopted": outcome.reused or outcome.facts["adopted"]}
+
+
+def drop_unfinished(connection: Connection, use_case: str) -> list[int]:
+    """Returns the numbers of the generations dropped: those whose build began and did not end. The caller holds the
+    build lock of the use case, so none of them is being built."""
+    rows = database.fetch(connection, "retrieval", "unfinished_generations", use_case=use_case)
+    for row in rows:
+        database.call(connection, "rag.drop_version", row["generation_id"])
+    return [row["generation_id"] for row in rows]
+
+
+def _standing(connection: Connection, usecase: UseCase, digest: str) -> int | None:
+    row = database.fetch_one(connection, "retrieval", "standing_generation", use_case=usecase.name, digest=digest)
+    return None if row is None else int(row["generation_id"])
+
+
+def _load(
+    connection: Connection,
+    usecase: UseCase,
+    entries: Sequence[corpus.Chunked],
+    embedder: str,
+    chunker: Mapping[str, Any],
+) -> int:
+    """Returns the number of a generation whose staging tables hold the chunks, indexed."""
+    acl = access.acl_ids(connection, usecase.name, [entry.document.right for entry in entries])
+    tenants = sorted({entry.document.right.tenant for entry in entries if entry.chunks})
+    staging = _staging(connection, usecase.name, embedder, chunker, tenants)
+    generation = staging[0]
+    number = 0
+    for tenant in tenants:
+        # By right: what one caller may see stands together.
+        chunks = [
+            (entry.document, chunk)
+            for entry in sorted(entries, key=lambda entry: (acl[entry.document.right], entry.document.key))
+            if entry.document.right.tenant == tenant
+            for chunk in entry.chunks
+        ]
+        with connection.transaction():
+            for start in range(0, len(chunks), _BLOCK):
+                block = chunks[start : start + _BLOCK]
+                vectors = _embeddings(connection, embedder, [chunk.digest for _, chunk in block])
+                _copy(connection, staging[1][tenant], _rows(generation, number + start, block, acl, vectors))
+        number += len(chunks)
+    database.call(connection, "rag.seal_version", generation)
+    return generation
+
+
+def _staging(
+    connection: Connection, use_case: str, embedder: str, chunker: Mapping[str, Any], tenants: Sequence[str]
+) -> tuple[int, dict[str, str]]:
+    """Returns the number of a new generation and its staging table of each tenant."""
+    rows = database.call(connection, "rag.create_version", use_case, embedder, Jsonb(dict(chunker)), list(tenants))
+    return rows[0]["generation_id"], {row["tenant"]: row["staging"] for row in rows if row["tenant"] is not None}
+
+
+def _rows(
+    generation: int,
+    number: int,
+    chunks: Sequence[tuple[Document, Chunk]],
+    acl: Mapping[Right, int],
+    vectors: Mapping[str, Any],
+) -> Iterator[tuple[Any, ...]]:
+    """Yields the chunks' rows in the order of _COLUMNS, the first as chunk `number`."""
+    for place, (document, chunk) in enumerate(chunks, start=number):
+        yield (
+            generation,
+            document.right.tenant,
+            place,
+            document.key,
+            document.version_id,
+            chunk.ordinal,
+            acl[document.right],
+            1,
+            _microseconds(document.expires),
+            chunk.digest,
+            chunk.text,
+            vectors[chunk.digest],
+        )
+
+
+def _embeddings(connection: Connection, embedder: str, digests: Sequence[str]) -> dict[str, Any]:
+    rows = database.fetch(connection, "retrieval", "cached_embeddings", embedder=embedder, digests=list(digests))
+    found = {row["text_digest"]: row["embedding"] for row in rows}
+    if missing := len(set(digests) - found.keys()):
+        raise NotAvailable(
+            f"{missing} chunks have no embedding",
+            where="rag.embedding_cache",
+            next_step="run the plan and its embed batches again",
+        )
+    return found
+
+
+def _copy(connection: Connection, table: str, rows: Iterator[tuple[Any, ...]]) -> None:
+    """Loads rows into one staging table, in COPY's binary form."""
+    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
+        sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(list(_COLUMNS.values()))
+        for row in rows:
+            copy.write_row(row)
+
+
+def _microseconds(day: date | None) -> int:
+    if day is None:
+        return _INFINITY
+    return int((datetime.combine(day, time(), UTC) - _EPOCH).total_seconds()) * 1_000_000

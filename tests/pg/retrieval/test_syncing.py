@@ -1,0 +1,121 @@
+"""The chain from corpus to live index, on the tests' own vectors."""
+
+from datetime import date
+
+import pytest
+
+from pipeline import retrieval, search
+from pipeline.errors import NotAvailable
+from pipeline.lineage import Origin
+from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed
+
+pytestmark = [pytest.mark.pg, pytest.mark.usefixtures("hashed")]
+
+
+def found(library: Library, text: str, principal: str, k: int = 10) -> list[str]:
+    answer = search.search(library.settings, library.usecase, text, principal, k)
+    return [hit["document"] for hit in answer["results"]]
+
+
+def test_the_first_sync_makes_an_index_live(library: Library, origin: Origin, hashed: list[int]) -> None:
+    library.commit(DOCUMENTS)
+    told = retrieval.sync(library.settings, library.usecase, origin)
+    assert told["documents"] == {"added": 4, "changed": 0, "removed": 0, "unchanged": 0}
+    assert told["chunks"] == {"embedded": 4, "reused": 0, "deleted": 0}
+    assert told["swapped"] is True
+    assert {name: gate["passed"] for name, gate in told["gates"].items()} == {
+        "counts": True,
+        "recall": True,
+        "leaks": True,
+    }
+    assert found(library, "leave granted request", "clerk")[0] == "leave"
+    assert set(found(library, "leave", "clerk")) == {"leave", "notice"}
+    assert set(found(library, "leave", "inspector")) == {"leave", "notice", "hazard"}
+    assert found(library, "leave", "stranger") == ["rival"]
+    assert hashed[0] == 4
+
+
+def test_an_unchanged_night_reads_no_text_and_loads_no_model(
+    library: Library, origin: Origin, hashed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.commit(DOCUMENTS)
+    first = retrieval.sync(library.settings, library.usecase, origin)
+    hashed.clear()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("no text should have been read")
+
+    monkeypatch.setattr("pipeline.retrieval.corpus.documents", refuse)
+    second = retrieval.sync(library.settings, library.usecase, origin)
+    assert second["unchanged"] is True
+    assert second["swapped"] is False
+    assert second["generation"] == first["generation"]
+    assert second["documents"] == {"added": 0, "changed": 0, "removed": 0, "unchanged": 4}
+    assert hashed == []
+
+
+def test_what_changed_is_embedded_and_nothing_else(library: Library, origin: Origin, hashed: list[int]) -> None:
+    library.commit(DOCUMENTS)
+    retrieval.sync(library.settings, library.usecase, origin)
+    hashed.clear()
+    documents = changed(DOCUMENTS, "notice", text="The office is open on Friday.")
+    del documents["rival"]
+    library.commit(documents)
+    told = retrieval.sync(library.settings, library.usecase, origin)
+    assert told["documents"] == {"added": 0, "changed": 1, "removed": 1, "unchanged": 2}
+    assert told["chunks"] == {"embedded": 1, "reused": 2, "deleted": 2}
+    assert hashed == [1]
+    assert found(library, "leave", "stranger") == []
+
+
+def test_a_change_of_rights_embeds_nothing(library: Library, origin: Origin, hashed: list[int]) -> None:
+    library.commit(DOCUMENTS)
+    retrieval.sync(library.settings, library.usecase, origin)
+    hashed.clear()
+    library.commit(changed(DOCUMENTS, "leave", groups=("safety",)))
+    told = retrieval.sync(library.settings, library.usecase, origin)
+    assert told["swapped"] is True
+    assert told["chunks"]["embedded"] == 0
+    assert hashed == []
+    assert found(library, "leave", "clerk") == ["notice"]
+
+
+@pytest.mark.parametrize(("day", "expected"), [(date(2000, 1, 1), ["notice"]), (date(2999, 1, 1), ["leave", "notice"])])
+def test_a_document_is_served_while_it_is_fresh(
+    library: Library, origin: Origin, day: date, expected: list[str]
+) -> None:
+    library.commit(changed(DOCUMENTS, "leave", fresh_until=day))
+    assert retrieval.sync(library.settings, library.usecase, origin)["swapped"] is True
+    assert sorted(found(library, "leave", "clerk")) == expected
+
+
+def test_content_that_comes_back_is_not_built_again(library: Library, origin: Origin) -> None:
+    library.commit(DOCUMENTS)
+    first = retrieval.sync(library.settings, library.usecase, origin)
+    library.commit(changed(DOCUMENTS, "notice", text="Something else."))
+    retrieval.sync(library.settings, library.usecase, origin)
+    library.commit({**DOCUMENTS, "draft": changed(DOCUMENTS, "notice", status="withdrawn")["notice"]})
+    third = retrieval.sync(library.settings, library.usecase, origin)
+    assert third["generation"] == first["generation"]
+    assert third["swapped"] is True
+
+
+def test_without_documents_it_says_what_to_do(library: Library, origin: Origin) -> None:
+    with pytest.raises(NotAvailable, match="nightshift data commit demo"):
+        retrieval.sync(library.settings, library.usecase, origin)
+
+
+def test_an_empty_corpus_is_an_index_of_nothing(library: Library, origin: Origin) -> None:
+    library.commit({})
+    told = retrieval.sync(library.settings, library.usecase, origin)
+    assert told["swapped"] is True
+    assert found(library, "leave", "clerk") == []
+
+
+def test_status_names_what_is_live(library: Library, origin: Origin) -> None:
+    assert retrieval.status(library.settings, library.usecase) == {"live": None, "generations": []}
+    library.commit(DOCUMENTS)
+    told = retrieval.sync(library.settings, library.usecase, origin)
+    status = retrieval.status(library.settings, library.usecase)
+    assert status["live"]["generation_id"] == told["generation"]
+    assert status["live"]["gates"]["leaks"]["leaks"] == 0
