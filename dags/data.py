@@ -54,7 +54,7 @@ def build(usecase: UseCase) -> None:
     def publish_documents(committed):
         factory.publish(assets.documents, committed["corpus"]["changed"], digest=committed["corpus"]["digest"])
 
-    @dag(**factory.common(usecase, "data", __doc__, schedule=usecase.schedule.data))
+    @dag(**factory.common(usecase, "data", __doc__, schedule=factory.cron(usecase.schedule.data)))
     def flow():
         committed = commit(check(fetch()))
         card(committed)

@@ -1,4 +1,4 @@
-"""The daily round: marks attempts that gave no sign of life as lost, and seals and verifies the audit trail.
+"""The daily round: marks attempts that gave no sign of life as lost, drops what no index needs, verifies the audit.
 
 **When a task fails.** `audit` failing means that an event was changed, added or removed after it was sealed: the
 message names the blocks. That is an incident, not a defect of this DAG: keep the server's log and call whoever owns the
@@ -27,13 +27,20 @@ def audit():
     return maintenance.seal_and_verify(settings.from_environment())
 
 
+@task
+@factory.told
+def index():
+    from pipeline import retrieval, settings
+
+    return retrieval.maintain(settings.from_environment())
+
+
 @dag(
     dag_id="maintain",
     dag_display_name="Nightshift: maintain",
     description=(__doc__ or "").partition("\n")[0],
     doc_md=__doc__,
-    schedule="45 3 * * *",
-    start_date=factory.BEGIN,
+    schedule=factory.cron("45 3 * * *"),
     catchup=False,
     max_active_runs=1,
     tags=["nightshift", "maintain"],
@@ -42,6 +49,7 @@ def audit():
 def flow():
     lost_attempts()
     audit()
+    index()
 
 
 flow()

@@ -5,7 +5,7 @@ The work of a stage is not here and not in the DAG files: a task imports its sta
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-BEGIN = datetime(2025, 1, 1)  # long ago: with catchup off it says only that a DAG may run
 REUSE = Param(
     "auto",
     enum=["auto", "never"],
@@ -76,7 +75,6 @@ def common(usecase: UseCase, kind: str, doc: str | None, **keys: Any) -> dict[st
         "dag_display_name": f"{usecase.title}: {kind}",
         "description": (doc or "").partition("\n")[0],
         "doc_md": doc,
-        "start_date": BEGIN,
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["nightshift", usecase.name, kind, f"risk: {usecase.risk_tier}"],
@@ -98,11 +96,19 @@ def defaults(owner: str) -> dict[str, Any]:
     }
 
 
-def asset_or_cron(asset: Asset, cron: str | None) -> Any:
+def cron(expression: str | None) -> Any:
+    """Returns the schedule "at these times". With no start date a DAG that is unpaused waits for its next time: it does
+    not run at once for the last one that went by."""
+    if expression is None:
+        return None
+    return CronTriggerTimetable(expression, timezone="UTC", run_immediately=timedelta(0))
+
+
+def asset_or_cron(asset: Asset, expression: str | None) -> Any:
     """Returns the schedule "whenever the asset is new, and at these times"."""
-    if cron is None:
+    if expression is None:
         return [asset]
-    return AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=[asset])
+    return AssetOrTimeSchedule(timetable=cron(expression), assets=[asset])
 
 
 def told(work: Callable[P, R]) -> Callable[P, R]:
@@ -124,9 +130,14 @@ def here(name: str) -> "tuple[Settings, UseCase, Origin]":
     return settings, usecase_module.find(settings, name), origin(get_current_context())
 
 
+def params() -> Mapping[str, Any]:
+    """Returns the parameters of the run."""
+    return get_current_context()["params"]
+
+
 def reuse() -> Any:
     """Returns the run's choice whether earlier results may answer."""
-    return get_current_context()["params"]["reuse"]
+    return params()["reuse"]
 
 
 def origin(context: Mapping[str, Any]) -> "Origin":
@@ -160,11 +171,24 @@ def publish(asset: Asset, changed: bool, **extra: Any) -> None:
     context["outlet_events"][asset].extra = {"requested_by": asked_by(context), **extra}
 
 
+def demand(passed: bool, what: str, found: Any) -> None:
+    """Fails the running task for good where a check did not pass, so that the night shows red."""
+    if not passed:
+        raise AirflowFailException(f"{what}: {found}")
+
+
 def wanted_decision() -> int | None:
     """Returns the decision that the run is about: by its parameter, or by the candidate that began it."""
     context = get_current_context()
     wanted = context["params"]["decision_id"] or news(context).get("decision_id")
     return None if wanted is None else int(wanted)
+
+
+def or_skip(found: dict[str, Any] | None, why: str) -> dict[str, Any]:
+    """Returns what was found; skips the running task, and what depends on it, where that is nothing."""
+    if found is None:
+        raise AirflowSkipException(why)
+    return found
 
 
 class Approval(HITLOperator):

@@ -61,7 +61,9 @@ def build(usecase: UseCase) -> None:
     def swap(built, checked):
         from pipeline import retrieval
 
-        return retrieval.swap(*factory.here(name), built, checked)
+        swapped = retrieval.swap(*factory.here(name), built, checked)
+        factory.demand(checked["passed"], "the new index did not pass its gates", checked["gates"])
+        return swapped
 
     @task(outlets=[assets.index])
     def publish_index(built, swapped):

@@ -31,7 +31,8 @@ def build(usecase: UseCase) -> None:
         from pipeline import release
 
         settings, found, origin = factory.here(name)
-        return release.choose(settings, found, origin, factory.wanted_decision())
+        chosen = release.choose(settings, found, origin, factory.wanted_decision())
+        return factory.or_skip(chosen, "no decision waits")
 
     @task.branch
     def needs_person(chosen):
@@ -43,11 +44,13 @@ def build(usecase: UseCase) -> None:
 
     @task(retries=0, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
     @factory.told
-    def promote(chosen):
+    def promote(chosen, answered):
         from pipeline import release
 
         settings, _, origin = factory.here(name)
-        return release.promote(settings, chosen["decision_id"], origin.requested_by, "release")
+        by = answered["person"] if answered else origin.requested_by
+        why = f"approved by {by}" if answered else "it needs no further approval"
+        return release.promote(settings, chosen["decision_id"], by, why)
 
     @task
     @factory.told
@@ -76,7 +79,7 @@ def build(usecase: UseCase) -> None:
             body="{{ ti.xcom_pull('choose')['question'] }}",
             response_timeout=timedelta(hours=usecase.release.approval.timeout_hours),
         )
-        promoted = promote(chosen)
+        promoted = promote(chosen, approve.output)
         branch = needs_person(chosen)
         branch >> [approve, promoted]
         approved(approve.output) >> promoted

@@ -53,18 +53,18 @@ def build(usecase: UseCase) -> None:
     @task.short_circuit
     @factory.told
     def changed(candidate):
-        from pipeline import deployments
+        from pipeline import release
 
-        settings, _, _ = factory.here(name)
-        return not deployments.is_champion(settings, name, candidate["outputs"]["adapter"]["digest"])
+        settings, found, _ = factory.here(name)
+        return not release.unchanged(settings, found, candidate["outputs"]["adapter"])["unchanged"]
 
     @task
     @factory.told
     def subjects(tuned, candidate):
         from pipeline import evaluation
 
-        settings, _, _ = factory.here(name)
-        return evaluation.subjects(settings, usecase, tuned, candidate)
+        settings, found, _ = factory.here(name)
+        return evaluation.subjects(settings, found, tuned, candidate)
 
     # One at a time: each holds a model in memory and uses every core.
     @task(max_active_tis_per_dagrun=1, execution_timeout=timedelta(hours=4))
@@ -72,10 +72,8 @@ def build(usecase: UseCase) -> None:
     def evaluate(prepared, subject):
         from pipeline import evaluation
 
-        base = prepared["outputs"]["base"]
-        return evaluation.evaluate(
-            *factory.here(name), subject["subject"], base, subject["adapter"], reuse=factory.reuse()
-        )
+        told = (subject["subject"], prepared["outputs"]["base"], subject["adapter"])
+        return evaluation.evaluate(*factory.here(name), *told, index=subject["index"], reuse=factory.reuse())
 
     @task
     @factory.told
@@ -97,7 +95,7 @@ def build(usecase: UseCase) -> None:
         released = gated["decision"] != "block"
         factory.publish(assets.candidate, released, decision_id=gated["decision_id"], packet=written["digest"])
 
-    @dag(**factory.common(usecase, "retrain", __doc__, schedule=usecase.schedule.retrain))
+    @dag(**factory.common(usecase, "retrain", __doc__, schedule=factory.cron(usecase.schedule.retrain)))
     def flow():
         sealed, prepared = seal(), preflight()
         sealed >> prepared

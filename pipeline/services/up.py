@@ -3,8 +3,6 @@
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline import migrations, server, usecase
@@ -12,34 +10,13 @@ from pipeline.errors import BadInput
 from pipeline.services import airflow, configuration, processes
 from pipeline.settings import Settings
 
-KINDS = ("data", "reindex", "retrain", "release")
+KINDS = ("data", "reindex", "retrain", "release", "rollback")
 
 
-@dataclass(frozen=True)
-class Running:
-    """An installation that is up."""
-
-    url: str
-    password_file: Path
-    users: dict[str, str]  # the users and their roles in Airflow
-    already: bool  # it was up before
-    missing: tuple[str, ...]  # DAGs that did not appear: their import errors say why
-    broken: tuple[str, ...]  # what is wrong with use cases that have no DAGs
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain values, for --json."""
-        return {
-            "url": self.url,
-            "password_file": str(self.password_file),
-            "users": self.users,
-            "already": self.already,
-            "missing": list(self.missing),
-            "broken": list(self.broken),
-        }
-
-
-def up(settings: Settings) -> Running:
-    """Starts Postgres and Airflow unless they run, and waits until they are of use. Returns where they are.
+def up(settings: Settings) -> dict[str, Any]:
+    """Starts Postgres and Airflow unless they run, and waits until they are of use. Returns {"url", "password_file",
+    "users", "already", "missing", "broken"}: `missing` are DAGs that did not appear (their import errors say why),
+    `broken` what is wrong with use cases that have none.
 
     Raises NotAvailable where a port is taken or something does not start; nothing half-started is left of Airflow.
     """
@@ -58,11 +35,12 @@ def up(settings: Settings) -> Running:
         return _running(settings, already=False, missing=airflow.set_up(settings, expected_dags(settings)))
 
 
-def down(settings: Settings) -> bool:
-    """Stops Airflow with all its tasks, and the embedded Postgres. Returns whether anything ran."""
+def down(settings: Settings) -> dict[str, Any]:
+    """Stops Airflow with all its tasks, and the embedded Postgres. Returns {"stopped"}: whether anything ran."""
     with _alone(settings):
         stopped = processes.stop(airflow.record(settings))
-        return (server.stop(settings) if settings.database_url is None else False) or stopped > 0
+        embedded = server.stop(settings) if settings.database_url is None else False
+        return {"stopped": embedded or stopped > 0}
 
 
 def expected_dags(settings: Settings) -> set[str]:
@@ -80,15 +58,15 @@ def _usecases(settings: Settings) -> tuple[list[usecase.UseCase], list[str]]:
     return sound, broken
 
 
-def _running(settings: Settings, *, already: bool, missing: set[str]) -> Running:
-    return Running(
-        url=airflow.url(settings),
-        password_file=configuration.password_file(settings),
-        users=dict(configuration.USERS),
-        already=already,
-        missing=tuple(sorted(missing)),
-        broken=tuple(_usecases(settings)[1]),
-    )
+def _running(settings: Settings, *, already: bool, missing: set[str]) -> dict[str, Any]:
+    return {
+        "url": airflow.url(settings),
+        "password_file": str(configuration.password_file(settings)),
+        "users": dict(configuration.USERS),
+        "already": already,
+        "missing": sorted(missing),
+        "broken": _usecases(settings)[1],
+    }
 
 
 @contextmanager

@@ -1,0 +1,41 @@
+"""Points a use case's live deployment back to an earlier pair of model and index.
+
+**When it fails.** The message says why: the pair is live already, its model was purged, its index generation was
+dropped, or another deployment went live meanwhile. Nothing changes then.
+
+**Clearing is safe**: the pair goes live once. Documents that were withdrawn meanwhile stay withdrawn.
+"""
+
+import nightshift_factory as factory
+from airflow.sdk import Param, dag, task
+
+from pipeline.usecase import UseCase
+
+PARAMS = {
+    "to": Param(type="integer", minimum=1, title="Deployment", description="the earlier one, see `nightshift status`"),
+    "why": Param(type="string", minLength=3, maxLength=500, title="Reason", description="kept on record"),
+}
+
+
+def build(usecase: UseCase) -> None:
+    """Makes the DAG `<usecase>_rollback`."""
+    name = usecase.name
+
+    @task(retries=0)
+    @factory.told
+    def rollback():
+        from pipeline import release
+
+        settings, found, origin = factory.here(name)
+        wanted = factory.params()
+        return release.rollback(settings, found, wanted["to"], origin.requested_by, wanted["why"])
+
+    @dag(**factory.common(usecase, "rollback", __doc__, schedule=None, params=PARAMS))
+    def flow():
+        rollback()
+
+    flow()
+
+
+for each in factory.usecases():
+    build(each)
