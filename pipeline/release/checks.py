@@ -29,44 +29,48 @@ class Comparison:
     estimate: Estimate
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Both models' scores over the cases of one suite that have a metric, case by case."""
+
+    suite: str
+    condition: str  # with retrieval, where the suite was asked so
+    candidate: list[float]
+    baseline: list[float]
+
+
 def thresholds(
     policy: Mapping[str, Any], candidate: Mapping[str, Any], baseline: Mapping[str, Any], against: str
 ) -> tuple[list[Check], list[Comparison]]:
-    """Returns a check for every threshold on every gated suite it applies to, and the comparisons behind them.
+    """Returns the checks of every threshold over the cases of all gated suites together, each with the suites' own
+    numbers beside it, and the comparisons per suite.
 
     `candidate` and `baseline` are the contents of evaluation artifacts, `against` what the baseline is. A threshold
-    that applies to no case of any suite is inconclusive. A policy without thresholds gives one check that says so.
-    Raises BadInput where the two are not over the same cases.
+    whose metric no case has is inconclusive. A policy without thresholds gives one check that says so. Raises BadInput
+    where the two are not over the same cases.
     """
     checks: list[Check] = []
     comparisons: list[Comparison] = []
+    confidence = policy["confidence"]
     for threshold in policy["thresholds"]:
-        applied = 0
-        for suite in policy["suites"]:
-            name, metric = suite["name"], threshold["metric"]
-            new, old, condition = _pairs(candidate, baseline, name, metric)
-            applied += len(new)
-            if not new:
-                continue
-            told = {"suite": name, "condition": condition, "metric": metric, "min_cases": policy["min_cases"]}
-            if threshold["minimum"] is not None:
-                estimate = statistics.mean(new, policy["confidence"])
-                checks.append(_check({**told, "rule": "minimum"}, threshold["minimum"], estimate, policy))
-            if threshold["margin"] is not None:
-                estimate = statistics.paired(new, old, policy["confidence"])
-                comparisons.append(Comparison(name, condition, metric, estimate))
-                checks.append(
-                    _check({**told, "rule": "margin", "against": against}, -threshold["margin"], estimate, policy)
-                )
-        if not applied:
-            name = f"{threshold['metric']}.unmeasured"
-            reason = "no case of a gated suite has this metric"
-            checks.append(
-                {"name": name, "metric": threshold["metric"], "verdict": "inconclusive", "reason": reason, "n": 0}
-            )
+        metric = threshold["metric"]
+        parts = [_pairs(candidate, baseline, suite["name"], metric) for suite in policy["suites"]]
+        parts = [part for part in parts if part.candidate]
+        new = [score for part in parts for score in part.candidate]
+        old = [score for part in parts for score in part.baseline]
+        if threshold["minimum"] is not None:
+            own = {part.suite: statistics.mean(part.candidate, confidence) for part in parts}
+            told = {"name": f"{metric}.minimum", "metric": metric, "rule": "minimum", "wanted": threshold["minimum"]}
+            checks.append(_check(told, statistics.mean(new, confidence), own, policy))
+        if threshold["margin"] is not None:
+            own = {part.suite: statistics.paired(part.candidate, part.baseline, confidence) for part in parts}
+            comparisons += [Comparison(part.suite, part.condition, metric, own[part.suite]) for part in parts]
+            told = {"name": f"{metric}.margin", "metric": metric, "rule": "margin", "against": against}
+            told["wanted"] = -threshold["margin"]
+            checks.append(_check(told, statistics.paired(new, old, confidence), own, policy))
     if not policy["thresholds"]:
         reason = "the policy names no threshold: nothing was compared"
-        checks.append({"name": "policy.thresholds", "verdict": "pass", "reason": reason, "n": 0})
+        checks.append({"name": "policy.thresholds", "verdict": "pass", "reason": reason})
     return checks, comparisons
 
 
@@ -93,29 +97,25 @@ def outcome(checks: list[Check]) -> Outcome:
     return "approve_with_conditions" if "condition" in verdicts else "approve"
 
 
-def _check(told: dict[str, Any], wanted: float, estimate: Estimate, policy: Mapping[str, Any]) -> Check:
-    verdict, reason = judge(estimate, wanted, policy["min_cases"])
-    name = f"{told['suite']}.{told['metric']}.{told['rule']}"
-    found = estimate.as_dict() | {"confidence": policy["confidence"]}
-    return {"name": name, **told, "wanted": wanted, **found, "verdict": verdict, "reason": reason}
+def _check(told: Check, estimate: Estimate, own: Mapping[str, Estimate], policy: Mapping[str, Any]) -> Check:
+    verdict, reason = judge(estimate, told["wanted"], policy["min_cases"])
+    found = estimate.as_dict() | {"confidence": policy["confidence"], "min_cases": policy["min_cases"]}
+    suites = {suite: one.as_dict() for suite, one in own.items()}
+    return {**told, **found, "suites": suites, "verdict": verdict, "reason": reason}
 
 
-def _pairs(
-    candidate: Mapping[str, Any], baseline: Mapping[str, Any], suite: str, metric: str
-) -> tuple[list[float], list[float], str]:
-    """Returns both models' scores over the cases of a suite that have the metric, and the condition: with retrieval,
-    where the suite was asked so."""
+def _pairs(candidate: Mapping[str, Any], baseline: Mapping[str, Any], suite: str, metric: str) -> Pairs:
     new, old = _results(candidate, suite), _results(baseline, suite)
-    condition = "with" if "with" in new else "without"
     if new.keys() != old.keys() or any(new[key].keys() != old[key].keys() for key in new):
         raise BadInput(
             "the two evaluations are not over the same cases",
             where=f"suite {suite}",
             next_step="evaluate both against the same suites and index",
         )
+    condition = "with" if "with" in new else "without"
     found, other = new.get(condition, {}), old.get(condition, {})
     cases = [case for case in sorted(found) if metric in found[case] and metric in other[case]]
-    return [found[case][metric] for case in cases], [other[case][metric] for case in cases], condition
+    return Pairs(suite, condition, [found[case][metric] for case in cases], [other[case][metric] for case in cases])
 
 
 def _results(evaluation: Mapping[str, Any], suite: str) -> dict[str, dict[str, dict[str, float]]]:
