@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.settings import write_secret
+
 
 def start(commands: Mapping[str, Sequence[str]], env: Mapping[str, str], logs: Path, record: Path) -> None:
     """Starts every command in a session of its own, its output appended to `logs`/<name>.log, and writes `record`.
@@ -30,7 +32,7 @@ def start(commands: Mapping[str, Sequence[str]], env: Mapping[str, str], logs: P
                 start_new_session=True,
             )
         known[name] = {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
-        record.write_text(json.dumps(known) + "\n")  # after each: what was started is known whatever comes next
+        write_secret(record, json.dumps(known) + "\n")  # after each: what was started is known whatever comes next
 
 
 def alive(record: Path) -> dict[str, psutil.Process | None]:

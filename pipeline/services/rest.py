@@ -1,13 +1,12 @@
 """Airflow's REST API, as much of it as starting up and the demo need."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 
-from pipeline.errors import NotAvailable
+from pipeline.errors import NotAvailable, Refused
 
 
 class Airflow:
@@ -15,7 +14,7 @@ class Airflow:
 
     def __init__(self, url: str, user: str, password: str) -> None:
         # No proxy of the environment stands between two processes of one machine.
-        self._http = httpx.Client(base_url=url, timeout=30.0, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=60.0, trust_env=False)
         self.user = user
         self._password = password
 
@@ -89,12 +88,13 @@ class Airflow:
         return [line for entry in text for line in entry.splitlines()][-lines:]
 
 
-class Answered(Exception):
+class Answered(Refused):
     """The API server said no: `status` and what it said."""
 
     def __init__(self, answer: httpx.Response) -> None:
         self.status = answer.status_code
-        super().__init__(f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text[:500]}")
+        asked = f"{answer.request.method} {answer.request.url.path}"
+        super().__init__(f"Airflow refused: {asked}", found=f"{answer.status_code} {answer.text[:500]}")
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -109,14 +109,3 @@ def wait(until: Callable[[], Any], seconds: float, every: float = 0.5) -> Any:
     while not (answer := until()) and time.monotonic() < deadline:
         time.sleep(every)
     return answer
-
-
-@contextmanager
-def logged_in(url: str, passwords: dict[str, str], *users: str) -> Iterator[list[Airflow]]:
-    """Gives a session for each of the users, and closes them."""
-    sessions = [Airflow(url, user, passwords[user]) for user in users]
-    try:
-        yield sessions
-    finally:
-        for session in sessions:
-            session.__exit__()

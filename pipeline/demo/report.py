@@ -1,0 +1,109 @@
+"""What the demo shows at its end: results with their intervals, the gate's checks, times, and where to look next."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import database
+from pipeline.settings import Settings
+
+_SUBJECTS = {"base": "base", "sft": "SFT", "candidate": "SFT + DPO", "champion": "champion before"}
+_CONDITIONS = {"without": "without retrieval", "with": "with retrieval"}
+_MARKS = {"pass": "[green]pass[/]", "fail": "[red]fail[/]"}
+
+
+def live(settings: Settings, use_case: str) -> dict[str, Any] | None:
+    """Returns the model that is live and the decision behind it, or None."""
+    with database.connect(settings, "auditor") as connection:
+        return database.fetch_one(connection, "demo", "live_model", use_case=use_case)
+
+
+def decision(settings: Settings, decision_id: int) -> dict[str, Any]:
+    """Returns a decision about a model with the last answer to it."""
+    with database.connect(settings, "auditor") as connection:
+        found = database.fetch_one(connection, "demo", "decision", decision=decision_id)
+    assert found is not None
+    return found
+
+
+def results(settings: Settings, decision_id: int) -> list[dict[str, Any]]:
+    """Returns [{"subject", "digest", "with", "without"}]: the results that a decision rests on, pooled over the gated
+    suites, each metric as {"value", "low", "high", "n"}."""
+    with database.connect(settings, "auditor") as connection:
+        rows = database.fetch(connection, "demo", "results_behind", decision=decision_id)
+    return [
+        {"subject": row["subject"], "digest": row["digest"], **{key: row["facts"][key] for key in _CONDITIONS}}
+        for row in rows
+    ]
+
+
+def show_results(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
+    """Prints a table: a line for each metric and condition, a column for each model, every value with its interval."""
+    table = Table(title="Results (95 % intervals)", title_justify="left")
+    table.add_column("metric")
+    table.add_column("")
+    for each in found:
+        table.add_column(_SUBJECTS.get(each["subject"], each["subject"]), justify="right")
+    metrics = sorted({name for each in found for key in _CONDITIONS for name in each[key]})
+    for metric in metrics:
+        for key, condition in _CONDITIONS.items():
+            cells = [_interval(each[key].get(metric)) for each in found]
+            if any(cells):
+                table.add_row(metric, condition, *cells, end_section=key == "with")
+    console.print(table)
+
+
+def _interval(estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None:
+        return ""
+    return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+
+
+def show_checks(console: Console, outcome: str, checks: Sequence[Mapping[str, Any]]) -> None:
+    """Prints the gate's checks."""
+    table = Table(title=f"The gate: {outcome.replace('_', ' ')}", title_justify="left")
+    for heading in ("check", "verdict", "found", "wanted", "cases", "why"):
+        table.add_column(heading)
+    for check in checks:
+        measured = "low" in check
+        table.add_row(
+            check["name"],
+            _MARKS.get(check["verdict"], f"[yellow]{check['verdict']}[/]"),
+            _interval(check) if measured else "",
+            f"≥ {check['wanted']:.2f}" if measured else "",
+            str(check["n"]) if measured else "",
+            str(check.get("reason", "")),
+        )
+    console.print(table)
+
+
+def show_times(console: Console, stages: Mapping[str, float], seconds: float, peak: int, during: str) -> None:
+    """Prints how long each stage took, and the memory."""
+    table = Table(title="Times and memory", title_justify="left", show_header=False)
+    for stage, took in stages.items():
+        table.add_row(stage, f"{took:.1f} s")
+    table.add_row("in all", f"{seconds:.1f} s", end_section=True)
+    table.add_row("peak memory of all processes", f"{peak / 2**30:.2f} GiB, during {during}")
+    console.print(table)
+
+
+def show_next(console: Console, name: str, up: Mapping[str, Any], packet: str | None, model: str | None) -> None:
+    """Prints where to look next."""
+    console.print("\n[bold]Where to look next[/]")
+    users = ", ".join(f"{user} ({role})" for user, role in up["users"].items())
+    lines = [
+        f"{up['url']}  Airflow, with every run: log in as {users}",
+        f"{up['password_file']}  their passwords",
+        f"nightshift status {name}",
+        f"nightshift sql let_through_by --param use_case={name}   who let it through, on what evidence",
+        "nightshift sql refused_approvals                        answers that did not count",
+    ]
+    if model:
+        lines.append(f"nightshift lineage {model[:12]}   what exactly produced the model that is live")
+    if packet:
+        lines.append(f"nightshift packet verify {packet}")
+    lines.append("make down   stops everything")
+    for line in lines:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
