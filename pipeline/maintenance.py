@@ -1,9 +1,11 @@
-"""The daily round over the records themselves: lost attempts, and the audit trail."""
+"""The daily round over the records themselves: lost attempts, the audit trail and its anchors, the artifacts."""
 
+import shutil
 from datetime import timedelta
 from typing import Any
 
-from pipeline import database
+from pipeline import anchors, database
+from pipeline.artifacts import MANIFEST, ArtifactStore
 from pipeline.errors import Refused
 from pipeline.lineage import HEARTBEAT_SECONDS
 from pipeline.settings import Settings
@@ -13,29 +15,69 @@ _SILENCE = timedelta(seconds=30 * HEARTBEAT_SECONDS)
 
 
 def sweep_lost(settings: Settings) -> dict[str, Any]:
-    """Returns how many runs were marked as lost: their attempts gave no sign of life for ten minutes."""
+    """Returns {"lost", "scratch"}: how many runs were marked as lost, because their attempts gave no sign of life for
+    ten minutes, and how many scratch folders of ended attempts were removed on this machine."""
     with database.connect(settings, "pipeline") as connection:
+        # Before the query: a folder that is made later belongs to an attempt which the query may not show.
+        folders = list(settings.scratch.iterdir()) if settings.scratch.is_dir() else []
         (row,) = database.call(connection, "lineage.sweep_lost", _SILENCE)
-    return {"lost": row["sweep_lost"]}
+        running = database.fetch(connection, "maintenance", "running_attempts")
+    used = {f"{attempt['run_id']}.{attempt['fence']}" for attempt in running}
+    ended = [folder for folder in folders if folder.is_dir() and folder.name not in used]
+    for folder in ended:
+        shutil.rmtree(folder, ignore_errors=True)
+    return {"lost": row["sweep_lost"], "scratch": len(ended)}
 
 
 def seal_and_verify(settings: Settings) -> dict[str, Any]:
-    """Returns the newest block of the audit chain and how many events were sealed now.
+    """Returns {"sealed", "block", "hash", "anchored_at"}: how many events were sealed now, and the chain's head, which
+    now stands in the anchors' file outside the database too. Without any event the last three are None.
 
-    Raises Refused that names the blocks which do not hash as they were sealed.
+    Raises Refused that names the blocks which do not hash as they were sealed, or are not those that were anchored;
+    nothing is sealed or anchored over damage.
     """
     sealed = 0
-    block: dict[str, Any] = {}
     with database.connect(settings, "auditor") as connection:
-        damaged = database.call(connection, "audit.verify")
-        if damaged:
+        problems = anchors.verify(settings, connection)
+        if problems:
             raise Refused(
                 "the audit trail was changed after it was sealed",
-                where=", ".join(f"block {row['block_no']}" for row in damaged[:10]),
-                found="; ".join(sorted({row["problem"] for row in damaged})),
+                where=anchors.path(settings),
+                found="; ".join(problems[:10]),
                 next_step="treat it as an incident: the anchored heads and the server's log say since when",
             )
         while rows := database.call(connection, "audit.seal"):
-            block = {"block": rows[0]["block_no"], "hash": rows[0]["hash"]}
             sealed += rows[0]["events"]
-    return {"sealed": sealed, **block}
+        head = anchors.anchor(settings, connection) or {}
+    return {"sealed": sealed, "block": head.get("block_no"), "hash": head.get("hash"), "anchored_at": head.get("at")}
+
+
+def verify_artifacts(settings: Settings) -> dict[str, Any]:
+    """Returns {"verified", "elsewhere"}: how many artifacts hash as recorded, and how many stand in another store than
+    this installation's and were not looked at.
+
+    Raises Refused that names those which are missing, do not hash as recorded, or stand although they were purged.
+    """
+    store = ArtifactStore(settings.artifacts)
+    with database.connect(settings, "auditor") as connection:
+        standing = database.fetch(connection, "maintenance", "standing_artifacts")
+        purged = database.fetch(connection, "maintenance", "purged_artifacts")
+    ours = [row for row in standing if row["uri"].startswith(f"{store.url}/")]
+    problems = [
+        f"{row['kind']} {row['digest'][:12]}: {problem}"
+        for row in ours
+        for problem in store.verify(row["kind"], row["digest"])
+    ]
+    problems += [
+        f"{row['kind']} {row['digest'][:12]}: it was purged and is still there"
+        for row in purged
+        if store.fs.exists(f"{store.root}/{row['kind']}/{row['digest'][:2]}/{row['digest']}/{MANIFEST}")
+    ]
+    if problems:
+        raise Refused(
+            f"{len(problems)} artifacts are not what the lineage says",
+            where=store.url,
+            found="; ".join(problems[:10]),
+            next_step="restore them, or run the steps that make them again with reuse: never",
+        )
+    return {"verified": len(ours), "elsewhere": len(standing) - len(ours)}

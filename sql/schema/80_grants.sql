@@ -63,8 +63,8 @@ grant select on eval.suite, eval.evaluation, eval.comparison to auditor, approve
 
 -- The reader sees every view.
 grant select on lineage.live, lineage.deployments, lineage.production_lineage, lineage.production_documents,
-    lineage.nightly_results, lineage.run_history, lineage.artifacts, lineage.edges, lineage.attempts, lineage.run_keys, lineage.broken, lineage.nights
-    to reader;
+    lineage.nightly_results, lineage.run_history, lineage.artifacts, lineage.edges, lineage.outputs, lineage.attempts,
+    lineage.run_keys, lineage.broken, lineage.nights to reader;
 grant select on catalog.dataset_versions, catalog.findings, catalog.document_uses, catalog.dataset_changes to reader, auditor;
 grant select on eval.evaluations to reader;
 grant select on rag.retrievals, rag.generations, rag.served_documents, rag.access, rag.document_retrievals to reader, auditor;

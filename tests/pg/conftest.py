@@ -103,7 +103,8 @@ def _now(settings: Settings) -> datetime:
     with database.connect(settings, "reader") as connection:
         row = connection.execute("select clock_timestamp() as now").fetchone()
         assert row is not None
-        return datetime.astimezone(row["now"], UTC)
+        now: datetime = row["now"]
+        return now.astimezone(UTC)
 
 
 def _value(connection: Connection, function: str, *arguments: Any) -> Any:

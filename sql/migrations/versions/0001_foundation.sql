@@ -1590,6 +1590,9 @@ create view lineage.edges as
 select i.version_id as source, o.version_id as target, o.run_id, i.role as input_role, o.role as output_role
 from lineage.run_input i join lineage.run_output o using (run_id);
 
+create view lineage.outputs as
+select o.run_id, o.role, o.version_id from lineage.run_output o;
+
 create view lineage.attempts as
 select t.run_id, t.fence, j.use_case, j.name as job, t.state, t.login, p.rolsuper as superuser,
        p.rolname = 'nightshift_owner' as owner, r.requested_by, t.started_at, t.ended_at, t.error_class
@@ -1604,15 +1607,21 @@ select r.run_id, j.use_case, j.name as job, r.state, r.dag_id, r.task_id, r.map_
        r.previous_run_id, r.reused_from, r.started_at
 from lineage.run r join lineage.job j using (job_id);
 
--- broken: jobs whose latest run failed or was lost, and since when nothing of theirs succeeded.
+-- broken: runs that failed or were lost, and which nothing has made good since: neither the same task nor the same work.
 create view lineage.broken as
-select l.use_case, l.job, l.dag_id, l.dag_run_id, l.task_id, l.run_id, l.state, l.error_class, l.started_at, l.ended_at
-from (
-    select distinct on (h.use_case, h.job, h.dag_id, h.task_id, h.map_index) h.*
-    from lineage.run_history h where h.state <> 'running'
-    order by h.use_case, h.job, h.dag_id, h.task_id, h.map_index, h.started_at desc
-) l
-where l.state in ('failed', 'lost');
+select distinct on (j.use_case, j.name, r.dag_id, r.task_id, r.map_index)
+       j.use_case, j.name as job, r.dag_id, r.dag_run_id, r.task_id, r.run_id, r.state, t.error_class, r.started_at, r.ended_at
+from lineage.run r
+join lineage.job j using (job_id)
+left join lateral (
+    select t.error_class from lineage.attempt t where t.run_id = r.run_id order by t.fence desc limit 1
+) t on true
+where r.state in ('failed', 'lost')
+  and not exists (select from lineage.run g
+                  where g.job_id = r.job_id and g.state in ('succeeded', 'reused') and g.started_at > r.started_at
+                    and (g.params = r.params
+                         or (g.dag_id = r.dag_id and g.task_id = r.task_id and g.map_index is not distinct from r.map_index)))
+order by j.use_case, j.name, r.dag_id, r.task_id, r.map_index, r.started_at desc;
 
 -- nights: one row per night of retraining. A night is finished when its gate ran, and unchanged when its candidate was
 -- the champion already, so that there was nothing to evaluate. A night by hand is its gate alone.
@@ -1792,8 +1801,8 @@ grant select on eval.suite, eval.evaluation, eval.comparison to auditor, approve
 
 -- The reader sees every view.
 grant select on lineage.live, lineage.deployments, lineage.production_lineage, lineage.production_documents,
-    lineage.nightly_results, lineage.run_history, lineage.artifacts, lineage.edges, lineage.attempts, lineage.run_keys, lineage.broken, lineage.nights
-    to reader;
+    lineage.nightly_results, lineage.run_history, lineage.artifacts, lineage.edges, lineage.outputs, lineage.attempts,
+    lineage.run_keys, lineage.broken, lineage.nights to reader;
 grant select on catalog.dataset_versions, catalog.findings, catalog.document_uses, catalog.dataset_changes to reader, auditor;
 grant select on eval.evaluations to reader;
 grant select on rag.retrievals, rag.generations, rag.served_documents, rag.access, rag.document_retrievals to reader, auditor;

@@ -1,0 +1,101 @@
+"""Anchors: the heads of the audit chain, kept outside the database.
+
+Whoever owns the database can rewrite the whole chain so that it agrees with itself. He cannot rewrite what was written
+down elsewhere: each anchor names a block and its hash, and the line before it by digest. Copy the file to a place that
+the database's owner cannot reach, and the trail is his word no longer.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline import canonical, database
+from pipeline.database import Connection
+from pipeline.settings import Settings
+
+_FIRST = hashlib.sha256(b"").hexdigest()
+_KEYS = {"block_no", "hash", "at", "previous"}
+
+
+def path(settings: Settings) -> Path:
+    """Returns the file of the anchors."""
+    return settings.home / "anchors" / "audit.jsonl"
+
+
+def anchor(settings: Settings, connection: Connection) -> dict[str, Any] | None:
+    """Returns the anchor of the chain's head, appended and on the disk; None while nothing was sealed."""
+    head = database.fetch_one(connection, "maintenance", "audit_head")
+    assert head is not None
+    if head["block_no"] is None:
+        return None
+    file = path(settings)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "r+b") as target:
+        fcntl.flock(target, fcntl.LOCK_EX)
+        lines = target.read().splitlines()
+        line = {
+            "block_no": head["block_no"],
+            "hash": head["hash"],
+            "at": head["at"].isoformat(),
+            "previous": hashlib.sha256(lines[-1]).hexdigest() if lines else _FIRST,
+        }
+        target.write(canonical.dumps(line).encode() + b"\n")
+        target.flush()
+        os.fsync(target.fileno())
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return line
+
+
+def read(settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
+    """Returns the anchors, oldest first, and what is wrong with their file: empty when each line follows the one
+    before."""
+    file = path(settings)
+    if not file.exists():
+        return [], []
+    anchors: list[dict[str, Any]] = []
+    problems = []
+    before = _FIRST
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+        try:
+            told = json.loads(line)
+        except ValueError:
+            told = None
+        if not isinstance(told, dict) or told.keys() != _KEYS or not isinstance(told["block_no"], int):
+            problems.append(f"{file}:{number} is no anchor")
+        else:
+            if told["previous"] != before:
+                problems.append(f"{file}:{number} does not follow the line before it")
+            anchors.append(told)
+        before = hashlib.sha256(line).hexdigest()
+    return anchors, problems
+
+
+def verify(settings: Settings, connection: Connection) -> list[str]:
+    """Returns what is wrong: blocks that do not hash as sealed or do not follow one another, anchors that the chain
+    does not bear out, and damage to the file itself. Empty when the trail stands."""
+    found = [f"block {row['block_no']}: {row['problem']}" for row in database.call(connection, "audit.verify")]
+    anchors, problems = read(settings)
+    numbers = sorted({told["block_no"] for told in anchors})
+    rows = database.fetch(connection, "maintenance", "audit_blocks", blocks=numbers)
+    chain = {row["block_no"]: row["hash"] for row in rows}
+    for told in anchors:
+        number = told["block_no"]
+        if number not in chain:
+            problems.append(f"block {number}: it was anchored at {told['at']} and the chain ends before it")
+        elif chain[number] != told["hash"]:
+            problems.append(f"block {number}: it is not the block that was anchored at {told['at']}")
+    return found + list(dict.fromkeys(problems))
+
+
+def last(settings: Settings) -> dict[str, Any] | None:
+    """Returns the newest anchor, or None."""
+    anchors, _ = read(settings)
+    return anchors[-1] if anchors else None
