@@ -1,0 +1,218 @@
+"""Preflight, SFT and DPO as the nightly run calls them, on a random model of 60 thousand parameters."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from pipeline import database, training
+from pipeline.artifacts import ArtifactStore
+from pipeline.errors import NotAvailable, Refused
+from pipeline.lineage import Origin, Version
+from pipeline.settings import Settings
+from pipeline.training import process
+from pipeline.usecase import UseCase
+
+pytestmark = pytest.mark.pg
+
+MakeCase = Callable[..., UseCase]
+Commit = Callable[..., Version]
+
+
+def fetched(settings: Settings, outcome: dict[str, Any], folder: Path) -> Path:
+    digest = outcome["outputs"]["adapter"]["digest"]
+    return ArtifactStore(settings.artifacts).fetch("adapter", digest, folder)
+
+
+def rows(settings: Settings, statement: str) -> list[dict[str, Any]]:
+    with database.connect(settings, "trainer") as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def test_a_night_trains_and_the_next_one_loads_nothing(
+    settings: Settings,
+    origin: Origin,
+    usecase: MakeCase,
+    commit: Commit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset = commit(40, 20)
+    case = usecase()
+    prepared = training.preflight(settings, case, origin)
+    tuned = training.sft(settings, case, origin, prepared)
+    candidate = training.dpo(settings, case, origin, prepared, tuned)
+
+    assert prepared["dataset"] == dataset.as_dict()
+    # 40 rows, of them 2 locked; of the rest four in five to train.
+    assert prepared["facts"]["sft"]["train"]["rows"] == 30
+    assert prepared["facts"]["sft"]["validation"]["rows"] == 8
+    assert prepared["facts"]["preference"]["train"]["rows"] == 16
+    assert tuned["facts"]["eval_loss"] < tuned["facts"]["eval_loss_before"]
+    assert tuned["facts"]["threads"] >= 1
+    assert candidate["facts"]["eval_loss"] < np.log(2)  # where DPO starts: both answers as likely as before
+
+    sft = fetched(settings, tuned, tmp_path / "sft")
+    dpo = fetched(settings, candidate, tmp_path / "dpo")
+    names = {"adapter_config.json", "adapter_model.safetensors", "metrics.json", "recipe.json"}
+    assert {path.name for path in sft.iterdir()} == {path.name for path in dpo.iterdir()} == names
+    one, two = (load_file(folder / "adapter_model.safetensors") for folder in (sft, dpo))
+    assert one.keys() == two.keys()  # the frozen reference is not saved along
+    # 7 linear layers in each of two, A and B of rank 4: nothing is left out but the tied output.
+    assert len(one) == 2 * 7 * 2
+    assert any(not np.array_equal(one[name], two[name]) for name in one)
+    config = json.loads((dpo / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == f"sha256:{prepared['outputs']['base']['digest']}"
+    for folder in (sft, dpo):
+        for path in folder.glob("*.json"):
+            assert str(tmp_path.parent.parent) not in path.read_text()
+    assert json.loads((dpo / "recipe.json").read_text())["sft"] == tuned["outputs"]["adapter"]["digest"]
+
+    repeated = training.dpo(settings, case, origin, prepared, tuned, reuse="never")
+    assert repeated["outputs"] == candidate["outputs"]  # SFT's own repetition is in test_process.py
+
+    replies: list[dict[str, Any]] = []
+    converse = process.converse
+    monkeypatch.setattr(process, "converse", lambda *told: replies.append(converse(*told)) or replies[-1])
+    again = training.preflight(settings, case, origin)
+    tuned_again = training.sft(settings, case, origin, again)
+    candidate_again = training.dpo(settings, case, origin, again, tuned_again)
+    for before, after in ((prepared, again), (tuned, tuned_again), (candidate, candidate_again)):
+        assert after["reused"]
+        assert after["outputs"] == before["outputs"]
+    assert [reply["imported"] for reply in replies] == [[], [], []]
+    assert {
+        row["login"]
+        for row in rows(
+            settings,
+            "select login from lineage.attempt join lineage.run using (run_id)"
+            " join lineage.job using (job_id) where name like 'training.%'",
+        )
+    } == {"trainer"}
+    assert list(settings.scratch.iterdir()) == []
+
+
+def test_it_stops_early_and_takes_the_best_checkpoint(
+    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, tmp_path: Path
+) -> None:
+    commit(40)
+    # Steps this large make the loss worse after a while.
+    case = usecase(sft={"max_steps": 60, "eval_steps": 2, "patience": 2, "learning_rate": 0.3})
+    tuned = training.sft(settings, case, origin, training.preflight(settings, case, origin))
+    facts = tuned["facts"]
+    assert facts["stopped_early"]
+    assert facts["best_step"] < facts["steps"] < facts["steps_planned"] == 60
+    history = json.loads((fetched(settings, tuned, tmp_path / "sft") / "metrics.json").read_text())["history"]
+    losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    assert losses[facts["best_step"]] == facts["eval_loss"] == min(losses.values())
+
+
+def test_without_preference_tuning_the_candidate_is_the_sft_adapter(
+    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit
+) -> None:
+    commit(8)  # too few for a validation row: all steps are trained, and the last counts
+    case = usecase(sft={"max_steps": 2})
+    prepared = training.preflight(settings, case, origin)
+    tuned = training.sft(settings, case, origin, prepared)
+    assert prepared["facts"]["sft"]["validation"]["rows"] == 0
+    assert tuned["facts"]["steps"] == 2
+    assert tuned["facts"]["best_step"] is None
+    assert tuned["facts"]["eval_loss"] is None
+    for tuning, why in (({}, "no preference rows"), ({"enabled": False}, "switched off")):
+        candidate = training.dpo(settings, usecase(sft={"max_steps": 2}, dpo=tuning), origin, prepared, tuned)
+        assert candidate["facts"] == {"tuned": False, "why": why}
+        assert candidate["outputs"]["adapter"]["digest"] == tuned["outputs"]["adapter"]["digest"]
+        assert candidate["outputs"]["adapter"]["name"] == "candidate"
+
+
+def test_four_bits_train_on_a_cpu_too(settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit) -> None:
+    commit(40, 20)
+    case = usecase(quantize="nf4", dtype="bfloat16", sft={"max_steps": 4}, dpo={"max_steps": 2})
+    prepared = training.preflight(settings, case, origin)
+    tuned = training.sft(settings, case, origin, prepared)
+    assert tuned["facts"]["eval_loss"] < tuned["facts"]["eval_loss_before"]
+    assert training.dpo(settings, case, origin, prepared, tuned)["facts"]["tuned"]
+
+
+def test_a_changed_base_model_is_refused(
+    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, model_copy: Path
+) -> None:
+    commit(8)
+    case = usecase(model_copy)
+    prepared = training.preflight(settings, case, origin)
+    config = json.loads((model_copy / "config.json").read_text())
+    (model_copy / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-4}))
+    with pytest.raises(Refused, match="base model changed since preflight"):
+        training.sft(settings, case, origin, prepared)
+
+
+def test_a_training_that_takes_too_long_is_stopped_and_recorded(
+    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(40)
+    case = usecase(sft={"max_steps": 100_000, "eval_steps": 1000})
+    prepared = training.preflight(settings, case, origin)
+    converse = process.converse
+    monkeypatch.setattr(process, "converse", lambda request, environment, timeout: converse(request, environment, 20.0))
+    with pytest.raises(Refused, match="longer than it may"):
+        training.sft(settings, case, origin, prepared)
+    states = (
+        "select a.state, a.error from lineage.attempt a join lineage.run using (run_id)"
+        " join lineage.job using (job_id) where name = 'training.sft'"
+    )
+    assert rows(settings, states) == [{"state": "failed", "error": "the training process was told to stop"}]
+    assert list(settings.scratch.iterdir()) == []
+
+
+def test_no_dataset_version_is_told(settings: Settings, origin: Origin, usecase: MakeCase) -> None:
+    with pytest.raises(NotAvailable, match="no dataset version") as told:
+        training.preflight(settings, usecase(), origin)
+    assert "nightshift data commit demo" in str(told.value)
+
+
+def test_rows_that_teach_nothing_are_counted_and_a_split_of_them_is_refused(
+    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit
+) -> None:
+    silent = [{"messages": [{"role": "user", "content": f"Question {n}?"}]} for n in range(8)]
+    commit(silent, locked=0)
+    with pytest.raises(Refused, match="no sft row") as told:
+        training.preflight(settings, usecase(), origin)
+    assert "no_supervised_token: 8" in str(told.value)
+
+    long = {"role": "user", "content": "pipe " * 200}
+    late = [{"messages": [long, {"role": "assistant", "content": f"{n}"}]} for n in range(3)]
+    good = [
+        {"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "Yes."}]} for n in range(3)
+    ]
+    commit([*silent[:2], *late, *good], locked=0)
+    counts = training.preflight(settings, usecase(), origin)["facts"]["sft"]["train"]
+    assert counts["rows"] == 3
+    assert counts["rejected"] == {"no_supervised_token": 2, "answer_beyond_max_length": 3}
+
+
+def test_a_template_that_marks_no_answer_is_refused(
+    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, model_copy: Path
+) -> None:
+    commit(8)
+    template = (model_copy / "chat_template.jinja").read_text()
+    plain = template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    (model_copy / "chat_template.jinja").write_text(plain)
+    with pytest.raises(Refused, match="does not mark what the assistant says") as told:
+        training.preflight(settings, usecase(model_copy), origin)
+    assert "{% generation %}" in str(told.value)
+
+
+def test_a_gpu_that_is_absent_is_told(settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit) -> None:
+    from dataclasses import replace
+
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    commit(8)
+    with pytest.raises(NotAvailable, match="no CUDA device"):
+        training.preflight(replace(settings, device="cuda"), usecase(), origin)
