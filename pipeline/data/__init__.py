@@ -1,0 +1,12 @@
+"""The data stage: a use case's examples and documents, fetched, checked, and committed as versions.
+
+A nightly run calls fetch → check → commit → card; each takes what the one before returned.
+"""
+
+from pipeline.data.cards import card
+from pipeline.data.checks import check, check_file
+from pipeline.data.commits import commit
+from pipeline.data.history import diff, versions
+from pipeline.data.sources import fetch
+
+__all__ = ["card", "check", "check_file", "commit", "diff", "fetch", "versions"]

@@ -1,0 +1,176 @@
+"""commit: accepted rows become dataset versions. A version is a number; what it costs is what changed. Splits are fixed
+at first sight, test rows go where the trainer cannot read them, and a withdrawn document is taken out of every index in
+the same transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import canonical, database, lineage
+from pipeline.artifacts import ArtifactStore
+from pipeline.data import members, recording, sources, splits
+from pipeline.data.documents import Document
+from pipeline.data.formats import Example
+from pipeline.data.members import Change, Members
+from pipeline.data.recording import Kind, Standing
+from pipeline.database import Connection
+from pipeline.errors import Refused
+from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step, Version
+from pipeline.settings import Settings
+from pipeline.usecase import Splits, UseCase
+
+
+@dataclass(frozen=True)
+class Next:
+    """The version that a commit makes, or finds standing."""
+
+    number: int
+    members: Members
+    change: Change
+    changed: bool
+    output: Output
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what is told of it: numbers and digests."""
+        return {
+            "version": self.number,
+            "digest": members.digest(self.members),
+            "changed": self.changed,
+            "rows": len(self.members),
+            "added": len(self.change.added),
+            "removed": len(self.change.removed),
+            "splits": members.counts(self.members.values()),
+        }
+
+
+def commit(
+    settings: Settings, usecase: UseCase, origin: Origin, checked: Mapping[str, Any], *, reuse: Reuse = "auto"
+) -> dict[str, Any]:
+    """Returns the run, and for `dataset` (examples) and `corpus` (documents): version, digest, changed, rows, added,
+    removed, splits (of documents: by status) and the artifact, which holds digests alone.
+
+    `changed` is false where the rows are those of the current version. Commits of a use case wait for each other.
+    Raises Refused where a file that the current version has rows from gives none any more.
+    """
+    with database.connect(settings, "pipeline") as connection:
+        current = {kind: recording.standing(connection, usecase.name, kind) for kind in recording.KINDS}
+    spec = Step(
+        usecase.name,
+        "data.commit",
+        "pipeline",
+        ("pipeline.data.commits",),
+        # The current version is part of the key: rows that come back to what they once were are a new version.
+        params={
+            "splits": usecase.splits.model_dump(),
+            "current": {k: [s.version, s.digest] for k, s in current.items()},
+        },
+        inputs={role: sources.pinned(checked, role) for role in ("documents", "examples", "report")},
+        reuse=reuse,
+    )
+    outcome = lineage.step(settings, origin, spec, lambda attempt: _commit(attempt, spec, usecase.splits))
+    with database.connect(settings, "pipeline") as connection:
+        facts = recording.as_first_told(connection, outcome.run_id, outcome.facts)
+    told = {role: {**facts[role], "artifact": outcome.outputs[role].as_dict()} for role in ("dataset", "corpus")}
+    return {**outcome.as_dict(), **told, "report": checked["outputs"]["report"]}
+
+
+def _commit(attempt: Attempt, spec: Step, shares: Splits) -> Result:
+    """Returns the result whose transaction makes the versions. From here on until it ends, commits of this use case
+    wait: the lock belongs to the attempt's connection and goes with it."""
+    connection, store, name = attempt.connection, attempt.store, spec.use_case
+    database.fetch_one(connection, "data", "lock_commits", use_case=name)
+    rows = [row for row in sources.read_examples(store, spec.inputs["examples"]) if row.content is not None]
+    texts = [row for row in sources.read_documents(store, spec.inputs["documents"]) if row.text is not None]
+    _not_emptied(connection, name, rows, sources.read_files(store, spec.inputs["examples"]))
+
+    groups = {row.digest: splits.group(row.content) for row in rows if row.content is not None}
+    fixed = recording.assignments(connection, name, set(groups.values()))
+    fresh = {group: splits.assign(group, shares) for group in sorted(set(groups.values()) - fixed.keys())}
+    assigned: dict[str, str] = {**fixed, **fresh}
+    labels = {digest: assigned[group] for digest, group in groups.items()}
+    dataset = _next(connection, store, name, "examples", labels)
+
+    before = recording.documents(connection, name)
+    versions = _versions(connection, name, texts, before)
+    corpus = _next(connection, store, name, "documents", {digest: row.status for digest, row in versions.items()})
+    withdrawn = _withdrawn(texts, before)
+
+    def write(target: Connection, outputs: Mapping[str, Version]) -> None:
+        recording.insert_assignments(target, name, fresh)
+        recording.insert_examples(target, name, rows, labels)
+        recording.insert_documents(target, name, versions)
+        recording.insert_version(target, name, "examples", dataset.number, dataset, outputs["dataset"])
+        recording.insert_version(target, name, "documents", corpus.number, corpus, outputs["corpus"])
+        for key, reason in withdrawn.items():
+            database.call(target, "rag.withdraw", name, key, reason)
+
+    facts = {"dataset": dataset.facts(), "corpus": corpus.facts(), "withdrawn": len(withdrawn)}
+    return Result({"dataset": dataset.output, "corpus": corpus.output}, facts, write)
+
+
+def _next(connection: Connection, store: ArtifactStore, use_case: str, kind: Kind, labels: Members) -> Next:
+    current: Standing = recording.standing(connection, use_case, kind)
+    difference = members.change(recording.members(connection, use_case, kind, current.version), labels)
+    # The first version stands even where it is empty: what comes after needs something to be the change of.
+    changed = bool(difference) or current.version == 0
+    artifact = "dataset" if kind == "examples" else "corpus"
+    stored = store.put(artifact, {"members.json": canonical.dumps(members.listed(labels)).encode()})
+    meta = {"digest": members.digest(labels), "rows": len(labels)}
+    output = Output.of(stored, kind, private=False, meta=meta)
+    return Next(current.version + changed, labels, difference, changed, output)
+
+
+def _versions(
+    connection: Connection, use_case: str, texts: list[Document], before: Mapping[str, recording.Current]
+) -> dict[str, Document]:
+    """Returns the documents by the digest of their version.
+
+    A withdrawal counts for every version of its document that was seen by then, so that an old index cannot bring it
+    back. A document that its source has again, as it was, is therefore a new version, whose digest counts them too.
+    """
+    returned = {
+        row.key: row.digest
+        for row in texts
+        if row.status == "approved" and row.key is not None and not _stands(before.get(row.key), row)
+    }
+    again = recording.withdrawals(connection, use_case, returned)
+    found = {}
+    for row in texts:
+        current = before.get(row.key or "")
+        if current is not None and current.content_digest == row.digest:
+            found[current.digest] = row
+        elif row.key in again:
+            found[canonical.digest({"document": row.digest, "withdrawals": again[row.key]})] = row
+        else:
+            found[row.digest] = row
+    return found
+
+
+def _stands(current: "recording.Current | None", row: Document) -> bool:
+    return current is not None and current.content_digest == row.digest
+
+
+def _withdrawn(texts: list[Document], before: Mapping[str, "recording.Current"]) -> dict[str, str]:
+    """Returns the documents that are to be withdrawn now, id to reason: those that could be quoted until now."""
+    now = {row.key: row.status for row in texts}
+    gone = "its source does not have it any more, or has it in a form that the checks reject"
+    return {
+        key: "its source withdrew it" if key in now else gone
+        for key, current in sorted(before.items())
+        if current.status == "approved" and now.get(key) != "approved"
+    }
+
+
+def _not_emptied(connection: Connection, use_case: str, rows: list[Example], files: list[dict[str, Any]]) -> None:
+    filled = {row.file for row in rows}
+    for file in files:
+        if file["file"] in filled:
+            continue
+        before = database.fetch_one(connection, "data", "rows_of_file", use_case=use_case, file=file["file"])
+        if before is not None and before["rows"]:
+            raise Refused(
+                "a file that the current dataset version has rows from gives none any more",
+                where=file["file"],
+                found=f"0 rows; the current version has {before['rows']} of them",
+                next_step="write the file again, or take it out of usecase.yaml if its rows are to go",
+            )

@@ -1,0 +1,206 @@
+"""Documents: Markdown files with YAML front matter, or text files with one document a line."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import yaml
+
+from pipeline import canonical
+from pipeline.data.reading import Problem, storable
+from pipeline.usecase import DocumentDefaults
+
+FIELDS = (
+    "id",
+    "title",
+    "tenant",
+    "classification",
+    "groups",
+    "owner",
+    "status",
+    "fresh_until",
+    "retain_until",
+    "source",
+)
+_FENCE = re.compile(r"^---[ \t]*$", re.MULTILINE)
+_HEADING = re.compile(r"^#+[ \t]+(.+?)[ \t]*$", re.MULTILINE)
+_TITLE_WORDS = 8
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document as its source has it."""
+
+    file: str
+    line: int
+    key: str | None  # the id in the source
+    title: str = ""
+    text: str | None = None  # None where there is a problem
+    tenant: str = ""
+    classification: str = ""
+    groups: tuple[str, ...] = ()
+    owner: str = ""
+    source: str | None = None
+    status: str = "approved"
+    fresh_until: str | None = None  # ISO dates
+    retain_until: str | None = None
+    problem: Problem | None = None
+
+    @property
+    def text_digest(self) -> str:
+        """Returns the digest of the text alone."""
+        return canonical.digest_text(self.text or "")
+
+    @property
+    def digest(self) -> str:
+        """Returns the digest of text and metadata. Its place does not count."""
+        return metadata_digest({**self.__dict__, "document_key": self.key, "text_digest": self.text_digest})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the document as a snapshot keeps it."""
+        problem = None if self.problem is None else [self.problem.rule, self.problem.detail]
+        return {**self.__dict__, "groups": list(self.groups), "problem": problem}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> "Document":
+        """Returns the document that a snapshot kept."""
+        problem = None if row["problem"] is None else Problem(*row["problem"])
+        return cls(**{**row, "groups": tuple(row["groups"]), "problem": problem})
+
+
+_METADATA = ("document_key", "text_digest", "title", "tenant", "classification", "owner", "source", "status")
+
+
+def metadata_digest(row: Mapping[str, Any]) -> str:
+    """Returns the digest of a document version, from its fields as catalog.document_version names them."""
+    dates = {name: None if row[name] is None else str(row[name]) for name in ("fresh_until", "retain_until")}
+    return canonical.digest({**{name: row[name] for name in _METADATA}, "groups": sorted(row["groups"]), **dates})
+
+
+class _Unfit(Exception):
+    def __init__(self, rule: str, detail: str, line: int = 1) -> None:
+        super().__init__(detail)
+        self.problem = Problem(rule, detail)
+        self.line = line
+
+
+def markdown(data: bytes, file: str, defaults: DocumentDefaults) -> Document:
+    """Returns the document of a Markdown file, or the problem it has: `not_utf8`, `not_storable` or `front_matter`.
+
+    Without an id the file's name gives one; without a title, the first heading or the id. An unknown key is a problem:
+    a misspelt classification must not leave a document with the default one.
+    """
+    stem = slug(re.sub(r"\.[A-Za-z]+$", "", file.rsplit("/", 1)[-1]))
+    try:
+        text = _decode(data)
+        front, body = _front_matter(text)
+        told = _fields(front)
+    except _Unfit as unfit:
+        return Document(file, unfit.line, stem or None, problem=unfit.problem)
+    key = told.pop("id", None) or stem
+    heading = _HEADING.search(body)
+    title = told.pop("title", None) or (heading.group(1) if heading else key)
+    return Document(file, 1, key, title, body.strip(), **{**_defaults(defaults), **told})
+
+
+def lines(data: bytes, file: str, defaults: DocumentDefaults) -> list[Document]:
+    """Returns one document for each line that is not blank; its first words give title and id, and the id stays while
+    they do."""
+    found = []
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if not raw.strip():
+            continue
+        try:
+            text = _decode(raw).strip()
+        except _Unfit as unfit:
+            found.append(Document(file, number, None, problem=unfit.problem))
+            continue
+        words = text.split()
+        title = " ".join(words[:_TITLE_WORDS])
+        key = slug(title)[:80].strip("-") or f"text-{canonical.digest_text(text)[:12]}"
+        found.append(Document(file, number, key, title, text, **_defaults(defaults)))
+    return found
+
+
+def slug(text: str) -> str:
+    """Returns lower-case ASCII letters and digits with single hyphens between: the form of ids that can be cited."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+
+
+def _decode(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise _Unfit("not_utf8", "the document holds bytes that are not UTF-8", line) from None
+    if not storable(text):
+        raise _Unfit("not_storable", "the document holds a NUL character")
+    return text
+
+
+def _front_matter(text: str) -> tuple[dict[Any, Any], str]:
+    """Returns the front matter, empty where there is none, and the text below it."""
+    opening = _FENCE.match(text)
+    if opening is None:
+        return {}, text
+    closing = _FENCE.search(text, opening.end())
+    if closing is None:
+        raise _Unfit("front_matter", "the front matter does not end with a line of ---")
+    try:
+        front = yaml.safe_load(text[opening.end() : closing.start()])
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise _Unfit("front_matter", "the front matter is not YAML", mark.line + 1 if mark else 1) from None
+    except ValueError:
+        # Such as 2026-02-30, which YAML takes for a date.
+        raise _Unfit("front_matter", "the front matter holds a date that does not exist") from None
+    if front is not None and not isinstance(front, dict):
+        raise _Unfit("front_matter", "the front matter is a mapping of keys")
+    if not storable(front):
+        raise _Unfit("not_storable", "the front matter holds a NUL character or half of a surrogate pair")
+    return front or {}, text[closing.end() :]
+
+
+def _fields(front: Mapping[Any, Any]) -> dict[str, Any]:
+    unknown = [key for key in front if key not in FIELDS]
+    if unknown:
+        raise _Unfit("front_matter", f"{len(unknown)} unknown keys; known are {', '.join(FIELDS)}")
+    found: dict[str, Any] = {}
+    for name, value in front.items():
+        if value is None:
+            continue
+        if name == "groups":
+            if not isinstance(value, list) or not all(isinstance(group, str) for group in value):
+                raise _Unfit("front_matter", "groups is a list of names")
+            found[name] = tuple(value)
+        elif name in ("fresh_until", "retain_until"):
+            found[name] = _date(name, value)
+        elif not isinstance(value, str):
+            raise _Unfit("front_matter", f"{name} is text")
+        else:
+            found[name] = value.strip()
+    return found
+
+
+def _date(name: str, value: Any) -> str:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    try:
+        return date.fromisoformat(value).isoformat()
+    except (TypeError, ValueError):
+        raise _Unfit("front_matter", f"{name} is a date such as 2026-12-31") from None
+
+
+def _defaults(defaults: DocumentDefaults) -> dict[str, Any]:
+    return {
+        "tenant": defaults.tenant,
+        "classification": defaults.classification,
+        "groups": defaults.groups,
+        "owner": defaults.owner,
+        "fresh_until": None if defaults.fresh_until is None else defaults.fresh_until.isoformat(),
+        "retain_until": None if defaults.retain_until is None else defaults.retain_until.isoformat(),
+    }

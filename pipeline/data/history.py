@@ -1,0 +1,50 @@
+"""versions and diff: what the datasets of a use case were at any version, and what changed from one to another."""
+
+from typing import Any
+
+from pipeline import database
+from pipeline.data import members, recording
+from pipeline.data.recording import Kind
+from pipeline.errors import BadInput
+from pipeline.settings import Settings
+from pipeline.usecase import UseCase
+
+
+def versions(settings: Settings, usecase: UseCase) -> dict[str, Any]:
+    """Returns {use_case, versions: [{dataset, version, digest, rows, added, removed, splits, committed_at}]}, the
+    examples first, the newest version first. Of documents, `splits` are counts by status."""
+    with database.connect(settings, "pipeline") as connection:
+        rows = database.fetch(connection, "data", "versions", use_case=usecase.name)
+    told = [{**row, "committed_at": row["committed_at"].isoformat()} for row in rows]
+    return {"use_case": usecase.name, "versions": told}
+
+
+def diff(settings: Settings, usecase: UseCase, before: int, after: int, dataset: Kind = "examples") -> dict[str, Any]:
+    """Returns what turns one version into another: {dataset, before, version, digest, rows, added, removed, splits,
+    changes: {added, removed}}, the changes as sorted pairs of row digest and split. `before` 0 is the empty set.
+
+    Raises BadInput where there is no such version.
+    """
+    with database.connect(settings, "pipeline") as connection:
+        newest = recording.standing(connection, usecase.name, dataset).version
+        for number in (before, after):
+            if not 0 <= number <= newest:
+                raise BadInput(
+                    f"the {dataset} of {usecase.name} have no such version",
+                    found=number,
+                    allowed=f"1 to {newest}" if newest else "none yet: `nightshift data commit` makes the first",
+                )
+        old = recording.members(connection, usecase.name, dataset, before)
+        new = recording.members(connection, usecase.name, dataset, after)
+    difference = members.change(old, new)
+    return {
+        "dataset": dataset,
+        "before": before,
+        "version": after,
+        "digest": members.digest(new),
+        "rows": len(new),
+        "added": len(difference.added),
+        "removed": len(difference.removed),
+        "splits": members.counts(new.values()),
+        "changes": {"added": members.listed(difference.added), "removed": members.listed(difference.removed)},
+    }

@@ -1,0 +1,215 @@
+"""fetch: the files of a use case as canonical snapshots, every row with its file and line."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import canonical, database, lineage
+from pipeline.artifacts import ArtifactStore
+from pipeline.data import documents, formats, reading, tombstones
+from pipeline.data.documents import Document
+from pipeline.data.formats import Example, Kind
+from pipeline.data.reading import Problem
+from pipeline.data.tombstones import Graveyard
+from pipeline.errors import NotAvailable, Refused
+from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step, Version
+from pipeline.settings import Settings
+from pipeline.usecase import DocumentSource, ExampleSource, UseCase
+
+ROWS = "rows.jsonl"
+FILES = "files.json"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source, as it was when its digest was taken."""
+
+    path: Path
+    name: str  # relative to the use case's folder where it stands in it: what findings call it
+    sha256: str
+
+    def content(self) -> bytes:
+        """Returns the file's bytes. Raises Refused where they changed since the digest was taken."""
+        data = read_bytes(self.path)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise Refused("the file changed while it was being read", where=self.path, next_step="run the fetch again")
+        return data
+
+
+def fetch(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse = "auto") -> dict[str, Any]:
+    """Returns the run and its outputs `documents` and `examples`, private snapshots of every row: those with a problem
+    carry it in place of their content. Where no file changed, an earlier run answers.
+
+    Raises NotAvailable for a file that is missing, and BadInput for a format that its kind of row does not come in.
+    """
+    folder = settings.usecases / usecase.name
+    texts = [(source, _files(source, folder), _name(source.path, folder)) for source in usecase.documents]
+    rows = [(source, form(source, n), _file(source.path, folder)) for n, source in enumerate(usecase.examples)]
+    with database.connect(settings, "pipeline") as connection:
+        graves = tombstones.read(settings, connection, usecase.name)
+    spec = Step(
+        usecase.name,
+        "data.fetch",
+        "pipeline",
+        ("pipeline.data.sources",),
+        params={
+            "documents": canonical.digest(
+                [
+                    [source.model_dump(mode="json", exclude={"path"}), name, _named(files)]
+                    for source, files, name in texts
+                ]
+            ),
+            "examples": {
+                f"{n} {file.name}": [source.kind, told, file.sha256] for n, (source, told, file) in enumerate(rows)
+            },
+            "tombstones": graves.digest,
+        },
+        reuse=reuse,
+    )
+
+    def work(attempt: Attempt) -> Result:
+        return _snapshots(attempt.store, texts, rows, graves)
+
+    return lineage.step(settings, origin, spec, work).as_dict()
+
+
+def form(source: ExampleSource, place: int) -> str:
+    """Returns the format of a source's rows: the kind's own where the YAML names none. Raises BadInput."""
+    told = source.format if "format" in source.model_fields_set else formats.FORMATS[source.kind][0]
+    formats.require(source.kind, told, f"usecase.yaml: examples.{place}.format")
+    return told
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns a file's bytes. Raises NotAvailable where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotAvailable(
+            "the file cannot be read", where=path, found=error.strerror, next_step="put it there, or mend the path"
+        ) from None
+
+
+def examples_of(data: bytes, file: str, kind: Kind, told: str | None) -> list[Example]:
+    """Returns the examples of a file's bytes, those with a problem too. `told` None: the format is guessed."""
+    rows = reading.read(data)
+    told = told or formats.guess(rows, kind)
+    return [formats.example(row, file, kind, told) for row in rows]
+
+
+def read_examples(store: ArtifactStore, version: Version) -> list[Example]:
+    """Returns the rows of a snapshot of examples."""
+    return [Example.from_dict(row) for row in _rows(store, version)]
+
+
+def read_documents(store: ArtifactStore, version: Version) -> list[Document]:
+    """Returns the rows of a snapshot of documents."""
+    return [Document.from_dict(row) for row in _rows(store, version)]
+
+
+def read_files(store: ArtifactStore, version: Version) -> list[dict[str, Any]]:
+    """Returns the files that a snapshot was made of: name, digest, format, licence."""
+    return list(json.loads(store.read(version.kind, version.digest, FILES)))
+
+
+def snapshot(
+    store: ArtifactStore, name: str, rows: Iterable[Example | Document], files: list[dict[str, Any]]
+) -> Output:
+    """Returns the private snapshot of these rows, stored."""
+    text = "".join(f"{canonical.dumps(row.as_dict())}\n" for row in rows)
+    content: Mapping[str, bytes | Path] = {ROWS: text.encode(), FILES: canonical.dumps(files).encode()}
+    return Output.of(store.put("snapshot", content), name, private=True)
+
+
+def pinned(earlier: Mapping[str, Any], role: str) -> Version:
+    """Returns an output of an earlier step, from what the step returned."""
+    return Version(**earlier["outputs"][role])
+
+
+def _snapshots(
+    store: ArtifactStore,
+    texts: list[tuple[DocumentSource, list[SourceFile], str]],
+    rows: list[tuple[ExampleSource, str, SourceFile]],
+    graves: Graveyard,
+) -> Result:
+    found_documents = [row for source, files, _ in texts for file in files for row in _documents(source, file)]
+    found_examples = [
+        row for source, told, file in rows for row in examples_of(file.content(), file.name, source.kind, told)
+    ]
+    document_files = [
+        _described(file, source.format, source) | {"group": group} for source, files, group in texts for file in files
+    ]
+    example_files = [{**_described(file, told, source), "kind": source.kind} for source, told, file in rows]
+    outputs = {
+        "documents": snapshot(
+            store,
+            "documents.fetched",
+            [_emptied(row) if graves.holds(row) else row for row in found_documents],
+            document_files,
+        ),
+        "examples": snapshot(
+            store,
+            "examples.fetched",
+            [_emptied(row) if graves.holds(row) else row for row in found_examples],
+            example_files,
+        ),
+    }
+    facts = {
+        "documents": {"files": len(document_files), "rows": len(found_documents)},
+        "examples": {"files": len(example_files), "rows": len(found_examples)},
+    }
+    return Result(outputs, facts)
+
+
+def _emptied(row: Example | Document) -> Example | Document:
+    """Returns the place of a row that was erased, and nothing else of it: no snapshot may bring it back."""
+    erased = Problem("erased", "this was erased and must not come back")
+    if isinstance(row, Example):
+        return Example(row.file, row.line, row.kind, None, problem=erased)
+    return Document(row.file, row.line, row.key, problem=erased)
+
+
+def _documents(source: DocumentSource, file: SourceFile) -> list[Document]:
+    data = file.content()
+    if source.format == "lines":
+        return documents.lines(data, file.name, source.defaults)
+    return [documents.markdown(data, file.name, source.defaults)]
+
+
+def _files(source: DocumentSource, folder: Path) -> list[SourceFile]:
+    """Returns the files of a document source in the order of their paths; hidden ones are left out."""
+    if not source.path.is_dir():
+        return [_file(source.path, folder)]
+    pattern = "*.md" if source.format == "markdown" else "*.txt"
+    paths = sorted(path for path in source.path.rglob(pattern) if path.is_file())
+    return [
+        _file(path, folder)
+        for path in paths
+        if not any(part.startswith(".") for part in path.relative_to(source.path).parts)
+    ]
+
+
+def _file(path: Path, folder: Path) -> SourceFile:
+    return SourceFile(path, _name(path, folder), hashlib.sha256(read_bytes(path)).hexdigest())
+
+
+def _name(path: Path, folder: Path) -> str:
+    name = path.relative_to(folder) if path.is_relative_to(folder) else path
+    # A file's name may hold bytes that are not UTF-8; a finding's may not.
+    return name.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def _named(files: list[SourceFile]) -> list[list[str]]:
+    return [[file.name, file.sha256] for file in files]
+
+
+def _described(file: SourceFile, told: str, source: DocumentSource | ExampleSource) -> dict[str, Any]:
+    return {"file": file.name, "sha256": file.sha256, "group": file.name, "format": told, "licence": source.licence}
+
+
+def _rows(store: ArtifactStore, version: Version) -> list[dict[str, Any]]:
+    lines = store.read(version.kind, version.digest, ROWS).decode().split("\n")
+    return [json.loads(line) for line in lines if line]

@@ -1,0 +1,68 @@
+"""What was erased and must not come back. A tombstone is an HMAC: the list of what was erased says nothing of it to
+whoever holds the database without the key."""
+
+import hashlib
+import hmac
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline import canonical, database
+from pipeline.data.documents import Document
+from pipeline.data.formats import Example
+from pipeline.database import Connection
+from pipeline.settings import Settings, secret
+
+Kind = Literal["example", "document"]
+
+
+@dataclass(frozen=True)
+class Graveyard:
+    """The tombstones of a use case, and the key to recognise what lies there."""
+
+    key: bytes
+    use_case: str
+    marks: frozenset[str]
+
+    @property
+    def digest(self) -> str:
+        """Returns the digest of the list: what a step that leaves out erased rows depends on."""
+        return canonical.digest(sorted(self.marks))
+
+    def holds(self, row: Example | Document) -> bool:
+        """Returns whether a row was erased: by its identity, or by its content under any metadata."""
+        if row.problem is not None or not self.marks:
+            return False
+        return not self.marks.isdisjoint(
+            mark(self.key, self.use_case, kind, digest) for kind, digest in identities(row)
+        )
+
+
+def read(settings: Settings, connection: Connection, use_case: str) -> Graveyard:
+    """Returns the tombstones of a use case."""
+    rows = database.fetch(connection, "data", "tombstones", use_case=use_case)
+    return Graveyard(_key(settings), use_case, frozenset(row["hmac"] for row in rows))
+
+
+def bury(
+    settings: Settings, connection: Connection, use_case: str, kind: Kind, digests: Collection[str], reason: str
+) -> int:
+    """Returns how many tombstones are new. `digests` are those of `identities`: of rows, or of their content alone."""
+    marks = [mark(_key(settings), use_case, kind, digest) for digest in digests]
+    return database.execute(connection, "data", "bury", use_case=use_case, kind=kind, hmacs=marks, reason=reason)
+
+
+def identities(row: Example | Document) -> list[tuple[Kind, str]]:
+    """Returns the digests under which a row can lie buried."""
+    if isinstance(row, Example):
+        return [("example", row.digest), ("example", row.content_digest)]
+    return [("document", row.digest), ("document", row.text_digest)]
+
+
+def mark(key: bytes, use_case: str, kind: Kind, digest: str) -> str:
+    """Returns the HMAC-SHA256 that stands in catalog.tombstone for a digest, in hexadecimal."""
+    return hmac.new(key, f"{use_case}\n{kind}\n{digest}".encode(), hashlib.sha256).hexdigest()
+
+
+def _key(settings: Settings) -> bytes:
+    return secret(settings.home / "tombstone.key").encode()

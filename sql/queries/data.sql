@@ -1,0 +1,196 @@
+-- tombstones --
+-- What of a use case was erased, as HMACs.
+select hmac from catalog.tombstone where use_case = :'use_case';
+
+-- bury --
+-- Writes tombstones.
+insert into catalog.tombstone (hmac, use_case, kind, reason)
+select mark, :'use_case', :'kind', :'reason' from unnest(:'hmacs'::text[]) mark
+on conflict (hmac) do nothing;
+
+-- insert_findings --
+-- Writes a run's findings. A second attempt of the run that finds the same writes nothing twice.
+insert into catalog.finding (use_case, run_id, file, line, rule, severity, detail, digest)
+select :'use_case', :'run'::uuid, f.file, f.line, f.rule, f.severity, f.detail, f.digest
+from jsonb_to_recordset(:'findings'::jsonb)
+    as f (file text, line int, rule text, severity text, detail text, digest text)
+where not exists (
+    select from catalog.finding o
+    where o.run_id = :'run'::uuid and o.file = f.file and o.line is not distinct from f.line and o.rule = f.rule
+);
+
+-- lock_commits --
+-- Makes the commits of a use case wait for each other, until this connection ends.
+select pg_advisory_lock(hashtextextended('data.commit/' || :'use_case', 0));
+
+-- standing --
+-- The newest version of a dataset.
+select v.version, v.digest
+from catalog.dataset d join catalog.dataset_version v using (dataset_id)
+where d.use_case = :'use_case' and d.kind = :'kind'
+order by v.version desc
+limit 1;
+
+-- members_of_examples --
+-- The rows of a version of the examples, with their splits.
+select m.example_digest as digest, m.split as label
+from catalog.dataset d
+cross join lateral catalog.example_members(d.dataset_id, :'version'::int) m
+where d.use_case = :'use_case' and d.kind = 'examples'
+order by m.example_digest;
+
+-- members_of_documents --
+-- The document versions of a version of the corpus, with their status.
+select v.digest, v.status as label
+from catalog.dataset d
+cross join lateral catalog.document_members(d.dataset_id, :'version'::int) m
+join catalog.document_version v using (document_version_id)
+where d.use_case = :'use_case' and d.kind = 'documents'
+order by v.digest;
+
+-- current_documents --
+-- The documents of the current corpus, without their text.
+select o.document_key, v.digest, v.text_digest, v.title, v.tenant, v.classification, v.groups, v.owner, v.source, v.status,
+       v.fresh_until, v.retain_until
+from catalog.dataset d
+join catalog.document_member m on m.dataset_id = d.dataset_id and m.removed_in is null
+join catalog.document_version v using (document_version_id)
+join catalog.document o using (document_id)
+where d.use_case = :'use_case' and d.kind = 'documents';
+
+-- assignments --
+-- The splits of groups that were seen before.
+select group_digest, split from catalog.split_assignment
+where use_case = :'use_case' and group_digest = any (:'groups'::text[]);
+
+-- rows_of_file --
+-- How many rows of the current dataset version came from a file.
+select count(*) as rows
+from catalog.dataset d
+join catalog.example_member m on m.dataset_id = d.dataset_id and m.removed_in is null
+left join catalog.example e on e.use_case = d.use_case and e.digest = m.example_digest
+left join catalog.locked_example l on l.use_case = d.use_case and l.digest = m.example_digest
+where d.use_case = :'use_case' and d.kind = 'examples' and coalesce(e.source, l.source) = :'file';
+
+-- withdrawals --
+-- How often documents were withdrawn, for those of whom this version had been seen by the last time.
+select o.document_key, count(*) as withdrawals
+from unnest(:'keys'::text[], :'digests'::text[]) as returned (document_key, digest)
+join catalog.document o on o.use_case = :'use_case' and o.document_key = returned.document_key
+join rag.withdrawal w on w.use_case = o.use_case and w.document_key = o.document_key
+where exists (
+    select from catalog.document_version v
+    where v.document_id = o.document_id and v.digest = returned.digest
+      and v.first_seen_at <= (select max(x.at) from rag.withdrawal x
+                              where x.use_case = o.use_case and x.document_key = o.document_key)
+)
+group by o.document_key;
+
+-- insert_assignments --
+-- Fixes the splits of groups.
+insert into catalog.split_assignment (use_case, group_digest, split)
+select :'use_case', g.group_digest, g.split from unnest(:'groups'::text[], :'splits'::text[]) as g (group_digest, split);
+
+-- insert_examples --
+-- Writes the rows to train and select on that the catalog does not have, and gives those their text back that lost it
+-- without having been erased.
+insert into catalog.example as e (use_case, digest, kind, split, content, subject, documents, source)
+select :'use_case', r.digest, r.kind, r.split, r.content, r.subject, r.documents, r.source
+from jsonb_to_recordset(:'rows'::jsonb)
+    as r (digest text, kind text, split text, content jsonb, subject text, documents text[], source text)
+where r.split <> 'test'
+on conflict (use_case, digest) do update set content = excluded.content where e.content is null;
+
+-- insert_locked_examples --
+-- The same for the rows of the test split.
+insert into catalog.locked_example as e (use_case, digest, kind, content, subject, documents, source)
+select :'use_case', r.digest, r.kind, r.content, r.subject, r.documents, r.source
+from jsonb_to_recordset(:'rows'::jsonb)
+    as r (digest text, kind text, split text, content jsonb, subject text, documents text[], source text)
+where r.split = 'test'
+on conflict (use_case, digest) do update set content = excluded.content where e.content is null;
+
+-- insert_documents --
+-- Writes the ids of documents that were never seen before.
+insert into catalog.document (use_case, document_key)
+select :'use_case', r.document_key from jsonb_to_recordset(:'rows'::jsonb) as r (document_key text)
+on conflict do nothing;
+
+-- insert_document_versions --
+-- Writes the document versions that the catalog does not have.
+insert into catalog.document_version as v (document_id, digest, text_digest, title, body, tenant, classification, groups,
+                                           owner, source, status, fresh_until, retain_until)
+select o.document_id, r.digest, r.text_digest, r.title, r.body, r.tenant, r.classification, r.groups,
+       r.owner, r.source, r.status, r.fresh_until, r.retain_until
+from jsonb_to_recordset(:'rows'::jsonb)
+    as r (document_key text, digest text, text_digest text, title text, body text, tenant text, classification text,
+          groups text[], owner text, source text, status text, fresh_until date, retain_until date)
+join catalog.document o on o.use_case = :'use_case' and o.document_key = r.document_key
+on conflict (document_id, digest) do update set body = excluded.body where v.body is null;
+
+-- insert_dataset --
+-- Makes a dataset known.
+insert into catalog.dataset (use_case, kind) values (:'use_case', :'kind') on conflict do nothing;
+
+-- insert_dataset_version --
+-- Writes a version down.
+insert into catalog.dataset_version (dataset_id, version, digest, artifact_version_id, counts)
+select dataset_id, :'version'::int, :'digest', :'artifact'::bigint, :'counts'::jsonb
+from catalog.dataset where use_case = :'use_case' and kind = :'kind';
+
+-- remove_examples --
+-- Ends the membership of rows.
+update catalog.example_member m set removed_in = :'version'::int
+from catalog.dataset d
+where d.use_case = :'use_case' and d.kind = 'examples' and m.dataset_id = d.dataset_id and m.removed_in is null
+  and m.example_digest = any (:'digests'::text[]);
+
+-- add_examples --
+-- Begins the membership of rows.
+insert into catalog.example_member (dataset_id, example_digest, split, added_in)
+select d.dataset_id, r.digest, r.split, :'version'::int
+from catalog.dataset d
+cross join unnest(:'digests'::text[], :'splits'::text[]) as r (digest, split)
+where d.use_case = :'use_case' and d.kind = 'examples';
+
+-- remove_documents --
+-- Ends the membership of document versions.
+update catalog.document_member m set removed_in = :'version'::int
+from catalog.dataset d, catalog.document_version v, catalog.document o
+where d.use_case = :'use_case' and d.kind = 'documents' and m.dataset_id = d.dataset_id and m.removed_in is null
+  and v.document_version_id = m.document_version_id and o.document_id = v.document_id and o.use_case = d.use_case
+  and v.digest = any (:'digests'::text[]);
+
+-- add_documents --
+-- Begins the membership of document versions.
+insert into catalog.document_member (dataset_id, document_version_id, added_in)
+select d.dataset_id, v.document_version_id, :'version'::int
+from catalog.dataset d
+join catalog.document o on o.use_case = d.use_case
+join catalog.document_version v on v.document_id = o.document_id and v.digest = any (:'digests'::text[])
+where d.use_case = :'use_case' and d.kind = 'documents';
+
+-- earlier_facts --
+-- What the runs told that this one does again.
+with recursive earlier as (
+    select r.previous_run_id from lineage.run r where r.run_id = :'run'::uuid
+    union
+    select r.previous_run_id from earlier e join lineage.run r on r.run_id = e.previous_run_id
+)
+select r.facts from earlier e join lineage.run r on r.run_id = e.previous_run_id order by r.started_at;
+
+-- versions --
+-- Every version of a use case's datasets, newest first, with what came in and went out with it.
+select d.kind as dataset, v.version, v.digest, (v.counts ->> 'rows')::int as rows, v.counts -> 'by_label' as splits,
+       case d.kind
+           when 'examples' then (select count(*) from catalog.example_member m where m.dataset_id = d.dataset_id and m.added_in = v.version)
+           else (select count(*) from catalog.document_member m where m.dataset_id = d.dataset_id and m.added_in = v.version)
+       end as added,
+       case d.kind
+           when 'examples' then (select count(*) from catalog.example_member m where m.dataset_id = d.dataset_id and m.removed_in = v.version)
+           else (select count(*) from catalog.document_member m where m.dataset_id = d.dataset_id and m.removed_in = v.version)
+       end as removed,
+       v.committed_at
+from catalog.dataset d join catalog.dataset_version v using (dataset_id)
+where d.use_case = :'use_case'
+order by d.kind desc, v.version desc;
