@@ -1,0 +1,104 @@
+"""Suites: what a file may say, and what each mistake is called."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import usecase as usecases
+from pipeline.errors import BadInput
+from pipeline.evaluation import suites
+from pipeline.evaluation.cases import Reference
+from pipeline.usecase import UseCase
+
+pytestmark = pytest.mark.unit
+
+GOOD: dict[str, Any] = {
+    "id": "one",
+    "question": "How long?",
+    "principal": "ada",
+    "expect": {"answerable": True, "value": "72 hours", "aliases": [], "source": "breach-notice"},
+    "tags": ["by-hand"],
+}
+Make = Callable[..., UseCase]
+
+
+@pytest.fixture
+def make(usecase_folder: Callable[..., Path]) -> Make:
+    """A function that makes a use case whose suite has the given lines."""
+
+    def write(*lines: dict[str, Any] | str, clearance: str = "internal", **told: Any) -> UseCase:
+        path = usecase_folder() / "cases.jsonl"
+        path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+        folder = usecase_folder(
+            principals={"ada": {"tenant": "acme", "groups": ["staff"], "clearance": clearance}},
+            evaluation={"suites": [{"name": "facts", "path": "cases.jsonl", **told}]},
+        )
+        return usecases.load(folder / "usecase.yaml")
+
+    return write
+
+
+def test_a_suite_is_read_in_its_order(make: Make) -> None:
+    missing = GOOD | {"id": "two", "expect": {"answerable": False}}
+    (suite,) = suites.load(make(GOOD, "", missing))
+    assert [case.key for case in suite.cases] == ["one", "two"]
+    assert suite.gated
+    assert suite.cases[0].tags == ("by-hand",)
+
+
+@pytest.mark.parametrize(
+    ("line", "place", "told"),
+    [
+        ("{not json", "cases.jsonl:2", "not JSON"),
+        ("[]", "cases.jsonl:2: the line", "not as it should be"),
+        (GOOD | {"id": "two", "expect": {"answerable": True}}, "cases.jsonl:2: expect", "not as it should be"),
+        (GOOD | {"id": "two", "expect": {"answerable": False, "value": "x"}}, "cases.jsonl:2: expect", "neither"),
+        (GOOD | {"id": "two", "expected": {}}, "cases.jsonl:2: expected", "not as it should be"),
+        ({k: v for k, v in GOOD.items() if k != "question"}, "cases.jsonl:2: question", "not as it should be"),
+        (GOOD, "cases.jsonl:2", "same id"),
+        (GOOD | {"id": "two", "principal": "adah"}, "cases.jsonl:2: principal", "did you mean ada"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_line(make: Make, line: dict[str, Any] | str, place: str, told: str) -> None:
+    with pytest.raises(BadInput, match=told) as caught:
+        suites.load(make(GOOD, line))
+    assert str(caught.value.details["where"]).endswith(place)
+    assert "72 hours" not in str(caught.value)
+
+
+def test_a_suite_without_cases_is_refused(make: Make) -> None:
+    with pytest.raises(BadInput, match="without cases"):
+        suites.load(make(""))
+
+
+def test_the_digest_is_of_what_is_asked_and_of_who_asks(make: Make) -> None:
+    def digest(*lines: dict[str, Any], **keys: Any) -> str:
+        return suites.load(make(*lines, **keys))[0].digest
+
+    first = digest(GOOD)
+    assert digest(dict(reversed(GOOD.items()))) == first
+    assert digest(GOOD | {"question": "How long, then?"}) != first
+    assert digest(GOOD, clearance="restricted") != first
+    assert digest(GOOD, gated=False) != first
+    assert digest(GOOD, GOOD | {"id": "two"}, limit=1) == first
+
+
+def test_locked_rows_become_cases_without_a_principal() -> None:
+    messages = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B."}]
+    rows = [
+        {"digest": "b", "kind": "sft", "content": {"messages": messages}},
+        {"digest": "a", "kind": "preference", "content": {"prompt": "A?", "chosen": messages[1:], "rejected": "C."}},
+        {"digest": "c", "kind": "sft", "content": None},
+        {"digest": "d", "kind": "sft", "content": {"messages": messages[:1]}},
+    ]
+    suite = suites.locked(rows, gated=True)
+    assert suite is not None
+    assert [case.key for case in suite.cases] == ["a", "b"]
+    assert [case.expect for case in suite.cases] == [
+        Reference(({"role": "user", "content": "A?"},), "B.", "C."),
+        Reference(({"role": "user", "content": "A?"},), "B."),
+    ]
+    assert suites.locked(rows[2:], gated=True) is None
