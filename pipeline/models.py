@@ -169,20 +169,6 @@ def device(wanted: str) -> Device:
     return "cpu"
 
 
-def chat_template(folder: Path | str) -> str | None:
-    """Returns a model's chat template as its files say, without loading a tokenizer, or None."""
-    if (path := Path(folder) / "chat_template.jinja").exists():
-        return path.read_text()
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        if (path := Path(folder) / name).exists():
-            found = json.loads(path.read_text()).get("chat_template")
-            if isinstance(found, list):  # named templates; "default" is the one that is used
-                found = next((entry["template"] for entry in found if entry["name"] == "default"), None)
-            if isinstance(found, str):
-                return found
-    return None
-
-
 def _with_adapter(model: Any, adapter: Path, folder: Path | str, trainable: bool) -> Any:
     from peft import PeftConfig, PeftModel
 

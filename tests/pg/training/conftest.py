@@ -164,7 +164,7 @@ def commit(settings: Settings) -> Callable[..., Version]:
                 name = canonical.digest({"kind": kind, "content": content})
                 table = "locked_example" if split == "test" else "example"
                 connection.execute(
-                    f"insert into catalog.{table} (use_case, digest, kind, split, content, source)"  # type: ignore[arg-type]
+                    f"insert into catalog.{table} (use_case, digest, kind, split, content, source)"
                     " values ('demo', %s, %s, %s, %s, 'tests') on conflict do nothing",
                     [name, kind, split, Jsonb(content)],
                 )

@@ -77,7 +77,12 @@ def test_a_night_trains_and_the_next_one_loads_nothing(
 
     replies: list[dict[str, Any]] = []
     converse = process.converse
-    monkeypatch.setattr(process, "converse", lambda *told: replies.append(converse(*told)) or replies[-1])
+
+    def heard(*told: Any) -> dict[str, Any]:
+        replies.append(converse(*told))
+        return replies[-1]
+
+    monkeypatch.setattr(process, "converse", heard)
     again = training.preflight(settings, case, origin)
     tuned_again = training.sft(settings, case, origin, again)
     candidate_again = training.dpo(settings, case, origin, again, tuned_again)

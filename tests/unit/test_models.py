@@ -1,0 +1,146 @@
+"""Where a base model is found, what it is by content, and what is refused."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from pipeline import models
+from pipeline.errors import NotAvailable, Refused
+from pipeline.settings import Settings, from_environment
+from pipeline.usecase import BaseModelSource
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return from_environment({"NIGHTSHIFT_HOME": str(tmp_path / "home")})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the files of a base model."""
+    made = tmp_path / "model"
+    made.mkdir()
+    save_file({"a": np.zeros(4, np.float32)}, made / "model.safetensors")
+    (made / "config.json").write_text('{"model_type": "llama"}')
+    (made / "tokenizer.json").write_text("{}")
+    (made / "README.md").write_text("Nothing depends on this.")
+    return made
+
+
+def resolve(settings: Settings, folder: Path) -> models.BaseModel:
+    return models.resolve(settings, BaseModelSource(path=str(folder)))
+
+
+def test_the_digest_is_of_the_content(settings: Settings, folder: Path, tmp_path: Path) -> None:
+    base = resolve(settings, folder)
+    assert base.files.keys() == {"config.json", "model.safetensors", "tokenizer.json"}
+    assert base.size_bytes == sum((folder / name).stat().st_size for name in base.files)
+    moved = folder.rename(tmp_path / "elsewhere")
+    (moved / "README.md").write_text("Other words.")
+    (moved / "config.json").write_text('{ "model_type" : "llama" }')  # the same value, laid out otherwise
+    assert resolve(settings, moved).digest == base.digest
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"])
+def test_a_change_in_what_counts_changes_the_digest(settings: Settings, folder: Path, name: str) -> None:
+    before = resolve(settings, folder).digest
+    if name == "model.safetensors":
+        save_file({"a": np.ones(4, np.float32)}, folder / name)
+    else:
+        (folder / name).write_text('{"other": 1}')
+    assert resolve(settings, folder).digest != before
+
+
+def test_unchanged_files_are_not_hashed_again(
+    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resolve(settings, folder)
+
+    def never(name: str, source: object) -> str:
+        raise AssertionError(f"{name} was hashed again")
+
+    monkeypatch.setattr(models, "content_digest", never)
+    assert resolve(settings, folder) == before
+    os.utime(folder / "config.json", ns=(1, 1))
+    with pytest.raises(AssertionError, match=r"config\.json was hashed again"):
+        resolve(settings, folder)
+
+
+def test_a_damaged_memory_of_digests_costs_time_alone(settings: Settings, folder: Path) -> None:
+    before = resolve(settings, folder)
+    (settings.home / "cache" / "model-digests.json").write_text("{half")
+    assert resolve(settings, folder) == before
+
+
+def test_pickles_are_refused(settings: Settings, folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(Refused, match="pickles") as told:
+        resolve(settings, folder)
+    assert "pytorch_model.bin" in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_model_that_is_not_whole_is_told(settings: Settings, folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(NotAvailable, match="not whole") as told:
+        resolve(settings, folder)
+    assert name in str(told.value)
+
+
+def test_every_shard_must_be_there(settings: Settings, folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    with pytest.raises(NotAvailable, match="model-00002-of-00002"):
+        resolve(settings, folder)
+
+
+def test_a_folder_that_is_not_there_is_told(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(NotAvailable) as told:
+        resolve(settings, tmp_path / "none")
+    assert str(tmp_path / "none") in str(told.value)
+
+
+def test_a_model_of_the_hub_that_is_not_here_says_how_to_get_it(settings: Settings) -> None:
+    source = BaseModelSource(path="someone/something", revision="0" * 40)
+    with pytest.raises(NotAvailable) as told:
+        models.resolve(settings, source)
+    assert f"hf download someone/something --revision {'0' * 40}" in str(told.value)
+    assert "HF_HOME" in str(told.value)
+    assert "the Hugging Face cache" in str(told.value)
+
+
+def test_a_relative_path_counts_from_the_repository(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    assert models.locate(BaseModelSource(path="models/tiny")).is_absolute()
+
+
+def test_registered_without_an_address_but_with_its_files_digests(settings: Settings, folder: Path) -> None:
+    base = resolve(settings, folder)
+    output = models.register(base)
+    assert (output.kind, output.name, output.digest, output.uri, output.private) == (
+        "base_model",
+        "base",
+        base.digest,
+        None,
+        False,
+    )
+    assert output.meta["files"] == base.files
+    assert models.register(replace(base, folder="/other")) == output
+
+
+def test_a_cpu_is_a_cpu() -> None:
+    assert models.device("cpu") == "cpu"
+
+
+def test_an_adapter_without_safetensors_is_refused(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "adapter_model.bin").write_bytes(b"")
+    with pytest.raises(NotAvailable, match="no safetensors"):
+        models._with_adapter(None, tmp_path, folder, False)

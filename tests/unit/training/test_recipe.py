@@ -1,0 +1,58 @@
+"""Settings in force, and the arguments that they become."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.training import recipe
+from pipeline.usecase import DpoRecipe, SftRecipe, Training
+
+pytestmark = pytest.mark.unit
+
+
+def test_settings_in_force_hold_the_yaml_and_what_is_fixed() -> None:
+    told = recipe.in_force(Training(sft=SftRecipe(learning_rate=1e-3), quantize="nf4"), "sft")
+    assert told["learning_rate"] == 1e-3
+    assert told["quantize"] == "nf4"
+    assert told["target_modules"] == "all-linear"
+    assert told["lr_scheduler_type"] == "linear"
+    assert "target_modules" not in recipe.in_force(Training(), "dpo")  # the adapter's shape is SFT's
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_every_setting_of_a_recipe_counts(method: recipe.Method) -> None:
+    fields = (SftRecipe if method == "sft" else DpoRecipe).model_fields
+    assert fields.keys() <= recipe.in_force(Training(), method).keys()
+
+
+@pytest.mark.parametrize(
+    ("told", "rows", "steps"),
+    [
+        ({"max_steps": 5}, 1000, 5),
+        ({"epochs": 3, "batch_size": 8}, 16, 6),
+        ({"epochs": 3, "batch_size": 8}, 17, 9),
+        ({"epochs": 1, "batch_size": 8, "gradient_accumulation": 4}, 17, 1),
+        ({"epochs": 0.5, "batch_size": 8}, 80, 5),
+    ],
+)
+def test_steps(told: dict[str, float], rows: int, steps: int) -> None:
+    assert recipe.steps(SftRecipe.model_validate(told), rows) == steps
+
+
+def test_a_short_training_is_validated_within_its_steps() -> None:
+    training = Training(sft=SftRecipe(eval_steps=20, epochs=1, batch_size=8))
+    told = recipe.arguments(training.sft, training, folder=Path("x"), device="cpu", rows=24, validated=True)
+    assert told["eval_steps"] == told["save_steps"] == told["logging_steps"] == 3
+    assert told["load_best_model_at_end"]
+    assert told["use_cpu"]
+    assert not told["gradient_checkpointing"]
+    assert not told["bf16"]
+
+
+def test_without_validation_rows_nothing_is_saved_on_the_way() -> None:
+    training = Training(dtype="bfloat16")
+    told = recipe.arguments(training.dpo, training, folder=Path("x"), device="cuda", rows=24, validated=False)
+    assert told["eval_strategy"] == told["save_strategy"] == "no"
+    assert "load_best_model_at_end" not in told
+    assert told["gradient_checkpointing"]
+    assert told["bf16"]
