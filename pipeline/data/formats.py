@@ -16,8 +16,8 @@ FORMATS: Mapping[Kind, tuple[str, ...]] = {
     "sft": ("messages", "alpaca", "sharegpt"),
     "preference": ("preference", "sharegpt"),
 }
-# What a row may say beside its content: the person it is about, and the documents it speaks of.
-_KNOWN = {"id", "subject", "documents"}
+# What a row may say beside its content: its name and origin, the person it is about, the documents it speaks of.
+_KNOWN = {"id", "source", "subject", "documents"}
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
 
 

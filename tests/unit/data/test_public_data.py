@@ -1,0 +1,46 @@
+"""Public sets, read in place: every row is accepted, or rejected for a reason."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import data
+from pipeline.data import documents, rules
+from pipeline.data.formats import Kind
+from pipeline.settings import ROOT
+from pipeline.usecase import DocumentDefaults
+
+pytestmark = pytest.mark.unit
+
+PUBLIC = ROOT.parent / "shared" / "data"
+
+
+def public(name: str) -> Path:
+    """Returns a file of the public data, or skips the test where it is not on this machine."""
+    if not (PUBLIC / name).exists():
+        pytest.skip(f"the public data is not on this machine: {PUBLIC / name}")
+    return PUBLIC / name
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "rows", "duplicates"),
+    [("alpaca_en_demo.json", "sft", 999, 14), ("dpo_en_demo.json", "preference", 299, 5)],
+)
+def test_every_row_is_accepted_or_rejected(name: str, kind: Kind, rows: int, duplicates: int) -> None:
+    file = public(name)
+    found = data.check_file(file, kind)
+    assert found["rows"] == rows == found["accepted"] + len(found["rejected"])
+    # What is rejected is rejected rightly: the same row does stand earlier in the file.
+    assert {entry["rule"] for entry in found["rejected"]} == {"duplicate"}
+    texts = [json.dumps(row) for row in json.loads(file.read_text())]
+    assert len(texts) - len(set(texts)) == duplicates == len(found["rejected"])
+    lines = file.read_text().split("\n")
+    assert all(lines[entry["line"] - 1].strip() == "{" for entry in found["rejected"])
+
+
+def test_every_article_is_a_document() -> None:
+    found = documents.lines(public("wiki_demo.txt").read_bytes(), "wiki_demo.txt", DocumentDefaults())
+    measures = rules.measure_documents(found, lambda _: False)
+    assert len(found) == 30
+    assert [rules.breach(rules.for_documents(), each) for each in measures] == [None] * 30

@@ -1,0 +1,188 @@
+"""The rules, and that Great Expectations applies them as they are written."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.data import expectations, rules
+from pipeline.data.documents import Document
+from pipeline.data.formats import Content, Example
+from pipeline.data.reading import Problem
+from pipeline.data.rules import Measures
+from pipeline.usecase import Checks
+
+pytestmark = pytest.mark.unit
+
+CHECKS = Checks(min_characters=3, max_characters=60)
+
+
+def turns(text: str) -> list[dict[str, str]]:
+    """Returns messages from `role:content` pieces, such as `user:Who?|assistant:Me.`."""
+    return [dict(zip(("role", "content"), piece.split(":", 1), strict=True)) for piece in text.split("|")]
+
+
+def supervised(text: str, **more: Any) -> Example:
+    return Example("f", 1, "sft", {"messages": turns(text)}, **more)
+
+
+def preference(prompt: str, chosen: str, rejected: str) -> Example:
+    content: Content = {"prompt": turns(prompt), "chosen": turns(chosen), "rejected": turns(rejected)}
+    return Example("f", 1, "preference", content)
+
+
+def broken(*rows: Example, documents: dict[str, str] | None = None) -> list[str | None]:
+    """Returns the rule by which each row is rejected."""
+    table = rules.for_examples(CHECKS)
+    found = [rules.breach(table, m) for m in rules.measure_examples(rows, lambda _: False, documents)]
+    return [None if rule is None else rule.name for rule in found]
+
+
+def warned(*rows: Example, documents: dict[str, str]) -> list[set[str]]:
+    """Returns the rules of which each row's findings are told."""
+    table = [rule for rule in rules.for_examples(CHECKS) if rule.severity == "warning"]
+    measures = rules.measure_examples(rows, lambda _: False, documents)
+    return [{rule.name for rule in table if not rule.test.holds(each[rule.measure])} for each in measures]
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        (supervised("user:Who?|assistant:Me."), None),
+        (supervised("system:Be brief.|user:Who?|assistant:Me."), None),
+        (supervised("user:Who?|assistant:Me.|user:Why?|assistant:Because."), None),
+        (supervised("user:Who?"), "roles"),
+        (supervised("assistant:Me."), "roles"),
+        (supervised("user:Who?|user:Who?|assistant:Me."), "roles"),
+        (supervised("user:Who?|assistant:Me.|assistant:Me."), "roles"),
+        (supervised("user:Who?|system:Be brief.|assistant:Me."), "roles"),
+        (supervised("user:Who?|tool:x|assistant:Me."), "roles"),
+        (supervised("user:Who?|u:a|assistant:Me."), "roles"),
+        (supervised("user: |assistant:Me."), "empty_turn"),
+        (supervised("user:Who?|assistant: |user:Why?|assistant:Because."), "empty_turn"),
+        (supervised("user:Who?|assistant: \n"), "empty_answer"),
+        (supervised("user:Who?|assistant:I."), "short_answer"),
+        (supervised("user:Who?|assistant:" + "x" * 57), "long_row"),
+        (preference("user:Who?", "assistant:Me.", "assistant:You."), None),
+        (preference("user:Who?|assistant:Me.|user:Why?", "assistant:Because.", "assistant:You."), None),
+        (preference("user:Who?|assistant:Me.", "assistant:Because.", "assistant:You."), "roles"),
+        (preference("user:Who?", "user:Me.", "assistant:You."), "roles"),
+        (preference("user:Who?", "assistant:Me.|user:Why?|assistant:So.", "assistant:You."), "roles"),
+        (preference("user: ", "assistant:Me.", "assistant:You."), "empty_turn"),
+        (preference("user:Who?", "assistant:Me.", "assistant: "), "empty_answer"),
+        (preference("user:Who?", "assistant:Me.", "assistant:I."), "short_answer"),
+        (preference("user:Who?", "assistant:Me.", "assistant: Me.\n"), "same_answers"),
+        (Example("f", 1, "sft", None, problem=Problem("wrong_type", "a field")), "wrong_type"),
+        (Example("f", 1, "sft", None, problem=Problem("erased", "erased")), "erased"),
+    ],
+)
+def test_an_example_is_rejected_by_the_first_rule_that_it_breaks(row: Example, rule: str | None) -> None:
+    assert broken(row) == [rule]
+
+
+def test_the_second_of_two_equal_rows_is_rejected_and_the_same_about_others_is_told() -> None:
+    row = supervised("user:Who?|assistant:Me.")
+    about = supervised("user:Who?|assistant:Me.", subject="p-1")
+    assert broken(row, row, about) == [None, "duplicate", None]
+    assert warned(row, about, documents={}) == [set(), {"duplicate_content"}]
+
+
+def test_documents_that_are_not_there_or_are_withdrawn_are_told() -> None:
+    row = supervised("user:Who?|assistant:Me.", documents=("a", "b"))
+    assert warned(row, documents={"a": "approved", "b": "approved"}) == [set()]
+    assert warned(row, documents={"a": "approved"}) == [{"unknown_document"}]
+    assert warned(row, documents={"a": "approved", "b": "withdrawn"}) == [{"withdrawn_document"}]
+    assert broken(row, documents=None) == [None]
+
+
+def text(**fields: Any) -> Document:
+    sound: dict[str, Any] = {
+        "file": "f",
+        "line": 1,
+        "key": "card-limits",
+        "title": "Limits",
+        "text": "The limit is 10 EUR.",
+        "tenant": "main",
+        "classification": "internal",
+        "groups": ("staff",),
+        "owner": "someone",
+    }
+    return Document(**{**sound, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({}, None),
+        ({"status": "withdrawn"}, None),
+        ({"key": "Card Limits"}, "document_id"),
+        ({"key": "card-limits\n"}, "document_id"),
+        ({"key": ""}, "document_id"),
+        ({"tenant": "Northbank"}, "tenant"),
+        ({"classification": "secret"}, "classification"),
+        ({"groups": ()}, "groups"),
+        ({"groups": ("staff", " ")}, "groups"),
+        ({"status": "draft"}, "status"),
+        ({"text": " \n"}, "empty_document"),
+        ({"text": None, "problem": Problem("front_matter", "not YAML")}, "front_matter"),
+    ],
+)
+def test_a_document_is_rejected_by_the_first_rule_that_it_breaks(fields: dict[str, Any], rule: str | None) -> None:
+    (measures,) = rules.measure_documents([text(**fields)], lambda _: False)
+    found = rules.breach(rules.for_documents(), measures)
+    assert (None if found is None else found.name) == rule
+
+
+def test_of_two_documents_with_one_id_the_first_stands() -> None:
+    measures = rules.measure_documents([text(), text(text="Another.")], lambda _: False)
+    assert [rules.breach(rules.for_documents(), each) is None for each in measures] == [True, False]
+
+
+def test_names_are_unique() -> None:
+    for table in (rules.for_examples(CHECKS), rules.for_documents()):
+        names = [rule.name for rule in table]
+        assert len(set(names)) == len(names)
+
+
+ROLE = st.sampled_from(["user", "assistant", "system", "tool"])
+TURN = st.builds(lambda role, said: f"{role}:{said}", ROLE, st.sampled_from(["", " ", "No", "Yes.", "x" * 50]))
+TURNS = st.lists(TURN, min_size=1, max_size=4).map("|".join)
+EXAMPLE = st.one_of(
+    st.builds(supervised, TURNS, subject=st.none() | st.just("p-1"), documents=st.sampled_from([(), ("a",), ("z",)])),
+    st.builds(preference, TURNS, TURNS, TURNS),
+    st.sampled_from(["malformed", "missing_field", "erased"]).map(
+        lambda name: Example("f", 1, "sft", None, problem=Problem(name, "-"))
+    ),
+)
+DOCUMENT = st.builds(
+    text,
+    key=st.sampled_from(["a", "b", "A b", ""]),
+    tenant=st.sampled_from(["main", "Main"]),
+    classification=st.sampled_from(["public", "secret"]),
+    groups=st.sampled_from([(), ("a",)]),
+    status=st.sampled_from(["approved", "draft"]),
+    text=st.sampled_from(["", "One.", "Two."]),
+)
+
+
+def agree(table: tuple[rules.Rule, ...], measures: list[Measures]) -> None:
+    applied = expectations.validate(table, measures)
+    assert [each.rule for each in applied] == list(table)
+    for each in applied:
+        assert each.evaluated == len(measures)
+        expected = [n for n, row in enumerate(measures) if not each.rule.test.holds(row[each.rule.measure])]
+        assert list(each.unexpected) == expected
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(EXAMPLE, max_size=8), st.lists(DOCUMENT, max_size=6))
+def test_great_expectations_finds_what_the_table_says(examples: list[Example], documents: list[Document]) -> None:
+    measures = rules.measure_examples(examples, lambda row: row.subject is not None, {"a": "withdrawn"})
+    agree(rules.for_examples(CHECKS), measures)
+    agree(rules.for_documents(), rules.measure_documents(documents, lambda row: row.key == "b"))
+
+
+def test_great_expectations_writes_nothing_to_the_screen(capfd: pytest.CaptureFixture[str]) -> None:
+    expectations.validate(rules.for_documents(), rules.measure_documents([text()], lambda _: False))
+    assert capfd.readouterr() == ("", "")

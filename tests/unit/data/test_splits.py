@@ -1,0 +1,81 @@
+"""Splits: by the question alone, and for good."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import canonical, prompt
+from pipeline.data import splits
+from pipeline.data.formats import Content
+from pipeline.prompt import Passage
+from pipeline.usecase import Splits
+
+pytestmark = pytest.mark.unit
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
+
+
+def supervised(*turns: str) -> Content:
+    return {"messages": [{"role": ("user", "assistant")[n % 2], "content": turn} for n, turn in enumerate(turns)]}
+
+
+def preference(asked: str) -> Content:
+    answers = {name: [{"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+    return {"prompt": [{"role": "user", "content": asked}], **answers}
+
+
+@given(TEXT, TEXT, TEXT)
+def test_rows_that_ask_the_same_share_a_group(asked: str, one: str, other: str) -> None:
+    group = splits.group(supervised(asked, one))
+    assert splits.group(supervised(asked, other)) == group
+    assert splits.group(preference(asked)) == group
+    assert splits.group(supervised(asked, one, "And then?", other)) == group
+    system = {"messages": [{"role": "system", "content": one}, *supervised(asked, one)["messages"]]}
+    assert splits.group(system) == group
+
+
+@given(st.text("abcdefghij 12", min_size=1, max_size=40).filter(str.strip))
+def test_case_blanks_and_punctuation_do_not_make_another_question(asked: str) -> None:
+    group = splits.group(supervised(asked))
+    assert splits.group(supervised(f"  {asked.upper()} ?!")) == group
+    assert splits.group(supervised(asked.replace(" ", "\n\t "))) == group
+
+
+def test_the_same_question_with_other_passages_is_the_same_question() -> None:
+    asked = "Who keeps the register of outages?"
+    with_one = prompt.messages(asked, [Passage("outages", "Operations keeps it. It is kept for a year.")])
+    with_other = prompt.messages(asked, [Passage("archive", "Nothing is known.")])
+    without = prompt.messages(asked, [])
+    plain = supervised(asked)["messages"]
+    assert len({splits.group({"messages": turns}) for turns in (with_one, with_other, without, plain)}) == 1
+
+
+@given(st.sampled_from(["?", "!!!", "🙂", "—"]), st.sampled_from(["?", "!!!", "🙂", "—"]))
+def test_questions_without_words_keep_apart(one: str, other: str) -> None:
+    assert (splits.group(supervised(one)) == splits.group(supervised(other))) == (one == other)
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        Splits(),
+        Splits(train=0.5, validation=0.25, test=0.25),
+        Splits(train=1, validation=0, test=0),
+        Splits(train=0, validation=0, test=1),
+    ],
+)
+def test_the_shares_are_met(shares: Splits) -> None:
+    n = 4_000
+    found = [splits.assign(canonical.digest_text(f"question {i}"), shares) for i in range(n)]
+    for name in splits.SPLITS:
+        share: float = getattr(shares, name)
+        # Five standard deviations of a binomial share.
+        assert abs(found.count(name) / n - share) <= 5 * math.sqrt(share * (1 - share) / n)
+
+
+@given(st.text("0123456789abcdef", min_size=64, max_size=64))
+def test_a_split_depends_on_the_group_alone(group: str) -> None:
+    assert splits.assign(group, Splits()) == splits.assign(group, Splits())
+    assert splits.assign(group, Splits()) in splits.SPLITS

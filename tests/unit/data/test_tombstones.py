@@ -1,0 +1,50 @@
+"""Tombstones recognise what was erased, and say nothing of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.data import tombstones
+from pipeline.data.documents import Document
+from pipeline.data.formats import Example
+from pipeline.data.reading import Problem
+from pipeline.data.tombstones import Graveyard
+
+pytestmark = pytest.mark.unit
+
+KEY = b"a key of the tests"
+TURNS = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada."}]
+ROW = Example("f", 1, "sft", {"messages": TURNS}, subject="p-1")
+TEXT = Document("f", 1, "note", "Note", "Ada said so.", "main", "internal", ("staff",), "someone")
+
+
+def graves(*digests: str, kind: tombstones.Kind = "example", use_case: str = "demo") -> Graveyard:
+    return Graveyard(KEY, "demo", frozenset(tombstones.mark(KEY, use_case, kind, digest) for digest in digests))
+
+
+def test_a_row_is_recognised_by_its_identity_and_by_its_content() -> None:
+    assert graves(ROW.digest).holds(ROW)
+    assert graves(ROW.content_digest).holds(replace(ROW, subject=None, documents=("a",)))
+    assert not graves(ROW.digest).holds(replace(ROW, subject=None))
+    assert not graves().holds(ROW)
+
+
+def test_a_document_is_recognised_by_its_version_and_by_its_text() -> None:
+    assert graves(TEXT.digest, kind="document").holds(TEXT)
+    assert graves(TEXT.text_digest, kind="document").holds(replace(TEXT, key="renamed", title="Other"))
+    assert not graves(TEXT.text_digest, kind="document").holds(replace(TEXT, text="Nobody said so."))
+
+
+def test_use_cases_kinds_and_keys_keep_apart() -> None:
+    assert not graves(ROW.digest, use_case="other").holds(ROW)
+    assert not graves(ROW.digest, kind="document").holds(ROW)
+    assert not replace(graves(ROW.digest), key=b"another").holds(ROW)
+
+
+def test_a_row_that_could_not_be_read_is_not_looked_up() -> None:
+    assert not graves(ROW.digest).holds(replace(ROW, content=None, problem=Problem("malformed", "not JSON")))
+
+
+def test_the_digest_of_the_list_changes_with_it() -> None:
+    assert graves("a" * 64).digest != graves("b" * 64).digest
+    assert graves("a" * 64, "b" * 64).digest == graves("b" * 64, "a" * 64).digest
