@@ -9,4 +9,4 @@ _, broken = factory.read_usecases()
 if len(broken) == 1:
     raise broken[0].with_traceback(None)
 if broken:
-    raise BadInput("\n\n".join(f"{len(broken)} use cases cannot be read", *map(str, broken)))
+    raise BadInput("\n\n".join([f"{len(broken)} use cases cannot be read", *map(str, broken)]))

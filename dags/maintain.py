@@ -1,8 +1,9 @@
-"""The daily round: marks attempts that gave no sign of life as lost, drops what no index needs, verifies the audit.
+"""The daily round: lost attempts, the audit trail and its anchors, the artifacts, indexes that nothing needs.
 
 **When a task fails.** `audit` failing means that an event was changed, added or removed after it was sealed: the
 message names the blocks. That is an incident, not a defect of this DAG: keep the server's log and call whoever owns the
-database.
+database. `artifacts` failing names files that are missing or do not hash as recorded: restore them from a backup, or
+run the use case's DAG with `reuse` set to `never`.
 
 **Clearing is safe** for every task: each looks at things as they are now.
 """
@@ -29,6 +30,14 @@ def audit():
 
 @task
 @factory.told
+def artifacts():
+    from pipeline import maintenance, settings
+
+    return maintenance.verify_artifacts(settings.from_environment())
+
+
+@task
+@factory.told
 def index():
     from pipeline import retrieval, settings
 
@@ -49,6 +58,7 @@ def index():
 def flow():
     lost_attempts()
     audit()
+    artifacts()
     index()
 
 

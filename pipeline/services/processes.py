@@ -12,6 +12,9 @@ import psutil
 
 from pipeline.settings import write_secret
 
+# They outlive this process by intent; Python warns of an object that is dropped while its process runs.
+_started: list[subprocess.Popen[bytes]] = []
+
 
 def start(commands: Mapping[str, Sequence[str]], env: Mapping[str, str], logs: Path, record: Path) -> None:
     """Starts every command in a session of its own, its output appended to `logs`/<name>.log, and writes `record`.
@@ -31,6 +34,7 @@ def start(commands: Mapping[str, Sequence[str]], env: Mapping[str, str], logs: P
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        _started.append(process)
         known[name] = {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
         write_secret(record, json.dumps(known) + "\n")  # after each: what was started is known whatever comes next
 
