@@ -1,15 +1,18 @@
 """What both methods do with a TRL trainer: run it, and say how it went."""
 
 import logging
+import math
 import resource
 import time
 from typing import Any
 
-from pipeline.errors import NotAvailable
+from pipeline.errors import NotAvailable, Refused
 from pipeline.models import Device
 from pipeline.training import adapter
 
 log = logging.getLogger(__name__)
+
+_TOLERANCE = 0.01  # on a GPU in bfloat16 two evaluations of the same weights differ
 
 
 def early_stopping(patience: int, validated: bool) -> list[Any]:
@@ -23,7 +26,7 @@ def train(trainer: Any, device: Device) -> tuple[dict[str, Any], dict[str, Any]]
     """Returns (metrics, facts) of a training: what the same run gives again, and that with what it took.
 
     Facts add seconds, threads, device and peak memory in MiB (of the GPU, or of the process). Raises NotAvailable where
-    the GPU's memory is not enough, Refused where the loss diverged.
+    the GPU's memory is not enough; Refused where the loss diverged or the best checkpoint did not load.
     """
     import torch
 
@@ -37,6 +40,8 @@ def train(trainer: Any, device: Device) -> tuple[dict[str, Any], dict[str, Any]]
             next_step="a smaller batch_size with more gradient_accumulation, a smaller max_length, or quantize: nf4",
         ) from None
     metrics = adapter.metrics(trainer.state)
+    if metrics["eval_loss"] is not None:
+        _demand_best(float(trainer.evaluate()["eval_loss"]), metrics["eval_loss"])
     peak = (
         torch.cuda.max_memory_allocated() >> 20
         if device == "cuda"
@@ -51,3 +56,16 @@ def train(trainer: Any, device: Device) -> tuple[dict[str, Any], dict[str, Any]]
     }
     log.info("%s steps, training loss %s, validation loss %s", facts["steps"], facts["train_loss"], facts["eval_loss"])
     return metrics, facts
+
+
+def _demand_best(found: float, best: float) -> None:
+    """Raises Refused where the validation loss of the weights at hand is not the best that was measured. A checkpoint
+    that did not load leaves the last weights in place, and no library says so."""
+    if not math.isclose(found, best, rel_tol=_TOLERANCE):
+        raise Refused(
+            "the best checkpoint was not restored",
+            where="validation loss after training",
+            found=f"{found:.6f}",
+            allowed=f"{best:.6f}, within {_TOLERANCE:.0%}",
+            next_step="this is a fault of the trainer and its libraries: please report it with their versions",
+        )

@@ -7,6 +7,7 @@ training worker as a user or on a machine of its own, with the file `trainer` al
 """
 
 import json
+import logging
 import os
 import selectors
 import shutil
@@ -32,9 +33,13 @@ from pipeline.lineage import Origin, Reuse
 from pipeline.settings import ROOT, Settings, write_secret
 from pipeline.usecase import UseCase
 
+log = logging.getLogger(__name__)
+
 ROLE: database.Role = "trainer"
 GRACE_SECONDS = 10.0  # between asking the process to stop and stopping it
 _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+# What opens an artifact store that is not a folder. Such credentials are needed on both sides.
+_STORES = ("AWS_", "AZURE_", "GOOGLE_", "FSSPEC_")
 _PREFIX = "training-"
 
 
@@ -86,7 +91,7 @@ def sandbox(settings: Settings, parent: Mapping[str, str] | None = None) -> Iter
 
 
 def converse(request: Mapping[str, Any], environment: Mapping[str, str], timeout: float) -> dict[str, Any]:
-    """Returns the worker's reply to a request. The worker's own output goes to this process's standard error.
+    """Returns the worker's reply to a request. What the worker writes is logged here line by line.
 
     When this process is told to stop, or the time (in seconds) is up, the worker and all it started are stopped. Should
     this process be killed, the worker finds its standard input closed and ends itself.
@@ -97,7 +102,8 @@ def converse(request: Mapping[str, Any], environment: Mapping[str, str], timeout
             [sys.executable, "-m", "pipeline.training.worker", str(sending)],
             stdin=subprocess.PIPE,
             bufsize=0,
-            stdout=2,
+            stdout=subprocess.DEVNULL,  # the worker turns it into its standard error
+            stderr=subprocess.PIPE,
             env=dict(environment),
             cwd=ROOT,
             pass_fds=(sending,),
@@ -109,8 +115,11 @@ def converse(request: Mapping[str, Any], environment: Mapping[str, str], timeout
     finally:
         os.close(sending)
     with process, open(receiving, "rb", buffering=0) as replies, _stopped_with_us(lambda: _end(process)):
+        assert process.stdin is not None
+        assert process.stderr is not None
+        listener = threading.Thread(target=_log, args=(process.stderr.fileno(),), name="training-log", daemon=True)
+        listener.start()
         try:
-            assert process.stdin is not None
             _send(process.stdin.fileno(), json.dumps(request).encode() + b"\n")
             answer = _read(replies.fileno(), time.monotonic() + timeout)
             if answer is None:
@@ -127,6 +136,15 @@ def converse(request: Mapping[str, Any], environment: Mapping[str, str], timeout
             raise _died(process.poll()) from None
         finally:
             _end(process)
+            listener.join(GRACE_SECONDS)
+
+
+def _log(descriptor: int) -> None:
+    """Logs what the worker writes, at the level that a line of its own logging begins with."""
+    levels = logging.getLevelNamesMapping()
+    with open(descriptor, errors="replace", closefd=False) as lines:
+        for line in lines:
+            log.log(levels.get(line.split(" ", 1)[0], logging.INFO), "%s", line.rstrip())
 
 
 def _send(descriptor: int, message: bytes) -> None:
@@ -187,8 +205,10 @@ def _stopped_with_us(stop: Callable[[], None]) -> Iterator[None]:
 def _environment(settings: Settings, home: Path, inherited: Mapping[str, str]) -> dict[str, str]:
     """Returns all that the training process knows of its surroundings."""
     values = {name: inherited[name] for name in _PASSED if name in inherited}
+    if "://" in settings.artifacts:
+        values |= {name: value for name, value in inherited.items() if name.startswith(_STORES)}
     # How sums are split over threads decides their last digit: the number is fixed here and recorded in every attempt.
-    threads = inherited.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
+    threads = inherited.get("OMP_NUM_THREADS") or str(_cores())
     # TRL trains on one device a process; of several GPUs the first is taken.
     visible = inherited.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     return values | {
@@ -219,8 +239,23 @@ def _sweep(scratch: Path) -> None:
     """Removes what callers left that were killed: their names hold their process ids."""
     for folder in scratch.glob(f"{_PREFIX}*-*"):
         owner = folder.name.removeprefix(_PREFIX).split("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+        if owner.isdigit() and not _lives(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _cores() -> int:
+    """Returns how many cores this process may use, which in a container is fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _died(code: int | None) -> NightshiftError:

@@ -63,7 +63,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         details = {name: None if value is None else str(value) for name, value in error.details.items()}
         return {"error": {"class": type(error).__name__, "what": error.what, "details": details}}
     except Exception as error:
-        log.error("%s\n%s", _told(error), "".join(traceback.format_tb(error.__traceback__)))
+        for line in [_told(error), *"".join(traceback.format_tb(error.__traceback__)).splitlines()]:
+            log.error("%s", line)
         return {"error": {"class": type(error).__name__}}
     return {"result": result}
 

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline import database, training
 from pipeline.artifacts import ArtifactStore
-from pipeline.errors import NightshiftError, NotAvailable
+from pipeline.errors import NightshiftError, NotAvailable, Refused
 from pipeline.lineage import Origin, Version
 from pipeline.settings import ROOT, Settings
 from pipeline.training import process
@@ -116,11 +116,11 @@ def test_what_killed_callers_left_is_removed(settings: Settings) -> None:
 
 
 def test_errors_that_are_not_ours_come_back_as_their_class_alone(
-    settings: Settings, origin: Origin, usecase: MakeCase, capfd: pytest.CaptureFixture[str]
+    settings: Settings, origin: Origin, usecase: MakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(NightshiftError, match="training failed with TypeError"):
         process.call(settings, usecase(), origin, "preflight", reuse="auto", base={"text of a row": 1})
-    log = capfd.readouterr().err
+    log = caplog.text
     assert "TypeError" in log
     assert "preflight.py" in log
     assert "text of a row" not in log
@@ -143,7 +143,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
     while time.monotonic() < deadline:
         if found := condition():
             return found
-        time.sleep(0.02)
+        time.sleep(0.1)
     raise AssertionError("it did not happen in time")
 
 
@@ -151,7 +151,7 @@ def attempts(settings: Settings) -> list[dict[str, Any]]:
     with database.connect(settings, "trainer") as connection:
         return connection.execute(
             "select a.fence, a.state, a.login, r.state as run from lineage.attempt a join lineage.run r using (run_id)"
-            " join lineage.job using (job_id) where name = 'training.sft' order by a.fence"
+            " join lineage.job using (job_id) where name = 'training.sft' order by a.started_at"
         ).fetchall()
 
 
@@ -208,9 +208,8 @@ training.sft(settings, UseCase.model_validate(told["usecase"]), Origin("cli", "t
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_it_ends_with_its_caller(
-    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, number: signal.Signals
+def test_it_is_stopped_when_told_when_its_caller_is_gone_and_when_its_time_is_up(
+    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(40)
     case = usecase(sft={"max_steps": 100_000, "eval_steps": 2, "patience": 100_000})
@@ -220,15 +219,23 @@ def test_it_ends_with_its_caller(
         "usecase": case.model_dump(mode="json"),
         "prepared": prepared,
     }
-    with subprocess.Popen([sys.executable, "-c", CALLER], stdin=subprocess.PIPE, cwd=ROOT) as caller:
-        assert caller.stdin is not None
-        caller.stdin.write(json.dumps(told).encode())
-        caller.stdin.close()
-        wait_for(lambda: list(settings.scratch.glob("training-*/scratch/*/checkpoints/checkpoint-2")))
-        (worker,) = workers()
-        caller.send_signal(number)
-        assert caller.wait() == (128 + number if number == signal.SIGTERM else -number)
-        wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, seconds=30)
-    if number == signal.SIGTERM:
-        assert [row["state"] for row in attempts(settings)] == ["failed"]
-        assert list(settings.scratch.iterdir()) == []
+    for number, status in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
+        with subprocess.Popen([sys.executable, "-c", CALLER], stdin=subprocess.PIPE, cwd=ROOT) as caller:
+            assert caller.stdin is not None
+            caller.stdin.write(json.dumps(told).encode())
+            caller.stdin.close()
+            wait_for(lambda: list(settings.scratch.glob("training-*/scratch/*/checkpoints/checkpoint-2")))
+            (worker,) = workers()
+            caller.send_signal(number)
+            assert caller.wait() == status
+            wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)  # noqa: B023
+        # Whoever is told to stop cleans up; what the killed one left goes with the next call.
+        assert bool(list(settings.scratch.iterdir())) == (number == signal.SIGKILL)
+    assert [row["state"] for row in attempts(settings)] == ["failed", "running"]
+
+    converse = process.converse
+    monkeypatch.setattr(process, "converse", lambda request, environment, _: converse(request, environment, 10.0))
+    with pytest.raises(Refused, match="longer than it may"):
+        training.sft(settings, case, origin, prepared)
+    assert "failed" in [row["state"] for row in attempts(settings)][-1]
+    assert list(settings.scratch.iterdir()) == []

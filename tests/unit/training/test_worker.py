@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from pipeline import errors
 from pipeline.errors import BadInput, FencedOut, NightshiftError, NotAvailable, Refused
+from pipeline.settings import from_environment
 from pipeline.training import process, worker
 
 pytestmark = pytest.mark.unit
@@ -49,6 +52,30 @@ def test_a_stage_that_does_not_exist_is_refused() -> None:
 def test_no_other_name_is_taken_for_an_error(name: str) -> None:
     assert type(process._revived({"class": name, "what": "", "details": {}})) is NightshiftError
     assert isinstance(errors.Refused("x"), NightshiftError)
+
+
+def test_a_remote_store_brings_its_credentials_and_a_folder_does_not(tmp_path: Path) -> None:
+    told = {
+        "NIGHTSHIFT_HOME": str(tmp_path),
+        "NIGHTSHIFT_DATABASE_URL": "postgresql://me:mine@db.example:6000/ns?sslmode=require",
+    }
+    inherited = {"AWS_ACCESS_KEY_ID": "key", "PATH": "/bin", "OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "2,3"}
+    here = process._environment(from_environment(told), tmp_path, inherited)
+    there = process._environment(
+        from_environment({**told, "NIGHTSHIFT_ARTIFACTS": "s3://bucket/ns"}), tmp_path, inherited
+    )
+    assert "AWS_ACCESS_KEY_ID" not in here
+    assert there["AWS_ACCESS_KEY_ID"] == "key"
+    assert here["OMP_NUM_THREADS"] == here["MKL_NUM_THREADS"] == "3"
+    assert here["CUDA_VISIBLE_DEVICES"] == "2"
+    # Where the database is, and not who asks.
+    assert conninfo_to_dict(here["NIGHTSHIFT_DATABASE_URL"]) == {
+        "host": "db.example",
+        "port": "6000",
+        "dbname": "ns",
+        "sslmode": "require",
+    }
+    assert from_environment(here).database_url == here["NIGHTSHIFT_DATABASE_URL"]
 
 
 def test_importing_the_stage_is_light() -> None:
