@@ -5,17 +5,21 @@ import inspect
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.errors import NightshiftError
 
 Answer = Mapping[str, Any]
+_LINE = 60  # characters; a longer list is one entry a line
 _JSON = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 
 
@@ -75,35 +79,60 @@ def _plain(value: Any) -> Any:
 
 
 def show(answer: Answer) -> None:
-    """Prints an answer for a person: scalars as lines, lists of records as tables."""
-    console = Console(highlight=False)
+    """Prints an answer for a person: scalars as lines, mappings indented, lists of records as tables.
+
+    Digests are cut to the twelve characters that every command takes; --json gives them whole.
+    """
+    console = Console(highlight=False, soft_wrap=True)
     for key, value in answer.items():
-        records = isinstance(value, list | tuple) and value and all(isinstance(row, Mapping) for row in value)
-        if records:
-            _table(console, key, list(value))
-        elif isinstance(value, Mapping) and any(isinstance(inner, Mapping | list) for inner in value.values()):
-            console.print(f"[bold]{key}[/bold]")
-            for inner_key, inner in value.items():
-                console.print(f"  {inner_key}: {_short(inner)}", markup=False)
+        _print(console, key, value, 0)
+
+
+def _print(console: Console, key: str, value: Any, depth: int) -> None:
+    margin = "  " * depth
+    if isinstance(value, Mapping) and "version_id" not in value and _nested(value):
+        console.print(f"{margin}{key}:", markup=False)
+        for inner_key, inner in value.items():
+            _print(console, str(inner_key), inner, depth + 1)
+    elif isinstance(value, list | tuple) and value and all(isinstance(row, Mapping) for row in value):
+        console.print(f"{margin}{key}:", markup=False)
+        if any(isinstance(inner, Mapping) for row in value for inner in row.values()):
+            for place, row in enumerate(value, 1):
+                _print(console, str(place), {**row}, depth + 1)
         else:
-            console.print(f"{key}: {_short(value)}", markup=False)
+            console.print(_table(list(value)), soft_wrap=False)
+    elif isinstance(value, list | tuple) and len(_short(value)) > _LINE:
+        console.print(f"{margin}{key}:", markup=False)
+        for entry in value:
+            console.print(f"{margin}  {_short(entry)}", markup=False)
+    else:
+        console.print(f"{margin}{key}: {_short(value)}", markup=False)
 
 
-def _table(console: Console, title: str, records: list[Mapping[str, Any]]) -> None:
+def _nested(value: Mapping[str, Any]) -> bool:
+    return len(value) > 4 or any(isinstance(inner, Mapping | list | tuple) for inner in value.values())
+
+
+def _table(records: list[Mapping[str, Any]]) -> Table:
     columns = list(dict.fromkeys(key for row in records for key in row))
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(str(column), overflow="fold")
     for row in records:
-        table.add_row(*[_short(row.get(column)) for column in columns])
-    console.print(table)
+        table.add_row(*[Text(_short(row.get(column))) for column in columns])
+    return table
 
 
 def _short(value: Any) -> str:
-    if value is None:
-        return "-"
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, Mapping | list | tuple):
-        return json.dumps(_plain(value), ensure_ascii=False)
-    return str(value)
+    if isinstance(value, Mapping):
+        if {"version_id", "kind", "digest"} <= value.keys():
+            return f"{value['kind']} {_short(value['digest'])} (version {value['version_id']})"
+        return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_short, value)) or "-"
+    text = re.sub(r"^([0-9a-f]{12})[0-9a-f]{52}$", r"\1", str(value))
+    return re.sub(r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)\.\d+(\+00:00)?$", r"\1 \2", text)

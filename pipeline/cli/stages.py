@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -161,7 +161,12 @@ def evaluate(
     return evaluation.evaluate(here.settings, here.usecase, here.origin, subject, base, adapter, reuse=reuse_of(fresh))
 
 
-def _model(name: str, model: str) -> tuple[dict[str, Any], dict[str, Any] | None, str]:
+Subject = Literal["base", "sft", "candidate", "champion"]
+# An adapter that is named by its digest is looked at as a candidate.
+_SUBJECTS: dict[str, Subject] = {"sft": "sft", "champion": "champion"}
+
+
+def _model(name: str, model: str) -> tuple[dict[str, Any], dict[str, Any] | None, Subject]:
     """Returns the base model, the adapter if any, and what the pair is evaluated as."""
     with database.connect(settings(), "pipeline") as connection:
         base = lineage.latest(connection, name, "base_model", "base")
@@ -184,7 +189,7 @@ def _model(name: str, model: str) -> tuple[dict[str, Any], dict[str, Any] | None
             found = lineage.version(connection, adapters[0]["version_id"]) if adapters else None
         if found is None:
             raise NotAvailable(f"there is no {model} of {name} yet", next_step=f"`nightshift train {name}`")
-        return base.as_dict(), found.as_dict(), model if model in ("candidate", "sft", "champion") else "candidate"
+        return base.as_dict(), found.as_dict(), _SUBJECTS.get(model, "candidate")
 
 
 def gate(name: UseCaseName) -> Answer:
@@ -194,12 +199,12 @@ def gate(name: UseCaseName) -> Answer:
     here = context(name)
     sealed = release.seal(here.settings, here.usecase, here.origin)
     base, candidate, _ = _model(name, "candidate")
-    subjects: dict[str, dict[str, Any] | None] = {"base": None, "candidate": candidate}
+    subjects: dict[Subject, dict[str, Any] | None] = {"base": None, "candidate": candidate}
     with database.connect(here.settings, "pipeline") as connection:
         live = deployments.live(connection, name)
         if live is not None and live.model_version_id is not None:
             subjects["champion"] = lineage.version(connection, live.model_version_id).as_dict()
-    evaluations = {
+    evaluations: dict[str, dict[str, Any]] = {
         subject: evaluation.evaluate(here.settings, here.usecase, here.origin, subject, base, adapter)
         for subject, adapter in subjects.items()
     }
@@ -225,7 +230,8 @@ def _answer(name: str, decision: int, answer: str, reason: str) -> Answer:
     from pipeline import release
 
     here = context(name)
-    return release.answer(here.settings, here.usecase, decision, answer, person(), reason)
+    counted = release.answer(here.settings, decision, answer, person(), reason)
+    return {"decision": decision, "answer": counted, "person": person()}
 
 
 def promote(name: UseCaseName, decision: DecisionId, why: Reason = "promoted at the command line") -> Answer:
@@ -233,7 +239,7 @@ def promote(name: UseCaseName, decision: DecisionId, why: Reason = "promoted at 
     from pipeline import release
 
     here = context(name)
-    return release.promote(here.settings, here.usecase, decision, person(), why)
+    return release.promote(here.settings, decision, person(), why)
 
 
 def rollback(
