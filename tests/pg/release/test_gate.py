@@ -1,0 +1,217 @@
+"""The gate against a real database: what it proves, and what it will not let through."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pipeline import canonical, release
+from pipeline.artifacts import ArtifactStore
+from pipeline.errors import BadInput, NotAvailable, Refused, Stale
+from pipeline.lineage import Origin
+
+if TYPE_CHECKING:
+    from conftest import House
+
+pytestmark = pytest.mark.pg
+
+ENGINEER = Origin("cli", "engineer")
+Make = Callable[..., "House"]
+
+
+def verdicts(gated: dict[str, Any]) -> dict[str, str]:
+    return {check["name"]: check["verdict"] for check in gated["checks"]}
+
+
+def test_the_first_release_is_compared_with_the_base_model(house: "House") -> None:
+    gated = house.night("one", right=50)
+    assert gated["baseline"] == "base"
+    assert gated["decision"] == "approve"
+    assert not gated["needs_person"]
+    assert set(verdicts(gated).values()) == {"pass"}
+    (decision,) = house.rows("select * from release.decision where decision_id = %s", gated["decision_id"])
+    assert decision["login"] == "pipeline"
+    assert str(decision["run_id"]) == gated["run"]
+    assert decision["evidence"]["report"] == gated["outputs"]["report"]["digest"]
+    assert {"policy", "report", "evaluation.base", "evaluation.candidate"} == set(decision["evidence"])
+    (compared,) = house.rows("select * from eval.comparison")
+    assert (compared["metric"], compared["n"], compared["method"]) == ("correct", 60, "tango")
+    assert compared["difference"] == pytest.approx(45 / 60)
+
+
+def test_the_report_says_what_the_decision_says_and_no_text(house: "House") -> None:
+    gated = house.night("one")
+    report = gated["outputs"]["report"]
+    content = ArtifactStore(house.settings.artifacts).read("gate_report", report["digest"], "gate.json")
+    told = json.loads(content)
+    assert told["checks"] == gated["checks"]
+    assert told["decision"] == "approve"
+    assert canonical.digest(told["policy"]["content"]) == told["policy"]["digest"]
+    everything = content.decode() + json.dumps(
+        [gated, *house.rows("select facts, params from lineage.run")], default=str
+    )
+    assert "secret" not in everything
+
+
+@pytest.mark.parametrize(
+    ("right", "minimum", "margin"),
+    [(50, "pass", "pass"), (34, "inconclusive", "fail"), (48, "pass", "inconclusive"), (10, "fail", "fail")],
+)
+def test_a_candidate_is_compared_with_the_champion(house: "House", right: int, minimum: str, margin: str) -> None:
+    house.release("one", right=50)
+    gated = house.night("two", right=right)
+    assert gated["baseline"] == "champion"
+    found = verdicts(gated)
+    assert (found["correct.minimum"], found["correct.margin"]) == (minimum, margin)
+    assert gated["decision"] == ("approve" if {minimum, margin} == {"pass"} else "block")
+
+
+def test_too_few_cases_block(make_house: Make) -> None:
+    gated = make_house(min_cases=61).night("one", right=60)
+    assert verdicts(gated)["correct.minimum"] == "inconclusive"
+    assert gated["decision"] == "block"
+
+
+def test_thresholds_sealed_after_the_model_existed_need_a_person(house: "House") -> None:
+    adapter = house.adapter("one")
+    found = house.evaluations(adapter, 50)
+    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    gated = release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+    check = gated["checks"][0]
+    assert (check["name"], check["verdict"]) == ("policy.sealed", "condition")
+    assert check["trained_at"] < check["sealed_at"]
+    assert gated["decision"] == "approve_with_conditions"
+    assert gated["needs_person"]
+
+
+def test_training_the_same_weights_again_does_not_launder_a_late_seal(make_house: Make) -> None:
+    blocked = make_house(thresholds=[{"metric": "correct", "minimum": 0.9}]).night("one", right=50)
+    assert blocked["decision"] == "block"
+    again = make_house(thresholds=[{"metric": "correct", "minimum": 0.5}]).night("one", right=50)
+    assert verdicts(again)["policy.sealed"] == "condition"
+    check = again["checks"][0]
+    assert check["trained_at"] < check["sealed_at"] < check["trained_again_at"]
+    assert again["needs_person"]
+
+
+def test_a_policy_is_sealed_once_and_every_sealing_is_kept(house: "House") -> None:
+    first = release.seal(house.settings, house.usecase, ENGINEER)
+    again = release.seal(house.settings, house.usecase, ENGINEER)
+    assert again["policy_id"] == first["policy_id"]
+    assert len(house.rows("select from release.sealing")) == 2
+    assert canonical.digest(first["content"]) == first["digest"]
+
+
+def test_a_policy_chosen_out_of_several_is_not_the_one_in_force(make_house: Make) -> None:
+    easy = make_house(thresholds=[{"metric": "correct", "minimum": 0.1}])
+    sealed = release.seal(easy.settings, easy.usecase, ENGINEER)
+    hard = make_house(thresholds=[{"metric": "correct", "minimum": 0.9}])
+    release.seal(hard.settings, hard.usecase, ENGINEER)
+    adapter = hard.adapter("one")
+    found = hard.evaluations(adapter, 50)
+    gated = release.gate(hard.settings, hard.usecase, ENGINEER, sealed, adapter, found)
+    assert verdicts(gated)["policy.sealed"] == "fail"
+    assert gated["decision"] == "block"
+
+
+def test_the_sealed_thresholds_count_and_not_those_of_the_yaml(make_house: Make) -> None:
+    house = make_house(thresholds=[{"metric": "correct", "minimum": 0.9}])
+    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    adapter = house.adapter("one")
+    found = house.evaluations(adapter, 50)
+    loosened = make_house(thresholds=[{"metric": "correct", "minimum": 0.1}])
+    gated = release.gate(loosened.settings, loosened.usecase, ENGINEER, sealed, adapter, found)
+    assert gated["decision"] == "block"
+
+
+def test_other_cases_than_the_sealed_ones_block(house: "House") -> None:
+    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    adapter = house.adapter("one")
+    house.usecase.evaluation.suites[0].path.write_text("easier cases")
+    gated = release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, house.evaluations(adapter, 50))
+    assert verdicts(gated)["evidence.suites"] == "fail"
+    assert gated["decision"] == "block"
+
+
+def test_the_pair_that_was_evaluated_is_the_pair_that_goes_live(house: "House") -> None:
+    house.index("first")
+    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    adapter = house.adapter("one")
+    found = house.evaluations(adapter, 50)
+    gated = release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+    assert verdicts(gated)["evidence.index"] == "pass"
+    assert {check.get("suites", {}).get("facts", {}).get("n") for check in gated["checks"][-2:]} == {60}
+    house.index("second")
+    late = release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+    assert verdicts(late)["evidence.index"] == "inconclusive"
+    assert late["decision"] == "block"
+
+
+def test_evaluations_of_other_models_are_refused(house: "House") -> None:
+    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    one, two = house.adapter("one"), house.adapter("two")
+    found = house.evaluations(one, 50)
+    with pytest.raises(BadInput, match="another model"):
+        release.gate(house.settings, house.usecase, ENGINEER, sealed, two, found)
+    with pytest.raises(BadInput, match="missing"):
+        release.gate(house.settings, house.usecase, ENGINEER, sealed, one, {"candidate": found["candidate"]})
+    other = found | {"base": house.evaluate("base", None, 5, generation={"max_new_tokens": 7})}
+    with pytest.raises(BadInput, match="not evaluated alike"):
+        release.gate(house.settings, house.usecase, ENGINEER, sealed, one, other)
+    assert house.rows("select from release.decision") == []
+
+
+def test_a_champion_that_changed_meanwhile_has_to_be_evaluated_again(house: "House") -> None:
+    house.release("one")
+    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    adapter = house.adapter("three")
+    found = house.evaluations(adapter, 50)
+    house.release("two", right=55)
+    with pytest.raises(Stale, match="another model went live"):
+        release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+
+
+@pytest.mark.parametrize("damage", ["alter", "delete"])
+def test_evidence_that_was_altered_is_no_evidence(house: "House", damage: str) -> None:
+    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    adapter = house.adapter("one")
+    found = house.evaluations(adapter, 5)
+    digest = found["candidate"]["outputs"]["evaluation"]["digest"]
+    file = Path(house.settings.artifacts) / "evaluation" / digest[:2] / digest / "evaluation.json"
+    if damage == "alter":
+        file.write_text(file.read_text().replace("0.0", "1.0"))
+    else:
+        (file.parent / "manifest.json").unlink()
+    with pytest.raises((Refused, NotAvailable)):
+        release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+
+
+def test_a_policy_that_was_altered_in_the_database_is_refused(house: "House", attacker: Any) -> None:
+    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    adapter = house.adapter("one")
+    found = house.evaluations(adapter, 5)
+    attacker.execute("update release.policy set content = jsonb_set(content, '{thresholds,0,minimum}', '0.01')")
+    with pytest.raises(Refused, match="does not give its digest"):
+        release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+
+
+def test_the_gate_decides_anew_each_time_and_the_newer_decision_supersedes(strict: "House") -> None:
+    first = strict.night("one")
+    second = strict.night("two")
+    assert first["needs_person"]
+    assert second["superseded"] == [first["decision_id"]]
+    blocked = strict.night("three", right=3)
+    assert blocked["superseded"] == []
+    assert [row["decision_id"] for row in release.waiting(strict.settings, strict.usecase)] == [second["decision_id"]]
+
+
+def test_a_model_that_was_rolled_back_needs_a_person(house: "House") -> None:
+    first = house.release("one", right=50)
+    house.release("two", right=55)
+    release.rollback(house.settings, house.usecase, first["deployment_id"], "oncall", "complaints")
+    again = house.night("two", right=55)
+    assert verdicts(again)["registry.rolled_back"] == "condition"
+    assert again["decision"] == "approve_with_conditions"
+    assert again["needs_person"]
