@@ -121,7 +121,6 @@ def sections(settings: Settings, port: Mapping[str, int]) -> dict[str, dict[str,
         "database": {
             "sql_alchemy_conn": database_url,
             "sql_alchemy_conn_async": database_url,
-            "load_default_connections": "False",
         },
         "logging": {
             "base_log_folder": str(home / "logs"),

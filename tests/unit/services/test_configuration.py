@@ -1,8 +1,11 @@
 """The files and the environment that Airflow is started from."""
 
 import json
+import os
 import socket
 import stat
+import subprocess
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -120,3 +123,23 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path) -> N
         with pytest.raises(NotAvailable, match=f"found: {port}"):
             configuration.ports(settings)
     assert not (configuration.folder(settings) / "ports.json").exists()
+
+
+def test_every_option_is_known_to_the_installed_airflow(here: Settings, tmp_path: Path) -> None:
+    configuration.write(here, configuration.ports(here))
+    options = [[section, option] for section in read(here).sections() for option in read(here)[section]]
+    source = """
+import json, sys
+from airflow.configuration import conf
+known = conf.configuration_description
+print(json.dumps([asked for asked in json.loads(sys.argv[1])
+                  if asked[1] not in known.get(asked[0], {}).get("options", {})]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", source, json.dumps(options)],
+        env={"PATH": os.environ["PATH"], "AIRFLOW_HOME": str(tmp_path / "airflow")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == []

@@ -1,0 +1,13 @@
+#!/bin/bash
+# Run once before the other services: schema, logins, Airflow's tables, the pool of the training tasks. Safe to run again.
+set -euo pipefail
+nightshift db upgrade
+# Each worker sees the logins of its own work alone: the GPU worker can train, and can neither read a locked test row nor
+# approve a release.
+install --directory --mode 0700 /logins/cpu /logins/gpu
+for role in pipeline evaluator retriever reader auditor approver; do
+    install --mode 0600 "/logins/all/$role" /logins/cpu/
+done
+install --mode 0600 /logins/all/trainer /logins/gpu/
+airflow db migrate
+airflow pools set gpu 1 "one training at a time"
