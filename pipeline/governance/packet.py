@@ -5,20 +5,14 @@ pointer) and the evidence itself: records of the database and copies of what is 
 decision gives the same packet, byte for byte.
 """
 
-import shutil
-import uuid
-from pathlib import Path
 from typing import Any
 
 from pipeline import canonical, database, lineage
-from pipeline.artifacts import MANIFEST, ArtifactStore
 from pipeline.errors import BadInput, Refused
-from pipeline.governance import cards, evidence, files
+from pipeline.governance import assembly, evidence
 from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
-
-FORMAT = 1
 
 
 def packet(
@@ -56,14 +50,14 @@ def packet(
     )
 
     def work(attempt: Attempt) -> Result:
-        contents = build(attempt.store, records, rows, final=whole)
+        contents = assembly.build(attempt.store, records, rows, final=whole)
         stored = attempt.store.put("packet", contents)
         facts = {"decision": number, "final": whole, "files": len(contents), "bytes": stored.size_bytes}
         return Result({"packet": Output.of(stored, "packet", private=False)}, facts)
 
     outcome = lineage.step(settings, origin, spec, work).as_dict()
     digest = outcome["outputs"]["packet"]["digest"]
-    folder = export(settings, usecase.name, number, digest, final=whole)
+    folder = assembly.export(settings, usecase.name, number, digest, final=whole)
     told = {"path": str(folder), "zip": f"{folder}.zip", "digest": digest, "decision_id": number, "final": whole}
     return outcome | told
 
@@ -80,42 +74,3 @@ def _demand(usecase: UseCase, about: dict[str, Any], final: bool) -> None:
             found=about["outcome"],
             next_step="build the evidence packet instead, or promote the decision",
         )
-
-
-def build(
-    store: ArtifactStore, records: dict[str, Any], rows: list[dict[str, Any]], *, final: bool
-) -> dict[str, bytes]:
-    """Returns the files of a packet. Raises NotAvailable where an artifact that should stand in the store does not."""
-    copied, artifacts = evidence.copies(store, rows)
-    digests = {name: canonical.digest(content) for name, content in records.items()}
-    documents, figures = cards.render(records, digests)
-    listing = {
-        "format": FORMAT,
-        "use_case": records["decision"]["use_case"],
-        "decision": records["decision"]["decision_id"],
-        "final": final,
-        "renderer": cards.renderer(),
-        "documents": sorted(documents),
-        "records": digests,
-        "artifacts": artifacts,
-        "figures": [figure.as_dict(digests[figure.source]) for figure in figures],
-    }
-    contents = {evidence.record_path(name): evidence.readable(content) for name, content in records.items()}
-    contents |= {name: text.encode() for name, text in documents.items()}
-    return contents | copied | {"evidence.json": evidence.readable(listing)}
-
-
-def export(settings: Settings, use_case: str, decision: int, digest: str, *, final: bool) -> Path:
-    """Returns the folder under the home folder where the packet lies, its zip file beside it. Each is there whole."""
-    store = ArtifactStore(settings.artifacts)
-    target = settings.home / "packets" / use_case / str(decision) / ("final" if final else "evidence")
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    store.fetch("packet", digest, part)
-    (part / MANIFEST).write_bytes(canonical.dumps(store.manifest("packet", digest)).encode())
-    zipped = part.with_name(f"{part.name}.zip")
-    zipped.write_bytes(files.zipped(files.read_folder(part)))
-    if target.exists():
-        shutil.rmtree(target)
-    part.rename(target)
-    zipped.rename(target.with_name(f"{target.name}.zip"))
-    return target
