@@ -6,6 +6,7 @@ is, it is not. Under one user of the operating system this keeps honest code apa
 training worker as a user or on a machine of its own, with the file `trainer` alone in its logins folder.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -41,6 +42,7 @@ _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 # What opens an artifact store that is not a folder. Such credentials are needed on both sides.
 _STORES = ("AWS_", "AZURE_", "GOOGLE_", "FSSPEC_")
 _PREFIX = "training-"
+_YOUNG_SECONDS = 60.0
 
 
 def call(
@@ -80,14 +82,17 @@ def sandbox(settings: Settings, parent: Mapping[str, str] | None = None) -> Iter
         )
     settings.scratch.mkdir(parents=True, exist_ok=True)
     _sweep(settings.scratch)
-    home = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=settings.scratch))  # mode 0700
+    home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=settings.scratch))  # mode 0700
+    held = os.open(home, os.O_RDONLY)
     try:
+        fcntl.flock(held, fcntl.LOCK_EX)
         (home / "logins").mkdir(mode=0o700)
         (home / "tmp").mkdir()
         write_secret(home / "logins" / ROLE, login.read_text().strip())
         yield _environment(settings, home, inherited)
     finally:
         shutil.rmtree(home, ignore_errors=True)
+        os.close(held)
 
 
 def converse(request: Mapping[str, Any], environment: Mapping[str, str], timeout: float) -> dict[str, Any]:
@@ -129,10 +134,11 @@ def converse(request: Mapping[str, Any], environment: Mapping[str, str], timeout
                     next_step="raise training.timeout_minutes, or train less: max_steps, epochs, a smaller model",
                 )
             if answer:
-                process.wait(GRACE_SECONDS)
                 return dict(json.loads(answer))
-            raise _died(process.wait(GRACE_SECONDS))
-        except (BrokenPipeError, subprocess.TimeoutExpired):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+            raise _died(process.poll())
+        except BrokenPipeError:
             raise _died(process.poll()) from None
         finally:
             _end(process)
@@ -236,21 +242,20 @@ def _environment(settings: Settings, home: Path, inherited: Mapping[str, str]) -
 
 
 def _sweep(scratch: Path) -> None:
-    """Removes what callers left that were killed: their names hold their process ids."""
-    for folder in scratch.glob(f"{_PREFIX}*-*"):
-        owner = folder.name.removeprefix(_PREFIX).split("-")[0]
-        if owner.isdigit() and not _lives(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lives(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    """Removes what callers left that were killed: nobody holds its lock any more. Process ids would not do, since they
+    mean nothing where several containers share the folder."""
+    for folder in scratch.glob(f"{_PREFIX}*"):
+        with suppress(FileNotFoundError):  # another caller sweeps too
+            if time.time() - folder.stat().st_mtime < _YOUNG_SECONDS:
+                continue  # it may be between its making and its lock
+            held = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(held)
 
 
 def _cores() -> int:

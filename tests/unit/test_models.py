@@ -117,6 +117,21 @@ def test_a_model_of_the_hub_that_is_not_here_says_how_to_get_it(settings: Settin
     assert "the Hugging Face cache" in str(told.value)
 
 
+def test_a_model_of_the_hub_is_taken_from_the_cache(
+    settings: Settings, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = "0" * 40
+    snapshot = tmp_path / "hub" / "models--someone--something" / "snapshots" / revision
+    snapshot.parent.mkdir(parents=True)
+    digest = resolve(settings, folder).digest
+    folder.rename(snapshot)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    base = models.resolve(settings, BaseModelSource(path="someone/something", revision=revision))
+    assert Path(base.folder) == snapshot
+    assert base.digest == digest
+    assert models.register(base).meta["revision"] == revision
+
+
 def test_a_relative_path_counts_from_the_repository(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     assert models.locate(BaseModelSource(path="models/tiny")).is_absolute()

@@ -103,16 +103,18 @@ def test_without_the_login_it_says_so(settings: Settings, tmp_path: Path) -> Non
         pass
 
 
-def test_what_killed_callers_left_is_removed(settings: Settings) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    left = settings.scratch / f"training-{gone.pid}-abc"
-    standing = settings.scratch / f"training-{os.getpid()}-abc"
-    for folder in (left, standing):
-        folder.mkdir(parents=True)
-    with process.sandbox(settings):
-        assert not left.exists()
-        assert standing.exists()
+def test_what_killed_callers_left_is_removed_and_what_others_hold_is_not(settings: Settings) -> None:
+    with process.sandbox(settings) as other:
+        held = Path(other["NIGHTSHIFT_HOME"])
+        left, fresh = settings.scratch / "training-left", settings.scratch / "training-fresh"
+        for folder in (left, fresh):
+            folder.mkdir()
+        for folder in (left, held):
+            os.utime(folder, (1, 1))
+        with process.sandbox(settings):
+            assert not left.exists()
+            assert held.exists()
+            assert fresh.exists()
 
 
 def test_errors_that_are_not_ours_come_back_as_their_class_alone(
@@ -233,6 +235,8 @@ def test_it_is_stopped_when_told_when_its_caller_is_gone_and_when_its_time_is_up
         assert bool(list(settings.scratch.iterdir())) == (number == signal.SIGKILL)
     assert [row["state"] for row in attempts(settings)] == ["failed", "running"]
 
+    for folder in settings.scratch.iterdir():
+        os.utime(folder, (1, 1))
     converse = process.converse
     monkeypatch.setattr(process, "converse", lambda request, environment, _: converse(request, environment, 10.0))
     with pytest.raises(Refused, match="longer than it may"):
