@@ -107,11 +107,9 @@ def _drive(night: Night, engineer: Airflow, reviewer: Airflow, interactive: bool
         release = Release(watch, night.console, engineer, reviewer, interactive)
         runs = release.carry_out(dags["release"], watch.begun_by(dags["release"], retrain), asked)
         last = night.keep(runs[-1])
-    promoted = last.succeeded("promote")
-    packet = engineer.result(
-        *((dags["release"], last.run_id, "packet") if promoted else (dags["retrain"], retrain.run_id, "evidence"))
-    )
-    return _told(night, "promoted" if promoted else "not approved", gated, packet)
+    if not last.succeeded("promote"):
+        return _told(night, "not approved", gated, engineer.result(dags["retrain"], retrain.run_id, "evidence"))
+    return _told(night, "promoted", gated, engineer.result(dags["release"], last.run_id, "packet"))
 
 
 def _told(night: Night, outcome: str, decision_id: int | None, packet: dict[str, Any] | None) -> dict[str, Any]:
@@ -132,7 +130,9 @@ def _show(console: Console, told: dict[str, Any], up: dict[str, Any]) -> None:
     live, decided = told["live"], told["decision"]
     console.print()
     if told["outcome"] == "unchanged":
-        console.print("Nothing changed: the candidate is what is live already. No model was trained or evaluated.")
+        console.print(
+            "Nothing changed: the candidate is what is live already. Nothing was evaluated, nobody was asked."
+        )
     if told["results"]:
         report.show_results(console, told["results"])
     if decided:

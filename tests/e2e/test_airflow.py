@@ -1,0 +1,189 @@
+"""Airflow itself: who may do what, which DAGs there are, when an asset event goes out, how a release is answered."""
+
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from pipeline import cookbook, services
+from pipeline.demo.approval import WAITING
+from pipeline.demo.watch import Ended
+from pipeline.services import airflow, processes, rest
+from pipeline.services.configuration import folder, ports
+from tests.e2e.conftest import World, small_usecase
+
+pytestmark = pytest.mark.e2e
+
+
+def write_broken(usecases: Path) -> None:
+    """Writes a use case with a wrong value."""
+    small_usecase(usecases / "broken")
+    path = usecases / "broken" / "usecase.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"risk_tier": "hihg"}))
+
+
+@pytest.fixture(scope="module")
+def data(world: World) -> Ended:
+    return world.run("small_data")
+
+
+@pytest.fixture(scope="module")
+def index(world: World, data: Ended) -> Ended:
+    return world.begun_by("small_reindex", data)
+
+
+@pytest.fixture(scope="module")
+def night(world: World, index: Ended) -> Ended:
+    return world.run("small_retrain")
+
+
+@pytest.fixture(scope="module")
+def refused(world: World, night: Ended) -> Ended:
+    """The release after the engineer, who asked for the night, tried to approve it."""
+    asked = world.begun_by("small_release", night, until=WAITING)
+    return world.answer(world.engineer, asked, "Approve", "my own work")
+
+
+@pytest.fixture(scope="module")
+def released(world: World, refused: Ended) -> Ended:
+    """A second release of the same decision, which the reviewer approves."""
+    asked = world.run("small_release", until=WAITING)
+    return world.answer(world.reviewer, asked, "Approve", "the checks passed")
+
+
+def events(world: World, name: str) -> list[str]:
+    """Returns the runs that emitted events of an asset."""
+    (asset,) = [each for each in world.engineer.everything("assets", "assets") if each["name"] == name]
+    found = world.engineer.everything("assets/events", "asset_events", asset_id=asset["id"])
+    return [str(event["source_run_id"]) for event in found]
+
+
+def asked_by(world: World, ended: Ended) -> set[str]:
+    """Returns whom the lineage names as having asked for a run of a DAG."""
+    from pipeline import database
+
+    with database.connect(world.settings, "auditor") as connection:
+        rows = connection.execute(
+            "select distinct requested_by from lineage.run where dag_id = %s and dag_run_id = %s",
+            [ended.dag_id, ended.run_id],
+        ).fetchall()
+    return {row["requested_by"] for row in rows}
+
+
+def test_up_again_changes_nothing(world: World) -> None:
+    before = processes.alive(airflow.record(world.settings))
+    assert services.up(world.settings)["already"]
+    assert processes.alive(airflow.record(world.settings)) == before
+
+
+def test_an_auditor_reads_and_does_nothing_else(world: World) -> None:
+    assert world.auditor.everything("dags", "dags")
+    for method, path, body in (
+        ("POST", "dags/small_data/dagRuns", {"logical_date": None}),
+        ("PATCH", "dags/small_data", {"is_paused": True}),
+        ("POST", "pools", {"name": "mine", "slots": 1}),
+    ):
+        with pytest.raises(rest.Answered) as refusal:
+            world.auditor.call(method, path, body)
+        assert refusal.value.status == httpx.codes.FORBIDDEN
+
+
+def test_the_pool_of_the_training_tasks_is_there(world: World) -> None:
+    assert world.auditor.call("GET", "pools/gpu")["slots"] == 1
+
+
+def test_two_installations_share_no_port(world: World) -> None:
+    assert len(set(ports(world.settings).values())) == 3
+    for process in processes.tree(airflow.record(world.settings)):
+        listening = {c.laddr.port for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+        assert listening <= {int(airflow.url(world.settings).rsplit(":", 1)[1])}
+
+
+def test_no_process_of_airflow_knows_the_superuser(world: World) -> None:
+    password = world.settings.superuser_file.read_text().strip()
+    for process in processes.tree(airflow.record(world.settings)):
+        assert password not in " ".join(process.environ().values())
+    assert password not in (folder(world.settings) / "airflow.cfg").read_text()
+
+
+def test_a_broken_yaml_is_one_import_error_and_a_new_one_is_new_dags(world: World) -> None:
+    write_broken(world.settings.usecases)
+    try:
+
+        def errors() -> list[str]:
+            told = world.engineer.call("GET", "importErrors")["import_errors"]
+            return [str(error["stack_trace"]) for error in told]
+
+        assert rest.wait(errors, 120)
+        (message,) = errors()
+        assert "broken/usecase.yaml: risk_tier" in message
+        assert "did you mean high?" in message
+        assert world.engineer.call("GET", "dags/small_data")["dag_id"] == "small_data"
+        path = world.settings.usecases / "broken" / "usecase.yaml"
+        path.write_text(path.read_text().replace("hihg", "high"))
+
+        def mended() -> bool:
+            return not errors() and "broken_data" in {d["dag_id"] for d in world.engineer.everything("dags", "dags")}
+
+        assert rest.wait(mended, 120)
+    finally:
+        (world.settings.usecases / "broken" / "usecase.yaml").unlink()
+
+
+def test_asset_events_go_out_exactly_when_something_is_new(world: World, data: Ended, index: Ended) -> None:
+    assert data.succeeded("publish_dataset")
+    assert data.succeeded("publish_documents")
+    assert index.succeeded("publish_index")
+    again = world.run("small_data")
+    assert again.tasks["publish_dataset"] == again.tasks["publish_documents"] == "skipped"
+    unchanged = world.run("small_reindex")
+    assert unchanged.succeeded("plan")
+    assert {unchanged.tasks[task] for task in ("batches", "embed", "build", "check", "swap", "publish_index")} == {
+        "skipped"
+    }
+    for kind in ("dataset", "documents"):
+        assert data.run_id in events(world, f"small/{kind}")
+        assert again.run_id not in events(world, f"small/{kind}")
+    assert index.run_id in events(world, "small/index")
+    assert unchanged.run_id not in events(world, "small/index")
+
+
+def test_who_asked_is_carried_from_run_to_run(world: World, data: Ended, index: Ended, night: Ended) -> None:
+    for ended in (data, index, night):
+        assert asked_by(world, ended) == {"engineer"}
+
+
+def test_nobody_approves_what_he_asked_for(world: World, refused: Ended) -> None:
+    assert refused.tasks["approve"] == "success"
+    assert refused.tasks["promote"] == "skipped"
+    recorded = cookbook.run(world.settings, "refused_approvals", {})
+    assert [row["person"] for row in recorded if row["use_case"] == "small"] == ["engineer"]
+
+
+def test_another_person_approves_and_the_pair_goes_live(world: World, released: Ended) -> None:
+    assert released.succeeded("promote")
+    assert released.succeeded("packet")
+    (live,) = [row for row in cookbook.run(world.settings, "in_production", {}) if row["use_case"] == "small"]
+    assert live["promoted_by"] == "reviewer"
+    assert live["model_digest"]
+    assert live["index_digest"]
+
+
+def test_a_night_on_which_nothing_changed_ends_early_and_says_so(world: World, released: Ended) -> None:
+    night = world.run("small_retrain")
+    assert night.succeeded("changed")
+    assert {night.tasks[task] for task in ("subjects", "evaluate", "gate", "evidence", "publish_candidate")} == {
+        "skipped"
+    }
+    assert night.run_id not in events(world, "small/candidate")
+
+
+def test_the_daily_round_finds_everything_in_order(world: World, released: Ended) -> None:
+    world.engineer.call("PATCH", "dags/maintain", {"is_paused": False})
+    assert set(world.run("maintain").tasks.values()) == {"success"}
+
+
+def test_a_release_with_nothing_waiting_is_skipped(world: World, released: Ended) -> None:
+    assert set(world.run("small_release").tasks.values()) == {"skipped"}
