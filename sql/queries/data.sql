@@ -12,12 +12,14 @@ on conflict (hmac) do nothing;
 -- Writes a run's findings. A second attempt of the run that finds the same writes nothing twice.
 insert into catalog.finding (use_case, run_id, file, line, rule, severity, detail, digest)
 select :'use_case', :'run'::uuid, f.file, f.line, f.rule, f.severity, f.detail, f.digest
-from jsonb_to_recordset(:'findings'::jsonb)
-    as f (file text, line int, rule text, severity text, detail text, digest text)
+from rows from (
+    jsonb_to_recordset(:'findings'::jsonb) as (file text, line int, rule text, severity text, detail text, digest text)
+) with ordinality as f (file, line, rule, severity, detail, digest, place)
 where not exists (
     select from catalog.finding o
     where o.run_id = :'run'::uuid and o.file = f.file and o.line is not distinct from f.line and o.rule = f.rule
-);
+)
+order by f.place;
 
 -- lock_commits --
 -- Makes the commits of a use case wait for each other, until this connection ends.

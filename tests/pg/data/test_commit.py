@@ -1,77 +1,288 @@
-"""The data stage from files to versions, against a real database."""
+"""Commits: versions as intervals, splits for good, withdrawals at once, one after another."""
 
-import json
-from collections.abc import Callable
-from pathlib import Path
+import random
+import threading
+from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 
-from pipeline import data, database, usecase
-from pipeline.lineage import Origin
-from pipeline.settings import Settings
-from pipeline.usecase import UseCase
+from pipeline import data, database
+from pipeline.data import commits, members, recording
+from pipeline.errors import BadInput, Refused
+from pipeline.lineage import Origin, Version
+from tests.pg.data.conftest import Stage, question
 
 pytestmark = pytest.mark.pg
 
-Folder = Callable[..., Path]
 
-
-def question(n: int, answer: str = "Yes, by all means.", **more: Any) -> dict[str, Any]:
-    """Returns an example that no other number has."""
-    asked = {"role": "user", "content": f"Is it allowed in case {n}?"}
-    return {"messages": [asked, {"role": "assistant", "content": answer}], **more}
-
-
-def put(folder: Path, rows: list[dict[str, Any]], file: str = "sft.jsonl") -> None:
-    (folder / file).write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def document(folder: Path, key: str, body: str = "The limit is 10 EUR.", **fields: str) -> None:
-    front = "".join(f"{name}: {value}\n" for name, value in {"id": key, **fields}.items())
-    (folder / "documents" / f"{key}.md").write_text(f"---\n{front}---\n{body}\n")
-
-
-def run(settings: Settings, case: UseCase, origin: Origin) -> dict[str, Any]:
-    """Runs the stage and returns what the commit told."""
-    fetched = data.fetch(settings, case, origin)
-    checked = data.check(settings, case, origin, fetched)
-    committed = data.commit(settings, case, origin, checked)
-    data.card(settings, case, origin, committed)
-    return committed
-
-
-def rows(settings: Settings, statement: str) -> list[dict[str, Any]]:
-    with database.connect(settings, "pipeline") as connection:
-        return connection.execute(statement.encode()).fetchall()
-
-
-def test_from_files_to_a_version(settings: Settings, origin: Origin, usecase_folder: Folder) -> None:
-    folder = usecase_folder()
-    put(folder, [question(n) for n in range(50)])
-    document(folder, "limits")
-    case = usecase.find(settings, "demo")
-    told = run(settings, case, origin)
-    assert told["dataset"]["version"] == told["corpus"]["version"] == 1
-    assert told["dataset"]["changed"]
-    assert told["dataset"]["rows"] == told["dataset"]["added"] == 50
-    assert sum(told["dataset"]["splits"].values()) == 50
+def test_from_files_to_a_version(stage: Stage) -> None:
+    stage.put([question(n, subject="p-1", documents=["limits"]) for n in range(50)])
+    stage.document("limits", groups="[staff, risk]", fresh_until="2030-01-01")
+    told = stage.commit()
+    dataset = told["dataset"]
+    assert (dataset["version"], dataset["changed"], dataset["rows"], dataset["added"], dataset["removed"]) == (
+        1,
+        True,
+        50,
+        50,
+        0,
+    )
     assert told["corpus"]["splits"] == {"approved": 1}
-    splits = rows(settings, "select split, count(*) from catalog.example group by split order by split")
-    locked = rows(settings, "select count(*) from catalog.locked_example")
-    assert {row["split"]: row["count"] for row in splits} | {"test": locked[0]["count"]} == told["dataset"]["splits"]
+    assert dataset["artifact"]["kind"] == "dataset"
+    assert told["corpus"]["artifact"]["kind"] == "corpus"
+    kept = stage.rows("select split, subject, documents, content from catalog.example")
+    locked = stage.rows("select split, subject, documents, content from catalog.locked_example")
+    assert members.counts(row["split"] for row in kept + locked) == dataset["splits"]
+    assert kept[0]["content"]["messages"][0]["role"] == "user"
+    assert {(row["subject"], *row["documents"]) for row in kept + locked} == {("p-1", "limits")}
+    (version,) = stage.rows("select * from catalog.document_version")
+    assert (version["title"], version["groups"], version["body"]) == (
+        "limits",
+        ["staff", "risk"],
+        "The limit is 10 EUR.",
+    )
 
 
-def test_a_second_run_changes_nothing_and_is_reused(settings: Settings, origin: Origin, usecase_folder: Folder) -> None:
-    put(usecase_folder(), [question(1)])
-    case = usecase.find(settings, "demo")
-    run(settings, case, origin)
-    fetched = data.fetch(settings, case, origin)
-    checked = data.check(settings, case, origin, fetched)
-    second = data.commit(settings, case, origin, checked)
-    third = data.commit(settings, case, origin, checked)
-    assert fetched["reused"]
-    assert checked["reused"]
-    assert not second["dataset"]["changed"]
+def test_the_trainer_cannot_read_test_rows(stage: Stage) -> None:
+    stage.put([question(n) for n in range(50)])
+    stage.commit()
+    with database.connect(stage.settings, "trainer") as connection:
+        assert connection.execute("select count(*) as n from catalog.example").fetchall()[0]["n"] > 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select * from catalog.locked_example")
+
+
+def test_nothing_new_is_no_new_version(stage: Stage) -> None:
+    first = stage.commit()
+    second, third = stage.commit(), stage.commit()
+    assert (first["dataset"]["changed"], second["dataset"]["changed"]) == (True, False)
+    assert not second["corpus"]["changed"]
     assert third["reused"]
     assert third["dataset"] == second["dataset"]
+    assert second["dataset"]["artifact"] == first["dataset"]["artifact"]
+    assert len(stage.rows("select * from catalog.dataset_version")) == 2
+
+
+def test_rows_that_come_back_make_a_third_version(stage: Stage) -> None:
+    told = []
+    for answer in ("Yes.", "No.", "Yes."):
+        stage.put([question(1, answer), question(2)])
+        stage.document("limits", answer)
+        told.append(stage.commit())
+    for role in ("dataset", "corpus"):
+        assert [each[role]["version"] for each in told] == [1, 2, 3]
+        assert [each[role]["changed"] for each in told] == [True] * 3
+        assert told[0][role]["digest"] == told[2][role]["digest"] != told[1][role]["digest"]
+        assert told[0][role]["artifact"] == told[2][role]["artifact"]
+    assert (told[2]["dataset"]["added"], told[2]["dataset"]["removed"]) == (1, 1)
+
+
+def test_every_past_version_can_be_told_from_the_intervals(stage: Stage) -> None:
+    dice = random.Random(7)
+    history: list[dict[str, str]] = [{}]
+    case, artifact = stage.usecase, stage.commit()
+    outputs = {role: artifact[role]["artifact"]["version_id"] for role in ("dataset", "corpus")}
+    history.append(_members(stage, 1))
+    for number in range(2, 8):
+        rows = {f"{n:064x}": dice.choice(["train", "validation", "test"]) for n in range(12) if dice.random() < 0.6}
+        _record(stage, number, members.change(history[-1], rows), rows, outputs["dataset"])
+        history.append(rows)
+    for number, rows in enumerate(history):
+        assert _members(stage, number) == rows
+    for before in range(len(history)):
+        for after in range(len(history)):
+            told = data.diff(stage.settings, case, before, after)
+            difference = members.Change(dict(told["changes"]["added"]), dict(told["changes"]["removed"]))
+            assert members.apply(history[before], difference) == history[after]
+            assert told["digest"] == members.digest(history[after])
+            assert (told["rows"], told["version"]) == (len(history[after]), after)
+
+
+def _members(stage: Stage, number: int) -> dict[str, str]:
+    with database.connect(stage.settings, "pipeline") as connection:
+        return recording.members(connection, "demo", "examples", number)
+
+
+def _record(stage: Stage, number: int, change: members.Change, rows: dict[str, str], artifact: int) -> None:
+    """Writes a version down as a commit does, with whatever members."""
+    output: Any = None
+    made = commits.Next(number, rows, change, True, output)
+    with database.connect(stage.settings, "pipeline") as connection, connection.transaction():
+        recording.insert_version(
+            connection, "demo", "examples", number, made, Version(artifact, "dataset", "examples", "")
+        )
+
+
+def test_a_split_never_moves(stage: Stage) -> None:
+    stage.put([question(n) for n in range(40)])
+    stage.commit()
+    before = _members(stage, 1)
+    # Other rows, other answers to the same questions, and other shares than those in force at first sight.
+    stage.put([question(n) for n in range(80)] + [question(n, "No, never.") for n in range(40)])
+    told = data.commit(
+        stage.settings,
+        stage.usecase.model_copy(
+            update={"splits": stage.usecase.splits.model_copy(update={"train": 0.1, "test": 0.8})}
+        ),
+        stage.origin,
+        stage.check(),
+    )
+    after = _members(stage, told["dataset"]["version"])
+    assert {row: after[row] for row in before} == before
+    groups = stage.rows("select group_digest, split from catalog.split_assignment")
+    assert len(groups) == 80
+    assert told["dataset"]["splits"]["test"] > 0.5 * 40
+    # The new answers went where their questions were.
+    old = members.counts(before.values())
+    fresh = [label for row, label in after.items() if row not in before]
+    assert all(members.counts(fresh).get(name, 0) >= n for name, n in old.items())
+
+
+def withdrawn(stage: Stage) -> list[tuple[str, str]]:
+    rows = stage.rows("select document_key, reason from rag.withdrawal order by seq")
+    return [(row["document_key"], row["reason"]) for row in rows]
+
+
+def test_a_withdrawn_document_stays_a_member_and_is_withdrawn_once(stage: Stage) -> None:
+    stage.document("limits")
+    stage.document("other", "Another.")
+    stage.commit()
+    stage.document("limits", status="withdrawn")
+    told = stage.commit()
+    assert told["corpus"]["splits"] == {"approved": 1, "withdrawn": 1}
+    assert withdrawn(stage) == [("limits", "its source withdrew it")]
+    assert told["facts"]["withdrawn"] == 1
+    stage.document("other", "Another still.")
+    stage.commit()
+    assert len(withdrawn(stage)) == 1
+
+
+def test_a_document_whose_file_is_gone_or_bad_is_withdrawn_and_no_member(stage: Stage) -> None:
+    gone, bad = stage.document("gone", "One."), stage.document("bad", "Two.")
+    stage.document("limits")
+    stage.commit()
+    gone.unlink()
+    bad.write_text(bad.read_text().replace("id: bad", "id: bad\nclassification: secret"))
+    told = stage.commit()
+    assert told["corpus"]["splits"] == {"approved": 1}
+    assert [key for key, _ in withdrawn(stage)] == ["bad", "gone"]
+    assert all("reject" in reason for _, reason in withdrawn(stage))
+
+
+def test_a_document_that_comes_back_as_it_was_is_a_new_version(stage: Stage) -> None:
+    stage.document("limits")
+    first = stage.commit()
+    stage.document("limits", status="withdrawn")
+    stage.commit()
+    stage.document("limits")
+    third, fourth = stage.commit(), stage.commit()
+    assert third["corpus"]["changed"]
+    assert third["corpus"]["digest"] != first["corpus"]["digest"]
+    assert not fourth["corpus"]["changed"]
+    # A withdrawal counts for the versions seen by then: this one was first seen after it.
+    (serves,) = stage.rows(
+        """select v.first_seen_at > (select max(at) from rag.withdrawal) as serves
+           from catalog.document_member m join catalog.document_version v using (document_version_id)
+           where m.removed_in is null"""
+    )
+    assert serves == {"serves": True}
+
+
+def test_a_document_that_was_withdrawn_by_hand_does_not_come_back_by_itself(stage: Stage) -> None:
+    stage.document("limits")
+    stage.commit()
+    with database.connect(stage.settings, "pipeline") as connection:
+        database.call(connection, "rag.withdraw", "demo", "limits", "a person said so")
+    assert not stage.commit()["corpus"]["changed"]
+
+
+def test_a_file_that_gives_no_rows_any_more_stops(stage: Stage) -> None:
+    stage.commit()
+    stage.put([])
+    with pytest.raises(Refused, match=r"gives none any more(.|\n)*sft\.jsonl"):
+        stage.commit()
+    assert len(_members(stage, 1)) == 1
+
+
+def test_a_commit_that_fails_leaves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = stage.check()
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("stopped before the end")
+
+    monkeypatch.setattr(recording, "insert_version", fails)
+    with pytest.raises(RuntimeError):
+        data.commit(stage.settings, stage.usecase, stage.origin, checked)
+    for table in ("dataset", "example", "locked_example", "split_assignment", "document", "dataset_version"):
+        assert stage.rows(f"select * from catalog.{table}") == []
+    monkeypatch.undo()
+    told = data.commit(stage.settings, stage.usecase, stage.origin, checked)
+    assert told["dataset"]["version"] == 1
+
+
+def test_a_task_that_is_run_again_still_says_that_its_version_is_new(stage: Stage) -> None:
+    task = replace(stage, origin=Origin("airflow", "engineer", "demo_data", "manual__1", "commit"))
+    checked = stage.check()
+    first = data.commit(stage.settings, stage.usecase, task.origin, checked)
+    again = data.commit(stage.settings, stage.usecase, task.origin, checked)
+    other = data.commit(stage.settings, stage.usecase, stage.origin, checked)
+    assert first["run"] != again["run"]
+    assert again["dataset"] == first["dataset"]
+    assert again["dataset"]["changed"]
+    assert not other["dataset"]["changed"]
+
+
+def test_commits_at_once_wait_for_each_other(stage: Stage) -> None:
+    checked = []
+    for n in range(3):
+        stage.put([question(i) for i in range(n * 10, n * 10 + 10)])
+        stage.document("limits", f"The limit is {n} EUR.")
+        checked.append(stage.check())
+    case, told, start = stage.usecase, [], threading.Barrier(6)
+
+    def run(one: dict[str, Any]) -> None:
+        start.wait()
+        told.append(data.commit(stage.settings, case, stage.origin, one))
+
+    threads = [threading.Thread(target=run, args=[one]) for one in checked * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(told) == 6
+    for role, kind in (("dataset", "examples"), ("corpus", "documents")):
+        fresh = sorted(each[role]["version"] for each in told if each[role]["changed"])
+        assert fresh == list(range(1, len(fresh) + 1))
+        with database.connect(stage.settings, "pipeline") as connection:
+            for each in told:
+                held = recording.members(connection, "demo", kind, each[role]["version"])  # type: ignore[arg-type]
+                assert members.digest(held) == each[role]["digest"]
+
+
+def test_versions_and_diff(stage: Stage) -> None:
+    stage.put([question(n) for n in range(5)])
+    stage.document("limits")
+    stage.commit()
+    stage.put([question(n) for n in range(2, 9)])
+    told = stage.commit()
+    listed = data.versions(stage.settings, stage.usecase)["versions"]
+    examples = [row for row in listed if row["dataset"] == "examples"]
+    assert [(row["version"], row["rows"], row["added"], row["removed"]) for row in examples] == [
+        (2, 7, 4, 2),
+        (1, 5, 5, 0),
+    ]
+    assert examples[0]["digest"] == told["dataset"]["digest"]
+    assert examples[0]["splits"] == told["dataset"]["splits"]
+    found = data.diff(stage.settings, stage.usecase, 1, 2)
+    assert (found["dataset"], found["version"], found["rows"], found["added"], found["removed"]) == (
+        "examples",
+        2,
+        7,
+        4,
+        2,
+    )
+    assert data.diff(stage.settings, stage.usecase, 0, 1, "documents")["splits"] == {"approved": 1}
+    with pytest.raises(BadInput, match="1 to 2"):
+        data.diff(stage.settings, stage.usecase, 1, 3)

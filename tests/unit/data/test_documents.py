@@ -1,6 +1,7 @@
 """Documents from Markdown files with front matter and from lines."""
 
 import json
+import re
 from datetime import date
 
 import pytest
@@ -114,7 +115,7 @@ def test_one_document_a_line() -> None:
 @given(st.text(max_size=60))
 def test_a_slug_can_be_cited(text: str) -> None:
     found = documents.slug(text)
-    assert found == "" or documents.re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", found)
+    assert found == "" or re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", found)
 
 
 @given(st.binary(max_size=120))
