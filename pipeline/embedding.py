@@ -91,7 +91,9 @@ class Embedder:
     def _model(self) -> tuple[Any, Any]:
         import torch
         from transformers import BertModel
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # stderr is the log's
         name = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
         device = torch.device(name)
         model = BertModel.from_pretrained(

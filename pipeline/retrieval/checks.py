@@ -157,7 +157,7 @@ def _ask(
         rows = _search(connection, usecase, generation, caller, query)
         scores = {
             (shelf.documents[place], shelf.versions[place], shelf.digests[place]): float(shelf.vectors[place] @ query)
-            for place in np.flatnonzero(allowed)
+            for place in np.flatnonzero(allowed).tolist()
         }
         best = sorted(scores.values(), reverse=True)[:K]
         named = [
@@ -184,7 +184,8 @@ def _query(shelf: Shelf, noise: np.random.Generator) -> NDArray[np.float32]:
         return np.zeros(384, dtype=np.float32)
     chosen = shelf.vectors[noise.integers(len(shelf.vectors))]
     found = chosen + noise.normal(0, _NOISE, chosen.shape)
-    return (found / np.linalg.norm(found)).astype(np.float16).astype(np.float32)
+    rounded: NDArray[np.float32] = (found / np.linalg.norm(found)).astype(np.float16).astype(np.float32)
+    return rounded
 
 
 def _search(

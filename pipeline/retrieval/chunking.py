@@ -62,7 +62,7 @@ class Sentence:
 def chunks(title: str, body: str, chunker: Chunker, count: Count) -> list[Chunk]:
     """Returns the chunks of a document, in its order. Each has at most `chunker.tokens` tokens and stands below one
     heading; a sentence is split only where it alone is too long."""
-    found = []
+    found: list[Chunk] = []
     runs: list[list[Sentence]] = []
     for sentence in sentences(title, body):
         if not runs or runs[-1][0].headings != sentence.headings:

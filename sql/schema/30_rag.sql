@@ -188,14 +188,54 @@ begin
 end
 $$;
 
+-- nearest_exact / nearest_hnsw: the ids of the k nearest chunks of one tenant's partition, the nearest first. Exact by
+-- right to read up to some thousands of visible chunks (materialized, or the planner takes the graph all the same); above,
+-- the graph, scanned on until k visible ones are found.
+create function rag.nearest_exact(p_part text, p_acl int[], p_embedding halfvec, p_k int) returns bigint[]
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    v_chunks bigint[];
+begin
+    execute format(
+        'with seen as materialized (
+             select c.chunk_id, c.embedding <#> $2 as distance from rag.%I c
+             where c.acl_id = any ($1) and c.status = 1 and c.expires_at > clock_timestamp())
+         select coalesce(array_agg(n.chunk_id order by n.distance, n.chunk_id), ''{}'')
+         from (select * from seen order by distance, chunk_id limit $3) n', p_part)
+    into v_chunks using p_acl, p_embedding, p_k;
+    return v_chunks;
+end
+$$;
+
+create function rag.nearest_hnsw(p_part text, p_acl int[], p_embedding halfvec, p_k int) returns bigint[]
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp
+set hnsw.iterative_scan = 'relaxed_order' set hnsw.ef_search = '100' set enable_seqscan = off set enable_sort = off as $$
+declare
+    v_chunks bigint[];
+begin
+    execute format(
+        'select coalesce(array_agg(n.chunk_id order by n.distance, n.chunk_id), ''{}'') from (
+             select c.chunk_id, c.embedding <#> $2 as distance from rag.%I c
+             where c.acl_id = any ($1) and c.status = 1 and c.expires_at > clock_timestamp()
+             order by c.embedding <#> $2 limit $3) n', p_part)
+    into v_chunks using p_acl, p_embedding, p_k;
+    return v_chunks;
+end
+$$;
+
 -- search_generation: the k nearest chunks of one generation for a token. An unknown or expired token is answered with
 -- nothing and written down: an exception would roll its own audit row back. The settings nightshift.route and
 -- nightshift.audit_id tell the session what happened, also where no row comes back.
+-- It names the tenant's own partition: a session that holds a lock on rag.chunk since before a swap would not see there
+-- the partition that the new deployment names, and find nothing.
 create function rag.search_generation(p_token text, p_generation int, p_embedding halfvec, p_text text, p_k int, p_deployment bigint)
 returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
     v_session rag.session;
+    v_generation rag.generation;
+    v_part text;
+    v_k int := greatest(least(p_k, 100), 0);
     v_acl int[] := '{}';
     v_visible int := 0;
     v_route text;
@@ -207,23 +247,27 @@ begin
     if v_session.use_case is null or v_session.expires_at < clock_timestamp() then
         v_route := 'refused';
         v_reason := case when v_session.use_case is null then 'unknown token' else 'expired token' end;
-    elsif not exists (select from rag.generation g where g.generation_id = p_generation
-                      and g.use_case = v_session.use_case and g.state in ('attached', 'live', 'retired')) then
-        v_route := 'empty';
-        v_reason := 'no such index generation';
     else
+        select * into v_generation from rag.generation g
+        where g.generation_id = p_generation and g.use_case = v_session.use_case and g.state in ('attached', 'live', 'retired');
+        v_part := format('chunk_g%s_t%s', p_generation, array_position(v_generation.tenants, v_session.tenant));
         v_acl := rag.acl_ids(v_session.use_case, v_session.tenant, v_session.groups, v_session.clearance);
-        select count(*) into v_visible from rag.chunk c
-        where c.generation_id = p_generation and c.tenant = v_session.tenant and c.acl_id = any (v_acl)
-          and c.status = 1 and c.expires_at > clock_timestamp();
-        v_route := case when v_visible = 0 then 'empty' else 'exact' end;
-        select coalesce(array_agg(n.chunk_id order by n.distance, n.chunk_id), '{}') into v_chunks from (
-            select c.chunk_id, c.embedding <#> p_embedding as distance from rag.chunk c
-            where c.generation_id = p_generation and c.tenant = v_session.tenant and c.acl_id = any (v_acl)
-              and c.status = 1 and c.expires_at > clock_timestamp()
-            order by c.embedding <#> p_embedding, c.chunk_id
-            limit greatest(least(p_k, 100), 0)
-        ) n;
+        v_route := 'empty';
+        if v_generation.generation_id is null then
+            v_reason := 'no such index generation';
+        elsif v_session.tenant = any (v_generation.tenants) then
+            execute format('select count(*) from rag.%I c where c.acl_id = any ($1) and c.status = 1'
+                           ' and c.expires_at > clock_timestamp()', v_part) into v_visible using v_acl;
+        end if;
+        if v_visible > 3000 and to_regclass(format('rag.%I', v_part || '_hnsw')) is not null then
+            v_route := 'hnsw';
+            v_chunks := rag.nearest_hnsw(v_part, v_acl, p_embedding, v_k);
+        end if;
+        -- A graph that lost its way is no excuse for a short answer.
+        if v_visible > 0 and (v_route = 'empty' or cardinality(v_chunks) < least(v_k, v_visible)) then
+            v_route := 'exact';
+            v_chunks := rag.nearest_exact(v_part, v_acl, p_embedding, v_k);
+        end if;
     end if;
     insert into rag.retrieval_audit (use_case, principal, tenant, query_digest, deployment_id, generation_id, route, visible,
                                      acl_ids, chunk_ids, reason)
@@ -231,11 +275,12 @@ begin
             p_deployment, p_generation, v_route, v_visible, v_acl, v_chunks, v_reason)
     returning retrieval_audit.audit_id into v_audit;
     perform set_config('nightshift.route', v_route, false), set_config('nightshift.audit_id', v_audit::text, false);
-    return query
-    select c.document_key, c.document_version_id, c.chunk_id, (-(c.embedding <#> p_embedding))::real, c.body, v_route, v_audit
-    from unnest(v_chunks) with ordinality as hit (id, place)
-    join rag.chunk c on c.generation_id = p_generation and c.tenant = v_session.tenant and c.chunk_id = hit.id
-    order by hit.place;
+    if cardinality(v_chunks) > 0 then
+        return query execute format(
+            'select c.document_key, c.document_version_id, c.chunk_id, (-(c.embedding <#> $2))::real, c.body, $3, $4
+             from unnest($1) with ordinality as hit (id, place) join rag.%I c on c.chunk_id = hit.id
+             order by hit.place', v_part) using v_chunks, p_embedding, v_route, v_audit;
+    end if;
 end
 $$;
 
@@ -285,11 +330,12 @@ $$;
 
 -- seal_version: ends the loading: takes the builder's grant away and makes the indexes, while nobody reads the tables.
 create function rag.seal_version(p_generation int) returns void
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set maintenance_work_mem = '512MB' as $$
 declare
     v_generation rag.generation;
     v_place bigint;
     v_stage text;
+    v_chunks bigint;
 begin
     select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
     if v_generation.state is distinct from 'building' then
@@ -302,6 +348,13 @@ begin
         execute format('alter table rag.%I add primary key (chunk_id)', v_stage);
         execute format('create index on rag.%I (acl_id)', v_stage);
         execute format('create index on rag.%I (document_key)', v_stage);
+        execute format('select count(*) from rag.%I', v_stage) into v_chunks;
+        -- Below, scanning what a caller may see is exact and faster. m and ef_construction: 16 and 64 left queries
+        -- without any right answer on clustered vectors.
+        if v_chunks > 5000 then
+            execute format('create index %I on rag.%I using hnsw (embedding halfvec_ip_ops) with (m = 24, ef_construction = 128)',
+                           format('chunk_g%s_t%s_hnsw', p_generation, v_place), v_stage);
+        end if;
         execute format('analyze rag.%I', v_stage);
     end loop;
 end

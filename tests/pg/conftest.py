@@ -19,6 +19,11 @@ from pipeline.deployments import Decision
 from pipeline.lineage import Attempt, Origin, Outcome, Output, Result, Step, Version
 from pipeline.settings import Settings
 
+# Fixtures of the retrieval stage that the tests of the database and of search use, too.
+from tests.pg.retrieval.conftest import hashed, library
+
+__all__ = ["hashed", "library"]
+
 USE_CASE = "demo"
 EMBEDDER = canonical.digest_text("embedder")
 Write = Callable[[Connection, Mapping[str, Version]], None]

@@ -1,4 +1,4 @@
-"""A use case whose documents the tests commit, and an embedder that needs no model where its quality is not the point."""
+"""A use case whose documents the tests commit, and vectors without a model where their quality is not the point."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -103,9 +103,10 @@ def _write(
             [use_case, key],
         )
         run(
-            "insert into catalog.document_version (document_id, digest, text_digest, title, body, tenant, classification,"
-            " groups, owner, status, fresh_until) select document_id, %s, %s, %s, %s, %s, %s, %s, 'o', %s, %s"
-            " from catalog.document where use_case = %s and document_key = %s on conflict do nothing",
+            "insert into catalog.document_version (document_id, digest, text_digest, title, body, tenant,"
+            " classification, groups, owner, status, fresh_until)"
+            " select document_id, %s, %s, %s, %s, %s, %s, %s, 'o', %s, %s from catalog.document"
+            " where use_case = %s and document_key = %s on conflict do nothing",
             [doc.digest, canonical.digest_text(doc.text), doc.title, doc.text, doc.tenant, doc.classification,
              list(doc.groups), doc.status, doc.fresh_until, use_case, key],
         )  # fmt: skip
@@ -155,7 +156,8 @@ def hashed_vectors(texts: Sequence[str]) -> Vectors:
         for word in text.lower().split():
             seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8])
             vectors[place] += np.random.default_rng(seed).normal(size=DIMENSIONS).astype(np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    found: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return found
 
 
 def with_retrieval(usecase: UseCase, **keys: Any) -> UseCase:

@@ -1,0 +1,117 @@
+"""Swaps beside releases: the model stays, and what goes live meanwhile is not lost."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from pipeline import canonical, database, deployments, lineage, retrieval
+from pipeline.deployments import Decision
+from pipeline.errors import Stale
+from pipeline.lineage import Attempt, Origin, Output, Result, Step
+from pipeline.retrieval import swapping
+from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, rows
+
+pytestmark = [pytest.mark.pg, pytest.mark.usefixtures("hashed")]
+
+
+def ready(library: Library, origin: Origin, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns a generation that is built, and its gates."""
+    library.commit(changed(DOCUMENTS, "notice", text=text))
+    planned = retrieval.plan(library.settings, library.usecase, origin)
+    for batch in range(planned["batches"]):
+        retrieval.embed(library.settings, library.usecase, origin, planned, batch)
+    built = retrieval.build(library.settings, library.usecase, origin, planned)
+    return built, retrieval.check(library.settings, library.usecase, origin, built)
+
+
+def release(library: Library, name: str) -> int:
+    """Makes a model live beside whatever index is, as a release does. Returns the model's version."""
+
+    def work(attempt: Attempt) -> Result:
+        return Result({"adapter": Output("adapter", name, canonical.digest_text(name), None, 0, False)})
+
+    spec = Step("demo", "training.dpo", "pipeline", ("pipeline.canonical",), {"name": name}, reuse="never")
+    model = lineage.step(library.settings, Origin("cli", "tester"), spec, work).outputs["adapter"]
+    with database.connect(library.settings, "pipeline") as connection:
+        live = deployments.live(connection, "demo")
+        index = live.index_version_id if live else None
+        replaces = live.deployment_id if live else None
+        decision = Decision("demo", "rollback", model.version_id, index, replaces, "approve", [], {}, False, "engineer")
+        deployments.promote(connection, deployments.decide(connection, decision), "engineer", "a test")
+    return model.version_id
+
+
+def test_the_model_stays(library: Library, origin: Origin) -> None:
+    model = release(library, "one")
+    built, checked = ready(library, origin, "First.")
+    assert retrieval.swap(library.settings, library.usecase, origin, built, checked)["swapped"] is True
+    with database.connect(library.settings, "pipeline") as connection:
+        live = deployments.live(connection, "demo")
+    assert live is not None
+    assert live.model_version_id == model
+    assert live.index_digest == built["outputs"]["generation"]["digest"]
+
+
+def test_what_is_live_already_is_not_swapped(library: Library, origin: Origin) -> None:
+    built, checked = ready(library, origin, "First.")
+    first = retrieval.swap(library.settings, library.usecase, origin, built, checked)
+    second = retrieval.swap(library.settings, library.usecase, origin, built, checked)
+    assert (second["swapped"], second["deployment"], second["decision"]) == (False, first["deployment"], None)
+
+
+def test_a_release_at_the_same_moment_is_not_lost(
+    library: Library, origin: Origin, attacker: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release goes live between reading what is live and the swap: it is decided anew, beside the new model."""
+    built, checked = ready(library, origin, "First.")
+    models: list[int] = []
+    live = deployments.live
+
+    def late(connection: database.Connection, use_case: str) -> deployments.Live | None:
+        found = live(connection, use_case)
+        if not models:
+            models.append(0)
+            models[0] = release(library, "one")
+        return found
+
+    monkeypatch.setattr(swapping.deployments, "live", late)
+    assert retrieval.swap(library.settings, library.usecase, origin, built, checked)["swapped"] is True
+    monkeypatch.undo()
+    found = rows(attacker, "select model_version_id, index_version_id from lineage.deployment where valid_to is null")
+    assert found == [(models[0], built["outputs"]["generation"]["version_id"])]
+    assert rows(attacker, "select count(*) from release.decision where kind = 'index'") == [(1,)]
+
+
+def test_what_never_comes_to_rest_is_reported(
+    library: Library, origin: Origin, attacker: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, checked = ready(library, origin, "First.")
+    monkeypatch.setattr(swapping.deployments, "live", lambda *_: None)
+    release(library, "one")
+    with pytest.raises(Stale, match="is live, not none"):
+        retrieval.swap(library.settings, library.usecase, origin, built, checked)
+    assert rows(attacker, "select count(*) from release.decision where kind = 'index'") == [(0,)]
+    assert rows(attacker, "select state from lineage.run order by started_at desc limit 1") == [("failed",)]
+
+
+def test_the_decision_names_its_evidence(library: Library, origin: Origin, attacker: psycopg.Connection[Any]) -> None:
+    built, checked = ready(library, origin, "First.")
+    retrieval.swap(library.settings, library.usecase, origin, built, checked)
+    ((kind, outcome, evidence, needs_person, requested_by),) = rows(
+        attacker, "select kind, outcome, evidence, needs_person, requested_by from release.decision"
+    )
+    assert (kind, outcome, needs_person, requested_by) == ("index", "approve", False, "tester")
+    assert evidence == {
+        "generation": built["outputs"]["generation"]["digest"],
+        "gates": checked["outputs"]["report"]["digest"],
+    }
+
+
+def test_the_index_descends_from_its_corpus(library: Library, origin: Origin) -> None:
+    built, _ = ready(library, origin, "First.")
+    with database.connect(library.settings, "reader") as connection:
+        up = database.call(connection, "lineage.ancestry", built["outputs"]["generation"]["version_id"])
+    with database.connect(library.settings, "pipeline") as connection:
+        kinds = {lineage.version(connection, row["version_id"]).kind for row in up}
+    assert kinds == {"index_generation", "index_plan", "corpus"}

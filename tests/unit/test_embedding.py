@@ -1,0 +1,111 @@
+"""The embedder: what is told without a model, and the vectors that the model gives."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import embedding
+from pipeline.embedding import DIMENSIONS, MAX_TOKENS, Embedder
+from pipeline.errors import NotAvailable
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    """An embedder whose model is loaded once."""
+    return Embedder("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the model's folder, its weights cut short: identity does not care."""
+    source = embedding.model_folder()
+    for name in ("config.json", "tokenizer.json", "1_Pooling/config.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(source / name, tmp_path / name)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    return tmp_path
+
+
+def test_identity_and_counting_need_no_torch() -> None:
+    code = (
+        "import sys; from pipeline.embedding import Embedder; e = Embedder();"
+        "assert len(e.digest) == 64; assert e.count(['Leave is granted.']) == [4];"
+        "assert 'torch' not in sys.modules; assert 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "1_Pooling/config.json"])
+def test_each_file_counts(folder: Path, name: str) -> None:
+    before = embedding.identity(folder)
+    assert embedding.identity(folder) == before
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    assert embedding.identity(folder) != before
+
+
+def test_the_settings_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = embedding.identity(folder)
+    embedding._identity.cache_clear()
+    monkeypatch.setitem(embedding._SETTINGS, "pooling", "cls")
+    assert embedding.identity(folder) != before
+    embedding._identity.cache_clear()
+
+
+def test_the_files_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = embedding.identity(folder)
+
+    def refuse(*_: object) -> bytes:
+        raise AssertionError("the files were read again")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert embedding.identity(folder) == before
+
+
+def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding, "_PACKAGE", "no_such_package")
+    with pytest.raises(NotAvailable, match="make install"):
+        Embedder()
+
+
+def test_vectors_have_length_one(embedder: Embedder) -> None:
+    vectors = embedder.encode(["Leave is granted on request.", "x", "", "word " * 1000])
+    assert vectors.shape == (4, DIMENSIONS)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_vectors_are_those_of_sentence_transformers(embedder: Embedder) -> None:
+    """Values given by SentenceTransformer(model_folder()).encode, sentence-transformers 6.2.0."""
+    (vector,) = embedder.encode(["The press has a guard."])
+    reference = [-0.0704688, 0.0679918, -0.0185439, 0.0270596, 0.0055807, 0.0700679]
+    np.testing.assert_allclose(vector[:6], reference, atol=1e-5)
+
+
+def test_a_vector_does_not_depend_on_its_batch(embedder: Embedder) -> None:
+    texts = ["Leave is granted on request.", "The press has a guard. " * 20, "No."]
+    together = embedder.encode(texts)
+    for text, vector in zip(texts, together, strict=True):
+        np.testing.assert_allclose(embedder.encode([text])[0], vector, atol=1e-5)
+
+
+def test_like_is_near(embedder: Embedder) -> None:
+    question, near, far = embedder.encode(
+        ["How do I ask for time off?", "Leave is granted on request.", "The press has a guard."]
+    )
+    assert question @ near > question @ far
+
+
+def test_text_after_the_last_token_is_not_read(embedder: Embedder) -> None:
+    words = "word " * (MAX_TOKENS - 2)
+    cut, longer = embedder.encode([words, words + "and much more of it"])
+    np.testing.assert_allclose(cut, longer, atol=1e-5)
+
+
+def test_nothing_is_no_vector(embedder: Embedder) -> None:
+    assert embedder.encode([]).shape == (0, DIMENSIONS)
