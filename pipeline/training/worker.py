@@ -15,7 +15,7 @@ import warnings
 from types import FrameType
 from typing import Any, NoReturn
 
-from pipeline.errors import NightshiftError, Refused
+from pipeline.errors import NightshiftError, NotAvailable, Refused
 from pipeline.lineage import Origin
 from pipeline.settings import from_environment
 from pipeline.usecase import UseCase
@@ -99,7 +99,8 @@ def _end_with_caller() -> NoReturn:
 
 
 def _told_to_stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise Refused("the training process was told to stop", next_step="clearing the task is safe: it starts again")
+    # Not a refusal: whoever retries has a chance.
+    raise NotAvailable("the training process was told to stop", next_step="clearing the task is safe: it starts again")
 
 
 if __name__ == "__main__":
