@@ -8,8 +8,7 @@ from typing import Any
 
 from pipeline import canonical, database, lineage
 from pipeline.artifacts import ArtifactStore
-from pipeline.data import members, recording, sources, splits
-from pipeline.data.documents import Document
+from pipeline.data import members, recording, sources, splits, withdrawals
 from pipeline.data.formats import Example
 from pipeline.data.members import Change, Members
 from pipeline.data.recording import Kind, Standing
@@ -49,6 +48,7 @@ def commit(
     """Returns the run, and for `dataset` (examples) and `corpus` (documents): version, digest, changed, rows, added,
     removed, splits (of documents: by status) and the artifact, which holds digests alone.
 
+    Documents that are withdrawn, or that fewer may read now, leave every index in the same transaction.
     `changed` is false where the rows are those of the current version. Commits of a use case wait for each other.
     Raises Refused where a file that the current version has rows from gives none any more.
     """
@@ -91,20 +91,22 @@ def _commit(attempt: Attempt, spec: Step, shares: Splits) -> Result:
     dataset = _next(connection, store, name, "examples", labels)
 
     before = recording.documents(connection, name)
-    versions = _versions(connection, name, texts, before)
-    corpus = _next(connection, store, name, "documents", {digest: row.status for digest, row in versions.items()})
-    withdrawn = _withdrawn(texts, before)
+    seen = recording.seen(connection, name, withdrawals.returning(before, texts))
+    found = withdrawals.documents(before, texts, seen)
+    statuses = {digest: row.status for digest, row in found.versions.items()}
+    corpus = _next(connection, store, name, "documents", statuses)
 
     def write(target: Connection, outputs: Mapping[str, Version]) -> None:
+        # Before the new versions come in: a withdrawal counts for all that was seen by then.
+        for key, reason in found.withdrawals.items():
+            database.call(target, "rag.withdraw", name, key, reason)
         recording.insert_assignments(target, name, fresh)
         recording.insert_examples(target, name, rows, labels)
-        recording.insert_documents(target, name, versions)
+        recording.insert_documents(target, name, found.versions)
         recording.insert_version(target, name, "examples", dataset.number, dataset, outputs["dataset"])
         recording.insert_version(target, name, "documents", corpus.number, corpus, outputs["corpus"])
-        for key, reason in withdrawn.items():
-            database.call(target, "rag.withdraw", name, key, reason)
 
-    facts = {"dataset": dataset.facts(), "corpus": corpus.facts(), "withdrawn": len(withdrawn)}
+    facts = {"dataset": dataset.facts(), "corpus": corpus.facts(), "withdrawn": len(found.withdrawals)}
     return Result({"dataset": dataset.output, "corpus": corpus.output}, facts, write)
 
 
@@ -118,47 +120,6 @@ def _next(connection: Connection, store: ArtifactStore, use_case: str, kind: Kin
     meta = {"digest": members.digest(labels), "rows": len(labels)}
     output = Output.of(stored, kind, private=False, meta=meta)
     return Next(current.version + changed, labels, difference, changed, output)
-
-
-def _versions(
-    connection: Connection, use_case: str, texts: list[Document], before: Mapping[str, recording.Current]
-) -> dict[str, Document]:
-    """Returns the documents by the digest of their version.
-
-    A withdrawal counts for every version of its document that was seen by then, so that an old index cannot bring it
-    back. A document that its source has again, as it was, is therefore a new version, whose digest counts them too.
-    """
-    returned = {
-        row.key: row.digest
-        for row in texts
-        if row.status == "approved" and row.key is not None and not _stands(before.get(row.key), row)
-    }
-    again = recording.withdrawals(connection, use_case, returned)
-    found = {}
-    for row in texts:
-        current = before.get(row.key or "")
-        if current is not None and current.content_digest == row.digest:
-            found[current.digest] = row
-        elif row.key in again:
-            found[canonical.digest({"document": row.digest, "withdrawals": again[row.key]})] = row
-        else:
-            found[row.digest] = row
-    return found
-
-
-def _stands(current: "recording.Current | None", row: Document) -> bool:
-    return current is not None and current.content_digest == row.digest
-
-
-def _withdrawn(texts: list[Document], before: Mapping[str, "recording.Current"]) -> dict[str, str]:
-    """Returns the documents that are to be withdrawn now, id to reason: those that could be quoted until now."""
-    now = {row.key: row.status for row in texts}
-    gone = "its source does not have it any more, or has it in a form that the checks reject"
-    return {
-        key: "its source withdrew it" if key in now else gone
-        for key, current in sorted(before.items())
-        if current.status == "approved" and now.get(key) != "approved"
-    }
 
 
 def _not_emptied(connection: Connection, use_case: str, rows: list[Example], files: list[dict[str, Any]]) -> None:

@@ -35,6 +35,18 @@ class Current:
     digest: str
     content_digest: str  # of text and metadata alone; differs from `digest` where the document came back
     status: str
+    tenant: str
+    classification: str
+    groups: tuple[str, ...]
+    fresh_until: str | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A document version that the catalog has."""
+
+    withdrawn: bool  # a withdrawal came after it was first seen
+    withdrawals: int  # of its document, in all
 
 
 class Made(Protocol):
@@ -65,7 +77,18 @@ def members(connection: Connection, use_case: str, kind: Kind, version: int) -> 
 def documents(connection: Connection, use_case: str) -> dict[str, Current]:
     """Returns the documents of the current corpus by id."""
     rows = database.fetch(connection, "data", "current_documents", use_case=use_case)
-    return {row["document_key"]: Current(row["digest"], metadata_digest(row), row["status"]) for row in rows}
+    return {
+        row["document_key"]: Current(
+            row["digest"],
+            metadata_digest(row),
+            row["status"],
+            row["tenant"],
+            row["classification"],
+            tuple(row["groups"]),
+            None if row["fresh_until"] is None else str(row["fresh_until"]),
+        )
+        for row in rows
+    }
 
 
 def assignments(connection: Connection, use_case: str, groups: Collection[str]) -> dict[str, str]:
@@ -74,12 +97,12 @@ def assignments(connection: Connection, use_case: str, groups: Collection[str]) 
     return {row["group_digest"]: row["split"] for row in rows}
 
 
-def withdrawals(connection: Connection, use_case: str, returned: Mapping[str, str]) -> dict[str, int]:
-    """Returns how often documents were withdrawn: those whose version (id to digest) had been seen by the last time."""
+def seen(connection: Connection, use_case: str, versions: Mapping[str, str]) -> dict[str, Seen]:
+    """Returns what is known of those document versions (id to digest) that the catalog has."""
     rows = database.fetch(
-        connection, "data", "withdrawals", use_case=use_case, keys=list(returned), digests=list(returned.values())
+        connection, "data", "seen", use_case=use_case, keys=list(versions), digests=list(versions.values())
     )
-    return {row["document_key"]: row["withdrawals"] for row in rows}
+    return {row["document_key"]: Seen(row["withdrawn"], row["withdrawals"]) for row in rows}
 
 
 def insert_assignments(connection: Connection, use_case: str, fresh: Mapping[str, str]) -> None:

@@ -74,19 +74,15 @@ left join catalog.example e on e.use_case = d.use_case and e.digest = m.example_
 left join catalog.locked_example l on l.use_case = d.use_case and l.digest = m.example_digest
 where d.use_case = :'use_case' and d.kind = 'examples' and coalesce(e.source, l.source) = :'file';
 
--- withdrawals --
--- How often documents were withdrawn, for those of whom this version had been seen by the last time.
-select o.document_key, count(*) as withdrawals
-from unnest(:'keys'::text[], :'digests'::text[]) as returned (document_key, digest)
-join catalog.document o on o.use_case = :'use_case' and o.document_key = returned.document_key
-join rag.withdrawal w on w.use_case = o.use_case and w.document_key = o.document_key
-where exists (
-    select from catalog.document_version v
-    where v.document_id = o.document_id and v.digest = returned.digest
-      and v.first_seen_at <= (select max(x.at) from rag.withdrawal x
-                              where x.use_case = o.use_case and x.document_key = o.document_key)
-)
-group by o.document_key;
+-- seen --
+-- Of document versions that the catalog has: whether they were withdrawn since they were first seen, and how often their
+-- documents were in all.
+select o.document_key, count(w.seq) as withdrawals, coalesce(max(w.at) >= v.first_seen_at, false) as withdrawn
+from unnest(:'keys'::text[], :'digests'::text[]) as asked (document_key, digest)
+join catalog.document o on o.use_case = :'use_case' and o.document_key = asked.document_key
+join catalog.document_version v on v.document_id = o.document_id and v.digest = asked.digest
+left join rag.withdrawal w on w.use_case = o.use_case and w.document_key = o.document_key
+group by o.document_key, v.document_version_id;
 
 -- insert_assignments --
 -- Fixes the splits of groups.

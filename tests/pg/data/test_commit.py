@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pipeline import data, database
-from pipeline.data import commits, members, recording
+from pipeline.data import commits, members, recording, withdrawals
 from pipeline.errors import BadInput, Refused
 from pipeline.lineage import Origin, Version
 from tests.pg.data.conftest import Stage, question
@@ -286,3 +286,18 @@ def test_versions_and_diff(stage: Stage) -> None:
     assert data.diff(stage.settings, stage.usecase, 0, 1, "documents")["splits"] == {"approved": 1}
     with pytest.raises(BadInput, match="1 to 2"):
         data.diff(stage.settings, stage.usecase, 1, 3)
+
+
+def test_a_document_that_fewer_may_read_leaves_the_indexes_at_once_and_its_new_version_may_come(stage: Stage) -> None:
+    # To and fro, so that a version comes back which was seen before the withdrawal that it brings about.
+    for classification in ("internal", "confidential", "internal", "confidential"):
+        stage.document("limits", classification=classification)
+        stage.commit()
+        (version,) = stage.rows(
+            """select v.classification,
+                      not exists (select from rag.withdrawal w where w.at >= v.first_seen_at) as served
+               from catalog.document_member m join catalog.document_version v using (document_version_id)
+               where m.removed_in is null"""
+        )
+        assert version == {"classification": classification, "served": True}
+    assert [reason for _, reason in withdrawn(stage)] == [withdrawals.TIGHTENED] * 2
