@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from itertools import product
 from math import comb, sqrt
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given, settings
@@ -38,7 +39,7 @@ def test_tango_gives_the_published_value(won: int, lost: int, n: int, low: float
 
 @pytest.mark.parametrize("n", [1, 30, 200])
 def test_without_a_difference_the_interval_narrows_with_the_cases(n: int) -> None:
-    z = statistics.NormalDist().inv_cdf(0.975)
+    z = NormalDist().inv_cdf(0.975)
     expected = z * z / (n + z * z)
     assert statistics.tango(0, 0, n, 0.95) == pytest.approx((-expected, expected), abs=1e-9)
 
@@ -51,7 +52,7 @@ def test_at_zero_tangos_statistic_is_mcnemars() -> None:
 
 @pytest.mark.parametrize(("won", "lost", "n"), [(0, 0, 5), (3, 1, 9), (0, 6, 11), (9, 0, 9), (0, 4, 4), (20, 20, 90)])
 def test_tangos_interval_is_what_a_grid_of_tests_does_not_reject(won: int, lost: int, n: int) -> None:
-    z = statistics.NormalDist().inv_cdf(0.975)
+    z = NormalDist().inv_cdf(0.975)
     grid = [place / 4000 for place in range(-3999, 4000)]
     kept = [delta for delta in grid if abs(likelihood_statistic(won, lost, n, delta)) <= z]
     assert statistics.tango(won, lost, n, 0.95) == pytest.approx((min(kept), max(kept)), abs=1e-3)

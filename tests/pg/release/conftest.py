@@ -1,4 +1,4 @@
-"""Nights without a model: adapters and evaluations as the earlier stages leave them, with scores of the tests' choice."""
+"""Nights without a model: adapters and evaluations as the earlier stages leave them, scores chosen by the tests."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from pipeline import canonical, database, deployments, lineage, release
 from pipeline import usecase as usecases
@@ -61,13 +62,21 @@ class House:
             "retrieval.build", "pipeline", {"m.txt": content.encode()}, "index_generation", "index", output="index"
         )
         index = Version(**made["outputs"]["index"])
-        with database.connect(self.settings, "pipeline") as connection:
-            live = deployments.live(connection, self.usecase.name)
+        name = self.usecase.name
+        with database.connect(self.settings, "pipeline") as connection, connection.transaction():
+            live = deployments.live(connection, name)
             model, replaces = (None, None) if live is None else (live.model_version_id, live.deployment_id)
-            decision = Decision(
-                self.usecase.name, "index", model, index.version_id, replaces, "approve", [], {}, False, "engineer"
+            (made,) = database.call(connection, "rag.create_version", name, "embedder", Jsonb({}), ["acme"])
+            generation = made["generation_id"]
+            database.call(connection, "rag.seal_version", generation)
+            connection.execute(
+                "select rag.attach(%s::int, %s, %s::bigint, null)", [generation, index.digest, index.version_id]
             )
-            deployments.promote(connection, deployments.decide(connection, decision), "engineer", "new documents")
+            decision = deployments.decide(
+                connection,
+                Decision(name, "index", model, index.version_id, replaces, "approve", [], {}, False, "engineer"),
+            )
+            database.call(connection, "rag.swap", generation, replaces, decision, "engineer", "new documents")
         return index
 
     def evaluate(self, subject: str, adapter: Told | None, right: int, cases: int = CASES, **told: Any) -> Told:
@@ -125,7 +134,7 @@ class House:
                 [adapter["digest"]],
             ).fetchone()
         assert row is not None
-        return round(row["value"] * row["n"])
+        return round(float(row["value"]) * int(row["n"]))
 
     def night(self, weights: str, right: int = 50, origin: Origin = ENGINEER) -> Told:
         """Returns what the gate says about a candidate that was trained, evaluated and judged in this order."""

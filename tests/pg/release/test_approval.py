@@ -9,7 +9,7 @@ from pipeline.errors import BadInput, Refused
 from pipeline.lineage import Origin
 
 if TYPE_CHECKING:
-    from conftest import House
+    from tests.pg.release.conftest import House
 
 pytestmark = pytest.mark.pg
 

@@ -9,7 +9,7 @@ from pipeline import release
 from pipeline.errors import BadInput, Refused, Stale
 
 if TYPE_CHECKING:
-    from conftest import House
+    from tests.pg.release.conftest import House
 
 pytestmark = pytest.mark.pg
 
@@ -89,7 +89,7 @@ def test_a_rollback_to_a_model_that_does_not_stand_any_more_is_refused(house: "H
     assert len(house.rows("select from lineage.deployment")) == 2
 
 
-def test_withdrawn_documents_stay_withdrawn_over_a_rollback(world: Any, house: "House") -> None:
+def test_withdrawn_documents_stay_withdrawn_over_a_rollback(world: Any, house: "House", attacker: Any) -> None:
     """Back to the pair from before the withdrawal: its generation serves the document to nobody."""
     from pipeline import database
 
@@ -98,6 +98,7 @@ def test_withdrawn_documents_stay_withdrawn_over_a_rollback(world: Any, house: "
     with database.connect(house.settings, "pipeline") as connection:
         database.call(connection, "rag.withdraw", "demo", "notice", "the firm moved")
     release.rollback(house.settings, house.usecase, before, "oncall", "the new index is broken")
-    served = house.rows("select document_key from rag.served_documents where use_case = 'demo'")
-    assert sorted(row["document_key"] for row in served) == ["hazard", "leave"]
-    assert house.rows("select state from rag.generation") == [{"state": "live"}]
+    served = attacker.execute("select document_key from rag.served_documents order by document_key").fetchall()
+    assert served == [("hazard",), ("leave",)]
+    states = attacker.execute("select state from rag.generation order by generation_id").fetchall()
+    assert states == [("live",), ("retired",)]

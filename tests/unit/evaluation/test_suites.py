@@ -88,7 +88,7 @@ def test_the_digest_is_of_what_is_asked_and_of_who_asks(make: Make) -> None:
 
 def test_locked_rows_become_cases_without_a_principal() -> None:
     messages = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B."}]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"digest": "b", "kind": "sft", "content": {"messages": messages}},
         {"digest": "a", "kind": "preference", "content": {"prompt": "A?", "chosen": messages[1:], "rejected": "C."}},
         {"digest": "c", "kind": "sft", "content": None},
