@@ -86,6 +86,7 @@ def stop(record: Path, patience: float = 20.0) -> int:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
         psutil.wait_procs(left, timeout=seconds)
+    _started[:] = [process for process in _started if process.poll() is None]
     record.unlink(missing_ok=True)
     return len(seen)
 
