@@ -142,7 +142,7 @@ def sections(settings: Settings, port: Mapping[str, int]) -> dict[str, dict[str,
         },
         # Five seconds, the default, are too short where a training keeps every core busy: a task would fail as it starts.
         "workers": {"execution_api_timeout": "60.0"},
-        "dag_processor": {"parsing_processes": "1", "min_file_process_interval": "15", "refresh_interval": "30"},
+        "dag_processor": {"parsing_processes": "1", "min_file_process_interval": "30", "refresh_interval": "30"},
     }
 
 
