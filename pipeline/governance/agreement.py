@@ -1,25 +1,101 @@
-"""Whether records agree with the artifacts behind them: the scores of a record are those of the evaluation's own
-file."""
+"""Whether the records agree with the artifacts behind them: scores and differences are computed again, case by case,
+from the evaluations' own files; the gate's checks are held against its report, and the policy against its seal."""
 
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from pipeline import canonical, statistics
 from pipeline.governance import evidence
 
-if TYPE_CHECKING:
-    from pipeline.governance.verify import Examination
+Note = Callable[[str, str], None]
+_CONDITION = {True: "with", False: "without"}
 
 
-def check(seen: "Examination", records: dict[str, Any]) -> int:
-    """Returns how many metrics were compared with the file that they came from; differences are noted as problems."""
-    compared = 0
-    for place, evaluation in enumerate(records["evaluations"]):
-        folder = evidence.artifact_path("evaluation", evaluation["artifact_digest"])
-        copies = [name for name in seen.contents if name.startswith(f"{folder}/files/") and name.endswith(".json")]
-        for name in copies:
-            content = seen.json(name)
-            if content.get("metrics") is None:
-                continue
-            compared += len(evaluation["metrics"])
-            if content["metrics"] != evaluation["metrics"]:
-                seen.problem(evidence.record_path("evaluations"), f"entry {place} says other scores than {name}")
-    return compared
+def check(contents: Mapping[str, bytes], records: Mapping[str, Any], problem: Note) -> int:
+    """Returns how many scores and differences were computed again. What does not agree is told to `problem`, by
+    file."""
+    _policy(records, problem)
+    _gate(contents, records, problem)
+    computed = sum(_evaluation(contents, told, place, problem) for place, told in enumerate(records["evaluations"]))
+    return computed + sum(
+        _comparison(contents, told, place, problem) for place, told in enumerate(records["comparisons"])
+    )
+
+
+def _policy(records: Mapping[str, Any], problem: Note) -> None:
+    policy = records["policy"]
+    if policy is not None and canonical.digest(policy["content"]) != policy["digest"]:
+        problem(evidence.record_path("policy"), "its content does not give the digest that was sealed")
+
+
+def _gate(contents: Mapping[str, bytes], records: Mapping[str, Any], problem: Note) -> None:
+    """Holds the decision against the gate's report, and what it rests on against the lineage."""
+    decision = records["decision"]
+    known = {row["digest"] for row in records["lineage"]["versions"]}
+    known |= {records["policy"]["digest"]} if records["policy"] else set()
+    rests = {*decision["evidence"].values(), decision["model_digest"], decision["index_digest"]} - {None}
+    for digest in sorted(rests - known):
+        problem(evidence.record_path("decision"), f"it rests on {digest[:16]}, which the lineage does not hold")
+    for report in _files(contents, "gate_report", decision["evidence"].get("report")):
+        if "checks" in report and report["checks"] != decision["checks"]:
+            problem(evidence.record_path("decision"), "its checks are not those of the gate's report")
+
+
+def _evaluation(contents: Mapping[str, bytes], told: dict[str, Any], place: int, problem: Note) -> int:
+    """Returns how many of an evaluation's scores were computed again from its cases."""
+    computed = 0
+    for part in _parts(contents, told["artifact_digest"], told["suite"], told["retrieval"]):
+        for name, stated in told["metrics"].items():
+            scores = [case["scores"][name] for case in part["cases"] if name in case["scores"]]
+            again = statistics.mean(scores, part["confidence"]).as_dict()
+            if not _agree(again, stated):
+                what = f"entry {place}: {name} is not what its {len(scores)} cases give"
+                problem(evidence.record_path("evaluations"), what)
+            computed += 1
+    return computed
+
+
+def _comparison(contents: Mapping[str, bytes], told: dict[str, Any], place: int, problem: Note) -> int:
+    """Returns whether a paired difference was computed again: 1, or 0 where the cases are not in the packet."""
+    metric = told["metric"]
+    sides = [
+        [
+            {case["case"]: case["scores"][metric] for case in part["cases"] if metric in case["scores"]}
+            for part in _parts(contents, told[f"{side}_digest"], told["suite"], told[f"{side}_retrieval"])
+        ]
+        for side in ("candidate", "baseline")
+    ]
+    if not all(sides):
+        return 0
+    (candidate, *_), (baseline, *_) = sides
+    shared = sorted(candidate.keys() & baseline.keys())
+    scores = [candidate[key] for key in shared], [baseline[key] for key in shared]
+    again = statistics.paired(*scores, told["confidence"]).as_dict()
+    stated = {key: told[key] for key in ("low", "high", "n", "method")} | {"value": told["difference"]}
+    if not _agree(again, stated):
+        what = f"entry {place}: the difference in {metric} is not what the {len(shared)} cases that both answered give"
+        problem(evidence.record_path("comparisons"), what)
+    return 1
+
+
+def _agree(again: Mapping[str, Any], stated: Mapping[str, Any]) -> bool:
+    """Returns whether two estimates are equal to six places; intervals count where both are of the same method."""
+    keys = ["value", "n"] + (["low", "high"] if again["method"] == stated.get("method") else [])
+    return all(abs(again[key] - stated[key]) <= 1e-6 for key in keys)
+
+
+def _parts(contents: Mapping[str, bytes], digest: str, suite: str, retrieval: bool) -> list[dict[str, Any]]:
+    """Returns an evaluation's cases in one suite under one condition, with the confidence of its intervals."""
+    return [
+        part | {"confidence": content["settings"]["confidence"]}
+        for content in _files(contents, "evaluation", digest)
+        for part in content.get("results", [])
+        if part["suite"] == suite and part["condition"] == _CONDITION[retrieval]
+    ]
+
+
+def _files(contents: Mapping[str, bytes], kind: str, digest: str | None) -> list[dict[str, Any]]:
+    """Returns the JSON files of an artifact that are in the packet."""
+    folder = f"{evidence.artifact_path(kind, digest or 'none')}/files/"
+    return [json.loads(data) for name, data in contents.items() if name.startswith(folder) and name.endswith(".json")]

@@ -86,6 +86,7 @@ def records(connection: Connection, decision_id: int, rows: list[dict[str, Any]]
             "edges": ask("edges", runs=runs, versions=ids),
         },
         "runs": made,
+        "index": ask("index", decision_id=decision_id),
         "datasets": ask("datasets", versions=ids),
         "findings": ask("findings", runs=runs),
         "evaluations": ask("evaluations", versions=ids),

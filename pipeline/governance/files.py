@@ -1,7 +1,10 @@
 """A packet's files, from a folder or a zip file."""
 
 import io
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +12,18 @@ from pipeline.errors import BadInput, NotAvailable
 
 # The smallest time that a zip file can hold: the same files give the same zip file on any day.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
+# What a damaged zip file may raise, by where the damage is: its structure, a method, a flag, a name, or a stream.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    OSError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 def zipped(contents: Mapping[str, bytes]) -> bytes:
@@ -40,7 +55,7 @@ def read(path: Path) -> tuple[dict[str, bytes], list[str]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             contents = {entry.filename: archive.read(entry) for entry in archive.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, UnicodeDecodeError, EOFError, OSError) as error:
+    except _UNREADABLE as error:
         if not data.startswith(b"PK") and path.suffix != ".zip":
             raise BadInput("a packet is a folder or a zip file", where=path) from None
         return {}, [f"the zip file cannot be read: {error}"]

@@ -139,18 +139,14 @@ def _examine(seen: Examination, listing: dict[str, Any]) -> dict[str, int]:
         for problem in claims.check(name, text, told, listing["records"]):
             seen.problem(name, problem)
     _guarded(seen, "evidence.json", lambda _: _written_again(seen, listing, records, figures))
-    compared = _guarded(seen, record_file("evaluations"), lambda _: agreement.check(seen, records)) or 0
+    path = evidence.record_path("evaluations")
+    computed = _guarded(seen, path, lambda _: agreement.check(seen.contents, records, seen.problem)) or 0
     return {
         "records": len(records),
         "artifacts": len(listing["artifacts"]),
         "figures": len(figures),
-        "recomputed": compared,
+        "recomputed": computed,
     }
-
-
-def record_file(name: str) -> str:
-    """Returns the path of a record."""
-    return evidence.record_path(name)
 
 
 def _record(seen: Examination, name: str, digest: str) -> Any:

@@ -148,6 +148,15 @@ join lineage.artifact_version ba on ba.version_id = be.artifact_version_id
 where ce.artifact_version_id = any (:'versions'::bigint[]) and be.artifact_version_id = any (:'versions'::bigint[])
 order by cs.name, c.metric, c.method, ca.digest, ba.digest, ce.index_version_id is not null, c.comparison_id;
 
+-- index --
+-- The index generation that a decision is about, and what its gates measured before it was swapped in.
+select g.generation_id, g.digest, g.embedder, g.chunker, g.chunks, g.tenants, g.gates, g.attached_at
+from release.decision d
+join rag.generation g on g.use_case = d.use_case and g.artifact_version_id = d.index_version_id and g.attached_at <= d.decided_at
+where d.decision_id = :'decision_id'::bigint
+order by g.generation_id desc
+limit 1;
+
 -- packet_digest --
 -- The registered packets with this digest.
 select v.version_id, a.use_case, v.created_at

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import canonical
+from pipeline import canonical, statistics
 from pipeline.artifacts import ArtifactStore
 from pipeline.governance import assembly, files
 
@@ -22,18 +22,36 @@ def version(kind: str, name: str, digest: str, private: bool = False) -> dict[st
     }  # fmt: skip
 
 
+def right(cases: int) -> list[float]:
+    """Returns the scores of forty cases, the first so many of them right."""
+    return [1.0 if place < cases else 0.0 for place in range(40)]
+
+
+def evaluated(cases: int) -> tuple[bytes, dict[str, Any]]:
+    """Returns an evaluation's file with so many cases right, and its metrics."""
+    metrics = {"correct": statistics.mean(right(cases), 0.95).as_dict()}
+    scored = [{"case": f"case-{place}", "scores": {"correct": score}} for place, score in enumerate(right(cases))]
+    part = {"suite": "main", "condition": "with", "metrics": metrics, "cases": scored}
+    return canonical.dumps({"settings": {"confidence": 0.95}, "results": [part]}).encode(), metrics
+
+
 @pytest.fixture
 def contents(tmp_path: Path) -> dict[str, bytes]:
     """The files of a packet, with its manifest: one evaluation, one private snapshot, weights that are not copied."""
     store = ArtifactStore(str(tmp_path / "store"))
-    metrics = {"correct": {"value": 0.75, "low": 0.6, "high": 0.86, "n": 40}}
-    evaluation = store.put("evaluation", {"evaluation.json": canonical.dumps({"metrics": metrics}).encode()})
+    files_of = {subject: evaluated(right) for subject, right in (("candidate", 30), ("base", 10))}
+    made = {subject: store.put("evaluation", {"evaluation.json": data}) for subject, (data, _) in files_of.items()}
+    evaluation = made["candidate"]
+    metrics = files_of["candidate"][1]
+    policy = {"min_cases": 30}
+    difference = statistics.paired(right(30), right(10), 0.95).as_dict()
     snapshot = store.put("snapshot", {"rows.jsonl": b"secret"})
     weights = store.put("adapter", {"weights.dat": b"\0weights"})
     rows = [
         version("adapter", "candidate", weights.digest) | {"uri": weights.uri},
         version("base_model", "base", "b" * 64) | {"uri": None},
         version("evaluation", "candidate", evaluation.digest) | {"uri": evaluation.uri},
+        version("evaluation", "base", made["base"].digest) | {"uri": made["base"].uri},
         version("snapshot", "documents", snapshot.digest, private=True) | {"uri": snapshot.uri},
     ]
     records: dict[str, Any] = {
@@ -43,7 +61,7 @@ def contents(tmp_path: Path) -> dict[str, bytes]:
             "checks": [{"name": "correct", "verdict": "pass", "minimum": 0.6}],
             "evidence": {"candidate": evaluation.digest}, "model_digest": weights.digest, "index_digest": None,
         },
-        "policy": {"digest": "c" * 64, "content": {"min_cases": 30}, "sealed_by": "engineer", "login": "pipeline",
+        "policy": {"digest": canonical.digest(policy), "content": policy, "sealed_by": "engineer", "login": "pipeline",
                    "sealed_at": AT},
         "approvals": [{"answer": "approve", "person": "reviewer", "reason": "1 | 2 [^3] fine", "login": "approver",
                        "answered_at": AT}],
@@ -66,11 +84,20 @@ def contents(tmp_path: Path) -> dict[str, bytes]:
             "retrieval": True, "model_digest": weights.digest, "index_digest": None,
             "artifact_digest": evaluation.digest, "metrics": metrics, "evaluated_at": AT,
         }],
-        "comparisons": [],
+        "comparisons": [{
+            "suite": "main", "candidate": "candidate", "baseline": "base", "candidate_retrieval": True,
+            "baseline_retrieval": True, "candidate_digest": evaluation.digest, "baseline_digest": made["base"].digest,
+            "metric": "correct", "difference": difference["value"], "low": difference["low"],
+            "high": difference["high"], "n": difference["n"], "method": difference["method"], "confidence": 0.95,
+        }],
+        "index": [{
+            "generation_id": 1, "digest": "a" * 64, "embedder": "b" * 64, "chunker": {}, "chunks": 12,
+            "tenants": ["acme"], "gates": {"recall": 1.0, "leaks": 0}, "attached_at": AT,
+        }],
     }  # fmt: skip
-    made = assembly.build(store, records, rows, final=True)
-    digest = store.put("packet", dict(made)).digest
-    return made | {"manifest.json": canonical.dumps(store.manifest("packet", digest)).encode()}
+    built = assembly.build(store, records, rows, final=True)
+    digest = store.put("packet", dict(built)).digest
+    return built | {"manifest.json": canonical.dumps(store.manifest("packet", digest)).encode()}
 
 
 @pytest.fixture
