@@ -140,7 +140,7 @@ def sections(settings: Settings, port: Mapping[str, int]) -> dict[str, dict[str,
             "task_instance_heartbeat_timeout": "60",  # so long until a task that was killed is tried again
             "enable_health_check": "False",
         },
-        # Five seconds, the default, are too short where a training keeps every core busy: a task would fail as it starts.
+        # Five seconds, the default, are too short while a training keeps every core busy: a task failed as it began.
         "workers": {"execution_api_timeout": "60.0"},
         "dag_processor": {"parsing_processes": "1", "min_file_process_interval": "30", "refresh_interval": "30"},
     }
