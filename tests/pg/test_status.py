@@ -1,0 +1,125 @@
+"""Status: of two nights, of an installation that has not run, and of one that is late."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from pipeline import maintenance, usecase
+from pipeline.lineage import Attempt, Origin, Result, Step, step
+from pipeline.settings import Settings
+from pipeline.status import status
+
+if TYPE_CHECKING:
+    from tests.pg.conftest import World
+
+pytestmark = pytest.mark.pg
+
+
+def test_two_nights(world: "World", usecase_folder: Callable[..., Path]) -> None:
+    demo = usecase.load(usecase_folder("demo") / "usecase.yaml")
+    maintenance.seal_and_verify(world.settings)
+    told = status(world.settings, demo, strict=True)
+    assert (told["ok"], told["reasons"]) == (True, [])
+    (found,) = told["use_cases"].values()
+    assert found["champion"]["digest"] == world.versions["night-1.sft.adapter"].digest
+    assert found["champion"]["promoted_by"] == "reviewer"
+    assert found["index"]["generation"] == world.generation
+    assert (found["last_night"]["night"], found["last_night"]["state"]) == ("night-2", "finished")
+    assert found["last_night"]["outcome"] == "block"
+    assert found["waiting"] == []
+    assert found["incidents"] == []
+    assert told["anchor"]["block_no"] == 1
+
+
+def test_nothing_has_run(settings: Settings, usecase_folder: Callable[..., Path]) -> None:
+    usecase_folder("demo")
+    told = status(settings)
+    assert told["ok"]
+    assert told["use_cases"]["demo"] == {
+        "champion": None,
+        "index": None,
+        "last_night": None,
+        "waiting": [],
+        "incidents": [],
+    }
+    assert not status(settings, strict=True)["ok"]
+    assert "demo: no model is live" in told["reasons"]
+    assert "demo: the last good night has not been yet" in told["reasons"]
+
+
+def test_no_use_case_and_a_broken_one(settings: Settings, usecase_folder: Callable[..., Path]) -> None:
+    assert status(settings, strict=True) == {"ok": True, "reasons": [], "use_cases": {}, "anchor": None}
+    (usecase_folder("demo") / "usecase.yaml").write_text("name: [")
+    told = status(settings, strict=True)
+    assert not told["ok"]
+    assert "demo: this is not YAML" in told["reasons"][0]
+
+
+def test_no_server_and_no_schema(settings: Settings, usecase_folder: Callable[..., Path], tmp_path: Path) -> None:
+    demo = usecase.load(usecase_folder("demo") / "usecase.yaml")
+    absent = replace(settings, database_url=None, home=tmp_path / "nowhere")
+    assert "the embedded Postgres is not running" in status(absent, demo)["reasons"]
+    unset = replace(settings, logins=tmp_path / "no logins")
+    assert "no login" in status(unset, demo)["reasons"][0]
+
+
+def test_strict_names_what_is_late(
+    world: "World", usecase_folder: Callable[..., Path], attacker: psycopg.Connection[Any]
+) -> None:
+    freshness = {"night": 1e-9, "index": 1e-9, "anchor": 1e-9}
+    demo = usecase.load(usecase_folder("demo", freshness=freshness) / "usecase.yaml")
+    told = status(world.settings, demo, strict=True)
+    assert not told["ok"]
+    assert [reason.split(" is ")[0] for reason in told["reasons"]] == [
+        "demo: the last good night",
+        "demo: the live index",
+        "the audit's last anchor has not been written yet",
+    ]
+    assert status(world.settings, demo)["ok"], "without strict it tells and does not judge"
+
+
+def test_a_failure_is_an_incident_until_it_is_made_good(world: "World", usecase_folder: Callable[..., Path]) -> None:
+    demo = usecase.load(usecase_folder("demo") / "usecase.yaml")
+    task = Origin("airflow", "engineer", "demo_retrain", "night-3", "sft")
+    spec = Step("demo", "training.sft", "trainer", ("pipeline.canonical",), params={"night": 3})
+
+    def fails(attempt: Attempt) -> Result:
+        raise RuntimeError("secret text")
+
+    with pytest.raises(RuntimeError):
+        step(world.settings, task, spec, fails)
+    told = status(world.settings, demo, strict=True)
+    (incident,) = told["use_cases"]["demo"]["incidents"]
+    assert (incident["job"], incident["error_class"]) == ("training.sft", "RuntimeError")
+    assert told["use_cases"]["demo"]["last_night"]["state"] == "failed"
+    assert "demo: training.sft failed (RuntimeError)" in told["reasons"]
+    assert "secret" not in str(told)
+    again = replace(task, dag_run_id="night-4")
+    step(world.settings, again, replace(spec, params={"night": 4}), lambda attempt: Result({}))
+    told = status(world.settings, demo)
+    assert told["use_cases"]["demo"]["incidents"] == []
+    assert told["use_cases"]["demo"]["last_night"]["state"] == "incomplete"
+
+
+def test_a_night_whose_candidate_is_the_champion_is_a_good_one(
+    world: "World", usecase_folder: Callable[..., Path]
+) -> None:
+    demo = usecase.load(usecase_folder("demo") / "usecase.yaml")
+    files = {"adapter": ("adapter", "candidate", b'{"weights":"night-1"}', False)}
+    world.run("night-3.dpo", "training.dpo", files, role="trainer", night="night-3")
+    night = status(world.settings, demo)["use_cases"]["demo"]["last_night"]
+    assert world.versions["night-3.dpo.adapter"] == world.versions["night-1.sft.adapter"]
+    assert (night["night"], night["state"]) == ("night-3", "unchanged")
+
+
+def test_the_auditors_login_is_enough(world: "World", usecase_folder: Callable[..., Path], tmp_path: Path) -> None:
+    demo = usecase.load(usecase_folder("demo") / "usecase.yaml")
+    logins = tmp_path / "one login"
+    logins.mkdir()
+    (logins / "auditor").write_text((world.settings.logins / "auditor").read_text())
+    told = status(replace(world.settings, logins=logins), demo)
+    assert told["use_cases"]["demo"]["champion"]
