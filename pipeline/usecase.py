@@ -13,6 +13,7 @@ from pipeline.settings import ROOT, Settings
 
 Classification = Literal["public", "internal", "confidential", "restricted"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # a caller's name; part of no identifier
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -225,7 +226,7 @@ class UseCase(_Model):
     base_model: BaseModelSource = BaseModelSource()
     training: Training = Training()
     retrieval: Retrieval = Retrieval()
-    principals: dict[Name, Principal] = Field(default_factory=dict)
+    principals: dict[Login, Principal] = Field(default_factory=dict)
     evaluation: Evaluation = Evaluation()
     release: Release = Release()
     freshness: Freshness = Freshness()
