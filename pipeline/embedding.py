@@ -93,7 +93,7 @@ class Embedder:
         from transformers import BertModel
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # stderr is the log's
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr is the log's
         name = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
         device = torch.device(name)
         model = BertModel.from_pretrained(

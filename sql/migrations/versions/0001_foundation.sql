@@ -895,8 +895,15 @@ begin
     end loop;
     execute format('alter table rag.chunk attach partition rag.%I for values in (%s)', v_root, p_generation);
     select count(*) into v_chunks from rag.chunk c where c.generation_id = p_generation;
+    -- A generation of this content that lost its partition gives its place, also where it was live.
+    update rag.generation g set state = 'dropped'
+    where g.use_case = v_generation.use_case and g.artifact_version_id = p_artifact_version
+      and g.state in ('attached', 'live', 'retired') and not rag.standing(g.generation_id);
     update rag.generation g
-    set state = 'attached', digest = p_digest, artifact_version_id = p_artifact_version, corpus_version_id = p_corpus_version,
+    set state = case when exists (select from lineage.deployment d
+                                  where d.use_case = g.use_case and d.alias = 'live' and d.valid_to is null
+                                    and d.index_version_id = p_artifact_version) then 'live' else 'attached' end,
+        digest = p_digest, artifact_version_id = p_artifact_version, corpus_version_id = p_corpus_version,
         chunks = v_chunks, attached_at = clock_timestamp()
     where g.generation_id = p_generation;
     perform rag.replay(p_generation);

@@ -149,14 +149,15 @@ def test_a_finished_build_answers_only_while_its_partition_stands(
     assert anew["outputs"] == first["outputs"]
 
 
-def test_a_partition_that_was_dropped_by_hand_is_missed(
+def test_a_partition_that_was_dropped_by_hand_is_built_again(
     library: Library, origin: Origin, attacker: psycopg.Connection[Any]
 ) -> None:
     library.commit(DOCUMENTS)
     retrieval.sync(library.settings, library.usecase, origin)
     attacker.execute("drop table rag.chunk_g1")
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        retrieval.sync(library.settings, library.usecase, origin)
+    told = retrieval.sync(library.settings, library.usecase, origin)
+    assert told["passed"] is True
+    assert rows(attacker, "select generation_id, state from rag.generation order by 1") == [(1, "dropped"), (2, "live")]
 
 
 def test_a_missing_embedding_stops_the_build(

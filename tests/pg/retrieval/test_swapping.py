@@ -6,10 +6,8 @@ import psycopg
 import pytest
 
 from pipeline import canonical, database, deployments, lineage, retrieval
-from pipeline.deployments import Decision
 from pipeline.errors import Stale
 from pipeline.lineage import Attempt, Origin, Output, Result, Step
-from pipeline.retrieval import swapping
 from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, rows
 
 pytestmark = [pytest.mark.pg, pytest.mark.usefixtures("hashed")]
@@ -25,25 +23,30 @@ def ready(library: Library, origin: Origin, text: str) -> tuple[dict[str, Any], 
     return built, retrieval.check(library.settings, library.usecase, origin, built)
 
 
-def release(library: Library, name: str) -> int:
-    """Makes a model live beside whatever index is, as a release does. Returns the model's version."""
+def release(library: Library, attacker: psycopg.Connection[Any], name: str) -> int:
+    """Makes a model live beside whatever index is. Returns the model's version. Written past the rules of a release,
+    which are tested elsewhere: what counts here is that another deployment is live."""
 
     def work(attempt: Attempt) -> Result:
         return Result({"adapter": Output("adapter", name, canonical.digest_text(name), None, 0, False)})
 
     spec = Step("demo", "training.dpo", "pipeline", ("pipeline.canonical",), {"name": name}, reuse="never")
-    model = lineage.step(library.settings, Origin("cli", "tester"), spec, work).outputs["adapter"]
-    with database.connect(library.settings, "pipeline") as connection:
-        live = deployments.live(connection, "demo")
-        index = live.index_version_id if live else None
-        replaces = live.deployment_id if live else None
-        decision = Decision("demo", "rollback", model.version_id, index, replaces, "approve", [], {}, False, "engineer")
-        deployments.promote(connection, deployments.decide(connection, decision), "engineer", "a test")
-    return model.version_id
+    model = lineage.step(library.settings, Origin("cli", "tester"), spec, work).outputs["adapter"].version_id
+    with attacker.transaction():
+        attacker.execute("set local session_replication_role = replica")
+        attacker.execute(
+            "with ended as (update lineage.deployment set valid_to = clock_timestamp() where valid_to is null"
+            "               returning index_version_id)"
+            " insert into lineage.deployment"
+            " (use_case, model_version_id, index_version_id, decision_id, promoted_by, why)"
+            " select 'demo', %s, (select index_version_id from ended), 0, 'engineer', 'a test'",
+            [model],
+        )
+    return model
 
 
-def test_the_model_stays(library: Library, origin: Origin) -> None:
-    model = release(library, "one")
+def test_the_model_stays(library: Library, origin: Origin, attacker: psycopg.Connection[Any]) -> None:
+    model = release(library, attacker, "one")
     built, checked = ready(library, origin, "First.")
     assert retrieval.swap(library.settings, library.usecase, origin, built, checked)["swapped"] is True
     with database.connect(library.settings, "pipeline") as connection:
@@ -72,10 +75,10 @@ def test_a_release_at_the_same_moment_is_not_lost(
         found = live(connection, use_case)
         if not models:
             models.append(0)
-            models[0] = release(library, "one")
+            models[0] = release(library, attacker, "one")
         return found
 
-    monkeypatch.setattr(swapping.deployments, "live", late)
+    monkeypatch.setattr(deployments, "live", late)
     assert retrieval.swap(library.settings, library.usecase, origin, built, checked)["swapped"] is True
     monkeypatch.undo()
     found = rows(attacker, "select model_version_id, index_version_id from lineage.deployment where valid_to is null")
@@ -87,8 +90,8 @@ def test_what_never_comes_to_rest_is_reported(
     library: Library, origin: Origin, attacker: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built, checked = ready(library, origin, "First.")
-    monkeypatch.setattr(swapping.deployments, "live", lambda *_: None)
-    release(library, "one")
+    monkeypatch.setattr(deployments, "live", lambda *_: None)
+    release(library, attacker, "one")
     with pytest.raises(Stale, match="is live, not none"):
         retrieval.swap(library.settings, library.usecase, origin, built, checked)
     assert rows(attacker, "select count(*) from release.decision where kind = 'index'") == [(0,)]

@@ -119,3 +119,15 @@ def test_status_names_what_is_live(library: Library, origin: Origin) -> None:
     status = retrieval.status(library.settings, library.usecase)
     assert status["live"]["generation_id"] == told["generation"]
     assert status["live"]["gates"]["leaks"]["leaks"] == 0
+
+
+def test_a_corpus_that_was_there_before_is_indexed_once(library: Library, origin: Origin) -> None:
+    """A, B, and A again are two versions of one artifact: its documents must not come twice."""
+    library.commit(DOCUMENTS)
+    retrieval.sync(library.settings, library.usecase, origin)
+    library.commit({key: doc for key, doc in DOCUMENTS.items() if key != "notice"})
+    retrieval.sync(library.settings, library.usecase, origin)
+    library.commit(DOCUMENTS)
+    told = retrieval.sync(library.settings, library.usecase, origin)
+    assert told["passed"] is True
+    assert sorted(found(library, "leave", "inspector")) == ["hazard", "leave", "notice"]

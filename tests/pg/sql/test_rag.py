@@ -421,8 +421,17 @@ def test_a_long_reader_is_not_waited_for(live: Library, origin: Origin) -> None:
         live.commit(changed(DOCUMENTS, "notice", text=text))
         retrieval.sync(live.settings, live.usecase, origin)
     with database.connect(live.settings, "pipeline") as connection:
-        with database.connect(live.settings, "retriever") as reader, reader.transaction():
-            rows_of(reader, token(live, "clerk"), 1)
+        with database.connect(live.settings, "evaluator") as reader, reader.transaction():
+            database.fetch(
+                reader,
+                "retrieval",
+                "search_generation",
+                token=token(live, "clerk"),
+                generation=1,
+                embedding=QUERY,
+                text="",
+                k=1,
+            )
             assert swapping.drop_superseded(connection, "demo")["busy"] == [1]
         assert swapping.drop_superseded(connection, "demo")["dropped"] == [1]
 
