@@ -39,7 +39,7 @@ def dump(settings: Settings, name: str) -> list[str]:
 
     told = conninfo_to_dict(migrations.superuser_dsn(settings))
     password = str(told.pop("password"))
-    dsn = make_conninfo("", **{**told, "dbname": name})  # type: ignore[arg-type]
+    dsn = make_conninfo("", **{**told, "dbname": name})
     program = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / "pg_dump"
     done = subprocess.run(
         [program, "--schema-only", "--exclude-table=public.alembic_version", dsn],
