@@ -17,6 +17,8 @@ join catalog.document_member m on m.dataset_id = n.dataset_id and m.added_in <= 
 join catalog.document_version v using (document_version_id)
 join catalog.document d using (document_id)
 where n.artifact_version_id = :'corpus'::bigint and v.status = 'approved' and v.body is not null
+  -- The same content may have been committed twice: A, B, and A again are one artifact and two versions.
+  and n.version = (select max(o.version) from catalog.dataset_version o where o.artifact_version_id = n.artifact_version_id)
   and not exists (select from rag.withdrawal w where w.use_case = d.use_case and w.document_key = d.document_key
                   and w.at >= v.first_seen_at)
   and (:'digests'::text[] is null or v.digest = any (:'digests'::text[]))

@@ -100,6 +100,19 @@ def test_content_that_comes_back_is_not_built_again(library: Library, origin: Or
     assert third["swapped"] is True
 
 
+def test_a_corpus_that_comes_back_is_read_as_it_is_now(library: Library, origin: Origin) -> None:
+    """A, B, and A again: the first and the third version are one artifact, and are indexed once."""
+    library.commit(DOCUMENTS)
+    first = retrieval.sync(library.settings, library.usecase, origin)
+    library.commit({"leave": DOCUMENTS["leave"]})
+    retrieval.sync(library.settings, library.usecase, origin)
+    library.commit(DOCUMENTS)
+    third = retrieval.sync(library.settings, library.usecase, origin)
+    assert third["generation"] == first["generation"]
+    assert third["documents"] == {"added": 3, "changed": 0, "removed": 0, "unchanged": 1}
+    assert set(found(library, "leave", "clerk")) == {"leave", "notice"}
+
+
 def test_without_documents_it_says_what_to_do(library: Library, origin: Origin) -> None:
     with pytest.raises(NotAvailable, match="nightshift data commit demo"):
         retrieval.sync(library.settings, library.usecase, origin)
