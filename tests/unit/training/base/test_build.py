@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -67,7 +68,8 @@ def test_a_budget_below_one_is_refused(tmp_path: Path, tokens_: int, processes: 
 
 @pytest.fixture(scope="module")
 def shipped() -> PreTrainedTokenizerFast:
-    loaded: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(SHIPPED)
+    loaded = AutoTokenizer.from_pretrained(SHIPPED)
+    assert isinstance(loaded, PreTrainedTokenizerFast)
     return loaded
 
 
@@ -82,7 +84,7 @@ def test_the_shipped_model_is_small_and_safe(shipped: PreTrainedTokenizerFast) -
 
 def test_the_chat_template_marks_the_assistants_tokens(shipped: PreTrainedTokenizerFast) -> None:
     asked = prompt.messages("What is the deadline for the audit?", [prompt.Passage("audit-plan", "The audit is due.")])
-    rendered = shipped.apply_chat_template(
+    rendered: Any = shipped.apply_chat_template(
         [*asked, {"role": "assistant", "content": "The deadline for the audit is not stated in the documents."}],
         return_assistant_tokens_mask=True,
         return_dict=True,
