@@ -56,7 +56,7 @@ def run(settings: Settings, usecase_name: str = "compliance", *, interactive: bo
     end with a no. Progress and tables go to stderr. Raises Refused with the end of a log where a DAG fails.
     """
     usecase = usecase_module.find(settings, usecase_name)
-    console, begun = Console(stderr=True, highlight=False), time.monotonic()
+    console, begun = _console(), time.monotonic()
     with Sampler(settings) as sampler:
         night = Night(settings, usecase.name, console, sampler)
         with night.stage("up"):
@@ -80,6 +80,14 @@ def run(settings: Settings, usecase_name: str = "compliance", *, interactive: bo
     _show(console, told, up)
     (settings.home / "demo.json").write_text(json.dumps(told, indent=2, default=str) + "\n")
     return told
+
+
+def _console() -> Console:
+    """Returns a console on stderr; into a file it writes lines that hold a table's row, not 80 columns."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.width = 130
+    return console
 
 
 def _drive(night: Night, engineer: Airflow, reviewer: Airflow, interactive: bool) -> dict[str, Any]:

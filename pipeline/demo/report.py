@@ -43,9 +43,9 @@ def show_results(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
     """Prints a table: a line for each metric and condition, a column for each model, every value with its interval."""
     table = Table(title="Results (95 % intervals)", title_justify="left")
     table.add_column("metric")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for each in found:
-        table.add_column(_SUBJECTS.get(each["subject"], each["subject"]), justify="right")
+        table.add_column(_SUBJECTS.get(each["subject"], each["subject"]), justify="right", no_wrap=True)
     metrics = sorted({name for each in found for key in _CONDITIONS for name in each[key]})
     for metric in metrics:
         for key, condition in _CONDITIONS.items():
