@@ -123,7 +123,9 @@ def base_build(
     processes: Annotated[int, typer.Option(help="Training processes of one thread each.")] = 2,
 ) -> Answer:
     """Train the small base model that ships, from generated text."""
-    from pipeline.training.base import build_base
+    from dataclasses import asdict
+
+    from pipeline.training.base.build import build_base
 
     report = build_base(
         out,
@@ -132,4 +134,4 @@ def base_build(
         processes=processes,
         log=lambda line: print(line, file=sys.stderr),  # noqa: T201
     )
-    return report.as_dict()
+    return asdict(report)
