@@ -7,7 +7,7 @@ it. Prose holds no digit, so that a figure without a source has nowhere to stand
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 _UNSAFE = re.compile(r"[\s]+")
@@ -42,10 +42,15 @@ class Node:
 
     def leaves(self) -> list[tuple["Node", "Node"]]:
         """Returns every plain value at or below this one: its path from here as a claim, and the value."""
-        if isinstance(self.value, dict | list):
-            keys = sorted(self.value) if isinstance(self.value, dict) else range(len(self.value))
-            return [leaf for key in keys for leaf in self[key].leaves()]
-        return [(Node(self.source, self.pointer, self.value, "path"), self)]
+        depth = self.pointer.count("/")
+        return [(replace(node, form=f"path {depth}"), node) for node in self._leaves()]
+
+    def _leaves(self) -> Iterator["Node"]:
+        if not isinstance(self.value, dict | list):
+            yield self
+            return
+        for key in sorted(self.value) if isinstance(self.value, dict) else range(len(self.value)):
+            yield from self[key]._leaves()
 
     def has(self, key: str) -> bool:
         """Returns whether an object has this key."""
@@ -119,11 +124,12 @@ FORMS: Mapping[str, Callable[[Any], str]] = {
 
 
 def words(form: str, pointer: str, value: Any) -> str:
-    """Returns a claim's text. For the forms `key` and `path` it is the name under which the value stands."""
-    if form == "key":
-        return escape(pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~"))
-    if form == "path":
-        return escape(pointer.strip("/").replace("/", " › "))
+    """Returns a claim's text. For the forms `key` and `path N` it is the name under which the value stands: the last
+    step of its pointer, or all but the first N."""
+    name, _, depth = form.partition(" ")
+    if name in ("key", "path"):
+        steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+        return escape(" › ".join(steps[-1:] if name == "key" else steps[int(depth) :]))
     return FORMS[form](value)
 
 

@@ -17,6 +17,7 @@ from pipeline.lineage import Version
 
 COPIED = (".json", ".md", ".txt", ".yaml", ".jsonl", ".jinja")
 LARGEST = 4 << 20  # bytes; what is larger is named by its digest
+_ORDER = ("candidate", "champion", "sft", "base")  # of the subjects in a report
 _LOCAL = ("host", "process")  # parts of a run's environment that say nothing about its result
 
 
@@ -72,6 +73,8 @@ def records(connection: Connection, decision_id: int, rows: list[dict[str, Any]]
         run["environment"] = {
             key: value for key, value in (run["environment"] or {}).items() if key not in _LOCAL and value is not None
         }
+    evaluations = ask("evaluations", decision_id=decision_id, versions=ids)
+    evaluations.sort(key=_reading_order)
     told = {
         "decision": about,
         "policy": next(iter(ask("policy", decision_id=decision_id)), None),
@@ -89,11 +92,19 @@ def records(connection: Connection, decision_id: int, rows: list[dict[str, Any]]
         "index": ask("index", decision_id=decision_id),
         "datasets": ask("datasets", versions=ids),
         "findings": ask("findings", runs=runs),
-        "evaluations": ask("evaluations", versions=ids),
-        "comparisons": ask("comparisons", versions=ids),
+        "evaluations": evaluations,
+        "comparisons": ask("comparisons", decision_id=decision_id, versions=ids),
     }
     plainly: dict[str, Any] = plain(told)
     return plainly
+
+
+def _reading_order(evaluation: Mapping[str, Any]) -> tuple[str, bool, int, str]:
+    """Returns what reports sort evaluations by: suite, with retrieval first, the candidate before those it is held
+    against."""
+    named = evaluation["subject"].split(", ")[0]
+    place = _ORDER.index(named) if named in _ORDER else len(_ORDER)
+    return evaluation["suite"], not evaluation["retrieval"], place, evaluation["artifact_digest"]
 
 
 def record_path(name: str) -> str:

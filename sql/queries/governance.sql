@@ -121,11 +121,16 @@ group by f.rule, f.severity
 order by f.severity, f.rule;
 
 -- evaluations --
--- The scores behind the given evaluation artifacts.
+-- The scores behind the given evaluation artifacts. A model's evaluation is reused when it becomes the champion's: what the
+-- decision called it counts, not what it was called when it was made.
 select distinct on (v.digest, s.name, s.digest, e.index_version_id is not null)
-       e.subject, s.name as suite, s.digest as suite_digest, s.cases, s.gated, e.index_version_id is not null as retrieval,
+       coalesce((select string_agg(substr(k.name, length('evaluation.') + 1), ', ' order by k.name)
+                 from jsonb_each_text(d.evidence) as k (name, digest)
+                 where k.digest = v.digest and k.name like 'evaluation.%'), e.subject) as subject,
+       s.name as suite, s.digest as suite_digest, s.cases, s.gated, e.index_version_id is not null as retrieval,
        m.digest as model_digest, i.digest as index_digest, v.digest as artifact_digest, e.metrics, e.evaluated_at
 from eval.evaluation e
+join release.decision d on d.decision_id = :'decision_id'::bigint
 join eval.suite s using (suite_id)
 join lineage.artifact_version m on m.version_id = e.model_version_id
 join lineage.artifact_version v on v.version_id = e.artifact_version_id
@@ -134,14 +139,19 @@ where e.artifact_version_id = any (:'versions'::bigint[])
 order by v.digest, s.name, s.digest, e.index_version_id is not null, e.evaluation_id;
 
 -- comparisons --
--- The paired differences among the given evaluation artifacts, as they stood when the decision was made.
+-- The paired differences of the decision's candidate to the others among the given evaluation artifacts.
 select distinct on (cs.name, c.metric, c.method, ca.digest, ba.digest, ce.index_version_id is not null)
-       cs.name as suite, ce.subject as candidate, be.subject as baseline, ce.index_version_id is not null as candidate_retrieval,
-       be.index_version_id is not null as baseline_retrieval, ca.digest as candidate_digest, ba.digest as baseline_digest,
+       cs.name as suite, 'candidate' as candidate,
+       coalesce((select string_agg(substr(k.name, length('evaluation.') + 1), ', ' order by k.name)
+                 from jsonb_each_text(d.evidence) as k (name, digest)
+                 where k.digest = ba.digest and k.name like 'evaluation.%'), be.subject) as baseline,
+       ce.index_version_id is not null as candidate_retrieval, be.index_version_id is not null as baseline_retrieval,
+       ca.digest as candidate_digest, ba.digest as baseline_digest,
        c.metric, c.difference, c.low, c.high, c.confidence, c.n, c.method
 from eval.comparison c
 join eval.evaluation ce on ce.evaluation_id = c.candidate_id
 join eval.evaluation be on be.evaluation_id = c.baseline_id
+join release.decision d on d.decision_id = :'decision_id'::bigint and d.model_version_id = ce.model_version_id
 join eval.suite cs on cs.suite_id = ce.suite_id
 join lineage.artifact_version ca on ca.version_id = ce.artifact_version_id
 join lineage.artifact_version ba on ba.version_id = be.artifact_version_id

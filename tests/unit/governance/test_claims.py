@@ -73,6 +73,9 @@ def test_keys_and_paths_are_claims_too() -> None:
     assert claims.words(key.form, key.pointer, key.value) == "a/b"
     ((path, _),) = node.leaves()
     assert path.pointer == "/a~1b/c_d"
+    assert claims.words(path.form, path.pointer, path.value) == "a/b › c\\_d"
+    ((inner, _),) = node["a/b"].leaves()
+    assert claims.words(inner.form, inner.pointer, inner.value) == "c\\_d"
     assert claims.find(node.value, path.pointer) == 1
 
 
