@@ -1,5 +1,6 @@
 """The daily round over the records themselves: lost attempts, the audit trail and its anchors, the artifacts."""
 
+import re
 import shutil
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from pipeline.settings import Settings
 
 # An attempt beats every HEARTBEAT_SECONDS; so many beats missed in a row, and nobody is at work on it.
 _SILENCE = timedelta(seconds=30 * HEARTBEAT_SECONDS)
+_ATTEMPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\d+")
 
 
 def sweep_lost(settings: Settings) -> dict[str, Any]:
@@ -23,7 +25,8 @@ def sweep_lost(settings: Settings) -> dict[str, Any]:
         (row,) = database.call(connection, "lineage.sweep_lost", _SILENCE)
         running = database.fetch(connection, "maintenance", "running_attempts")
     used = {f"{attempt['run_id']}.{attempt['fence']}" for attempt in running}
-    ended = [folder for folder in folders if folder.is_dir() and folder.name not in used]
+    # Attempts alone: a training process keeps a folder of its own here, and removes it itself.
+    ended = [folder for folder in folders if _ATTEMPT.fullmatch(folder.name) and folder.name not in used]
     for folder in ended:
         shutil.rmtree(folder, ignore_errors=True)
     return {"lost": row["sweep_lost"], "scratch": len(ended)}

@@ -138,9 +138,11 @@ def test_lost_attempts_and_their_scratch(settings: Settings, attacker: psycopg.C
         left = settings.scratch / "0b9e2f3a-0000-0000-0000-000000000000.1"
         left.mkdir()
         (left / "checkpoint").write_text("of an attempt that was killed")
+        (settings.scratch / "training-of-somebody").mkdir()
         seen["first"] = maintenance.sweep_lost(settings)
         assert attempt.scratch.is_dir(), "the scratch of a running attempt stays"
         assert not left.exists()
+        assert (settings.scratch / "training-of-somebody").is_dir(), "whose it is, removes it"
         attacker.execute("update lineage.attempt set heartbeat_at = now() - interval '1 hour'")
         seen["second"] = maintenance.sweep_lost(settings)
         return Result({})
