@@ -2,6 +2,7 @@
 own, cloned from a migrated one."""
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,16 +23,23 @@ _serial = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def installation(own_folder: Path) -> Iterator[Settings]:
     """A running embedded server with a migrated database, which tests clone and do not write to."""
-    home = tmp_path_factory.mktemp("installation")
-    settings = settings_module.from_environment({"NIGHTSHIFT_HOME": str(home)})
+    settings = settings_module.from_environment({"NIGHTSHIFT_HOME": str(own_folder / "installation")})
     server.start(settings)
     try:
         migrations.upgrade(settings)
         yield settings
     finally:
         server.stop(settings)
+
+
+@pytest.fixture(scope="session")
+def own_folder() -> Iterator[Path]:
+    """A folder for servers that run for a whole session. Not below pytest's own: a second session would close that to
+    the embedded server, which runs as another user where the tests run as root."""
+    with tempfile.TemporaryDirectory(prefix="nightshift-tests-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def superuser(settings: Settings, dbname: str = "postgres") -> psycopg.Connection[Any]:

@@ -5,6 +5,8 @@ Starting it takes longer than most tests, so they share it and keep to a use cas
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +96,9 @@ def small_usecase(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(own_folder: Path) -> Iterator[World]:
     """The installation, with the use cases `small` and, where the public data is there, `real`."""
-    root = tmp_path_factory.mktemp("e2e")
+    root = own_folder / "e2e"
     if SHARED_DATA.exists():
         real_usecase(root / "usecases" / "real")
     small_usecase(root / "usecases" / "small")
@@ -119,9 +121,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def nightshift(settings: Settings, *arguments: str) -> Any:
     """Returns the JSON that the command line prints for this installation. Fails where it does not end with 0."""
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments, "--json"],
         env={"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", **settings.environment()},

@@ -51,7 +51,7 @@ def test_an_unknown_setting_is_bad_input() -> None:
     assert "did you mean NIGHTSHIFT_HOME?" in error["allowed"]
 
 
-@pytest.mark.parametrize("command", [["status"], ["data", "versions", "compliance"], ["sql", "what_is_live"]])
+@pytest.mark.parametrize("command", [["status"], ["data", "versions", "compliance"], ["sql", "in_production"]])
 def test_a_database_that_is_down_is_not_available(tmp_path: Path, command: list[str]) -> None:
     error = refused(nightshift(*command, "--json", NIGHTSHIFT_HOME=str(tmp_path)), 3)
     assert "db upgrade" in error["next"] or "make up" in error["next"]
@@ -98,7 +98,7 @@ def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_a_parameter_of_the_wrong_form_is_bad_input(tmp_path: Path) -> None:
-    done = nightshift("sql", "what_is_live", "--param", "usecase", "--json", NIGHTSHIFT_HOME=str(tmp_path))
+    done = nightshift("sql", "in_production", "--param", "usecase", "--json", NIGHTSHIFT_HOME=str(tmp_path))
     assert refused(done, 2)["found"] == "usecase"
 
 
