@@ -1,0 +1,114 @@
+"""Asks the DAG files' shared module what it does, in a process of its own, and prints the answers as JSON."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace as Of
+from typing import Any
+
+REVIEWER, ENGINEER = ({"id": name, "name": name} for name in ("reviewer", "engineer"))
+EVENTS: dict[str, dict[str, Any]] = {
+    "approve": {"chosen_options": ["Approve"], "params_input": {"reason": "fine"}, "responded_by_user": REVIEWER},
+    "reject": {"chosen_options": ["Reject"], "params_input": {}, "responded_by_user": REVIEWER},
+    "own": {"chosen_options": ["Approve"], "params_input": {}, "responded_by_user": ENGINEER},
+    "silence": {"error": "too late", "error_type": "timeout"},
+    "broken": {"error": "broken", "error_type": "unknown"},
+}
+
+
+def main(folder: Path) -> dict[str, Any]:
+    """Returns the answers."""
+    sys.path.append(str(folder))
+    factory = import_module("nightshift_factory")
+    return {
+        "asked": asked(factory),
+        "published": published(factory),
+        "told": told(factory),
+        "answers": answers(factory),
+    }
+
+
+def context(user: str | None = None, events: tuple[Any, ...] = (), **more: Any) -> dict[str, Any]:
+    """Returns as much of a task's context as the module reads."""
+    return {
+        "dag_run": Of(triggering_user_name=user),
+        "triggering_asset_events": {"asset": list(events)} if events else {},
+        **more,
+    }
+
+
+def asked(factory: Any) -> list[str]:
+    """Returns who asked: a user, an asset's source, an asset that does not say, the clock."""
+    older = Of(timestamp=1, extra={"requested_by": "somebody"})
+    newer = Of(timestamp=2, extra={"requested_by": "engineer"})
+    silent = Of(timestamp=1, extra={})
+    contexts = (context("reviewer", (newer,)), context(None, (newer, older)), context(None, (silent,)), context())
+    return [factory.asked_by(each) for each in contexts]
+
+
+def published(factory: Any) -> list[Any]:
+    """Returns what came of publishing nothing new, and then something."""
+    event = Of(extra=None)
+
+    class Outlets:
+        def __getitem__(self, _: Any) -> Any:
+            return event
+
+    factory.get_current_context = lambda: context("engineer", outlet_events=Outlets())
+    asset = Of(name="demo/dataset")
+    skipped = raised(lambda: factory.publish(asset, False, digest="abc"))
+    before = event.extra
+    factory.publish(asset, True, digest="abc")
+    return [skipped, before, event.extra]
+
+
+def told(factory: Any) -> list[list[str]]:
+    """Returns what errors become that a task meets."""
+    from pipeline.errors import BadInput, NotAvailable, Refused, Stale
+
+    def meeting(error: Exception) -> Any:
+        def work() -> None:
+            raise error
+
+        return factory.told(work)
+
+    errors = (BadInput("bad", found=3), Refused("no"), Stale("late"), NotAvailable("away"), OSError("disk"))
+    return [raised(meeting(error)) for error in errors]
+
+
+def answers(factory: Any) -> dict[str, list[Any]]:
+    """Returns, for every way in which a question can end, what was recorded and what the task returned or raised."""
+    from pipeline import release
+
+    kept: list[Any] = []
+
+    def record(settings: Any, decision_id: int, answer: str, person: str | None, reason: str) -> str:
+        kept.append([decision_id, answer, person, reason])
+        return "refused" if person == "engineer" else answer
+
+    setattr(release, "answer", record)  # noqa: B010
+    found: dict[str, list[Any]] = {}
+    for name, event in EVENTS.items():
+        kept.clear()
+        question = factory.Approval(task_id="approve", decision={"decision_id": 7}, subject="?", body="?")
+        try:
+            returned = question.execute_complete({}, event | {"responded_at": datetime.now(UTC)})
+        except Exception as error:
+            returned = type(error).__name__
+        found[name] = [list(kept), returned]
+    return found
+
+
+def raised(work: Any) -> list[str]:
+    """Returns the name and the message of what a call raises."""
+    try:
+        work()
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+    return []
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]))))  # noqa: T201
