@@ -80,11 +80,14 @@ def packet_build(
     return governance.packet(here.settings, here.usecase, here.origin, decision)
 
 
-def packet_verify(file: Path) -> Answer:
-    """Re-check every figure of a packet against its evidence, offline."""
+def packet_verify(
+    file: Annotated[Path, typer.Argument(help="A packet's folder, or its zip.")],
+    online: Annotated[bool, typer.Option("--online", help="Ask the database too whether it issued this one.")] = False,
+) -> Answer:
+    """Re-check every figure of a packet against its evidence, offline unless asked."""
     from pipeline import governance
 
-    return governance.verify(file)
+    return governance.verify(file, settings() if online else None)
 
 
 def packet_diff(before: Path, after: Path) -> Answer:

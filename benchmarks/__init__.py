@@ -1,0 +1,1 @@
+"""What Nightshift costs, measured beside what it stands on, in one run."""
