@@ -23,10 +23,13 @@ _LINE = 60  # characters; a longer list is one entry a line
 _JSON = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 
 
-def command(app: typer.Typer, name: str | None = None, *, ok: Callable[[Answer], bool] = lambda _: True) -> Any:
+def command(
+    app: typer.Typer, name: str | None = None, *, ok: Callable[[Answer], bool] = lambda _: True, shown: bool = True
+) -> Any:
     """Returns a decorator that makes a function a command.
 
-    The function returns its answer as plain values. Where `ok` of it is false, the exit code is 1.
+    The function returns its answer as plain values. Where `ok` of it is false, the exit code is 1. `shown`: false for a
+    command that has told a person everything while it ran; --json still gets the answer.
     """
 
     def decorate(function: Callable[..., Answer]) -> Callable[..., None]:
@@ -39,7 +42,10 @@ def command(app: typer.Typer, name: str | None = None, *, ok: Callable[[Answer],
                     print_json({"error": {"what": error.what, **_plain(error.details)}})
                 print(f"nightshift: {error}", file=sys.stderr)  # noqa: T201
                 raise typer.Exit(error.exit_code) from None
-            print_json(answer) if as_json else show(answer)
+            if as_json:
+                print_json(answer)
+            elif shown:
+                show(answer)
             if not ok(answer):
                 raise typer.Exit(1)
 
