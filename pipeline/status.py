@@ -22,7 +22,9 @@ def status(settings: Settings, usecase: UseCase | None = None, strict: bool = Fa
     "anchor"} of one use case, or of all.
 
     `reasons` says what is missing, broken or older than the YAML's `freshness` allows; with `strict`, any of them makes
-    `ok` false. An installation that has not run yet, or is not up, is a reason and no error.
+    `ok` false. An installation that has not run yet is a reason and no error.
+
+    Raises NotAvailable where the database does not answer, has no schema yet, or has no login on this machine.
     """
     reasons: list[str] = []
     found = [usecase] if usecase else _usecases(settings, reasons)
@@ -34,10 +36,8 @@ def status(settings: Settings, usecase: UseCase | None = None, strict: bool = Fa
             for each in found:
                 told[each.name] = _use_case(connection, each, now, reasons)
             _anchor(newest, found, now, reasons)
-    except NotAvailable as error:
-        reasons.append(error.what)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn):
-        reasons.append("the database is not set up: `nightshift db upgrade`")
+        raise NotAvailable("the database is not set up", next_step="`nightshift db upgrade`") from None
     return {"ok": not (strict and reasons), "reasons": reasons, "use_cases": told, "anchor": newest}
 
 

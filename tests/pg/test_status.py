@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from pipeline import maintenance, usecase
+from pipeline.errors import NotAvailable
 from pipeline.lineage import Attempt, Origin, Result, Step, step
 from pipeline.settings import Settings
 from pipeline.status import status
@@ -62,9 +63,10 @@ def test_no_use_case_and_a_broken_one(settings: Settings, usecase_folder: Callab
 def test_no_server_and_no_schema(settings: Settings, usecase_folder: Callable[..., Path], tmp_path: Path) -> None:
     demo = usecase.load(usecase_folder("demo") / "usecase.yaml")
     absent = replace(settings, database_url=None, home=tmp_path / "nowhere")
-    assert "the embedded Postgres is not running" in status(absent, demo)["reasons"]
-    unset = replace(settings, logins=tmp_path / "no logins")
-    assert "no login" in status(unset, demo)["reasons"][0]
+    with pytest.raises(NotAvailable, match="the embedded Postgres is not running"):
+        status(absent, demo)
+    with pytest.raises(NotAvailable, match="no login"):
+        status(replace(settings, logins=tmp_path / "no logins"), demo)
 
 
 def test_strict_names_what_is_late(
