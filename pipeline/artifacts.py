@@ -5,6 +5,7 @@ import hashlib
 import json
 import posixpath
 import struct
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,8 @@ class ArtifactStore:
         """Writes one file whole or not at all, and returns its SHA-256."""
         self.fs.makedirs(posixpath.dirname(path), exist_ok=True)
         hasher = hashlib.sha256()
-        part = f"{path}.part"
+        # A name of its own: two writers of the same content may be at it at once.
+        part = f"{path}.{uuid.uuid4().hex}.part"
         with self.fs.open(part, "wb") as target:
             for block in _blocks(source):
                 hasher.update(block)

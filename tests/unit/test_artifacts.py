@@ -1,7 +1,9 @@
 """The store: an artifact exists when its manifest does, whatever stopped the writer, and its digest is over content."""
 
 import json
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,19 @@ def test_a_failure_at_every_call_leaves_no_artifact_and_the_next_try_completes()
             break
     # Three files and the manifest, each made in three calls that change something.
     assert calls == 12
+
+
+def test_writers_of_the_same_content_do_not_disturb_each_other(tmp_path: Path) -> None:
+    files: dict[str, bytes | Path] = {f"{place}.txt": b"x" * 100_000 for place in range(20)}
+    start = threading.Barrier(8)
+
+    def write(_: int) -> str:
+        start.wait()
+        return ArtifactStore(str(tmp_path)).put("dataset", files).digest
+
+    with ThreadPoolExecutor(8) as pool:
+        (digest,) = set(pool.map(write, range(8)))
+    assert ArtifactStore(str(tmp_path)).verify("dataset", digest) == []
 
 
 @pytest.mark.parametrize("name", ["weights.bin", "weights.pt", "model.pkl", "a/b.ckpt"])
