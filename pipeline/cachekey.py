@@ -6,6 +6,7 @@ pipeline…`, also those inside functions. A change in a module that the step ca
 
 import ast
 import hashlib
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from pipeline import canonical
 from pipeline.settings import ROOT
 
 _PACKAGE = "pipeline"
+# Python 3.11 counts the depth of all threads' parsing together and fails ("AST constructor recursion depth mismatch").
+_PARSING = threading.Lock()
 
 
 def parts(
@@ -76,7 +79,9 @@ def closure(modules: Iterable[str], root: Path = ROOT) -> set[str]:
 def _imports(module: str, path: Path) -> list[str]:
     names: list[str] = []
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    with _PARSING:
+        tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
