@@ -46,7 +46,6 @@ def index():
 
 @dag(
     dag_id="maintain",
-    dag_display_name="Nightshift: maintain",
     description=(__doc__ or "").partition("\n")[0],
     doc_md=__doc__,
     schedule=factory.cron("45 3 * * *"),

@@ -72,9 +72,8 @@ def common(usecase: UseCase, kind: str, doc: str | None, **keys: Any) -> dict[st
     """Returns the arguments of `@dag` that all DAGs of a use case share; `keys` replace or add."""
     return {
         "dag_id": f"{usecase.name}_{kind}",
-        "dag_display_name": f"{usecase.title}: {kind}",
         "description": (doc or "").partition("\n")[0],
-        "doc_md": doc,
+        "doc_md": f"*{usecase.title}*\n\n{doc}",
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["nightshift", usecase.name, kind, f"risk: {usecase.risk_tier}"],

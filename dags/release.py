@@ -75,7 +75,7 @@ def build(usecase: UseCase) -> None:
         approve = factory.Approval(
             task_id="approve",
             decision=chosen,
-            subject=f"{usecase.title}: release {{{{ ti.xcom_pull('choose')['candidate'][:12] }}}}?",
+            subject=f"{name}: release {{{{ ti.xcom_pull('choose')['candidate'][:12] }}}}?",
             body="{{ ti.xcom_pull('choose')['question'] }}",
             response_timeout=timedelta(hours=usecase.release.approval.timeout_hours),
         )

@@ -65,10 +65,7 @@ def _disk(settings: Settings) -> str:
 
 def _database(settings: Settings) -> str:
     with database.connect(settings, "pipeline") as connection:
-        row = connection.execute(
-            "select current_setting('server_version') as server, "
-            "(select extversion from pg_extension where extname = 'vector') as vector"
-        ).fetchone()
+        row = database.fetch_one(connection, "doctor", "versions")
     assert row is not None
     return f"Postgres {row['server']}, pgvector {row['vector']}"
 

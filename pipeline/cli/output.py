@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -20,16 +20,21 @@ from pipeline.errors import NightshiftError
 
 Answer = Mapping[str, Any]
 _LINE = 60  # characters; a longer list is one entry a line
+_CELL = 24  # characters; a longer cell of a table is folded
 _JSON = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 
 
 def command(
-    app: typer.Typer, name: str | None = None, *, ok: Callable[[Answer], bool] = lambda _: True, shown: bool = True
+    app: typer.Typer,
+    name: str | None = None,
+    *,
+    ok: Callable[[Answer], bool] = lambda _: True,
+    view: Callable[[Answer], Answer] = lambda answer: answer,
 ) -> Any:
     """Returns a decorator that makes a function a command.
 
-    The function returns its answer as plain values. Where `ok` of it is false, the exit code is 1. `shown`: false for a
-    command that has told a person everything while it ran; --json still gets the answer.
+    The function returns its answer as plain values. Where `ok` of it is false, the exit code is 1. `view` makes of it
+    what a person is shown; --json gets the answer as it is.
     """
 
     def decorate(function: Callable[..., Answer]) -> Callable[..., None]:
@@ -44,8 +49,8 @@ def command(
                 raise typer.Exit(error.exit_code) from None
             if as_json:
                 print_json(answer)
-            elif shown:
-                show(answer)
+            else:
+                show(view(answer))
             if not ok(answer):
                 raise typer.Exit(1)
 
@@ -85,7 +90,7 @@ def _plain(value: Any) -> Any:
 
 
 def show(answer: Answer) -> None:
-    """Prints an answer for a person: scalars as lines, mappings indented, lists of records as tables.
+    """Prints an answer for a person: scalars as lines, mappings indented, lists of records as tables where they fit.
 
     Digests are cut to the twelve characters that every command takes; --json gives them whole.
     """
@@ -102,12 +107,12 @@ def _print(console: Console, key: str, value: Any, depth: int) -> None:
             _print(console, str(inner_key), inner, depth + 1)
     elif isinstance(value, list | tuple) and value and all(isinstance(row, Mapping) for row in value):
         console.print(f"{margin}{key}:", markup=False)
-        if any(isinstance(inner, Mapping) for row in value for inner in row.values()):
+        if not _fits(value, console.width):
             for place, row in enumerate(value, 1):
                 _print(console, str(place), {**row}, depth + 1)
         else:
             console.print(_table(list(value)), soft_wrap=False)
-    elif isinstance(value, list | tuple) and len(_short(value)) > _LINE:
+    elif _long(value):
         console.print(f"{margin}{key}:", markup=False)
         for entry in value:
             console.print(f"{margin}  {_short(entry)}", markup=False)
@@ -117,6 +122,18 @@ def _print(console: Console, key: str, value: Any, depth: int) -> None:
 
 def _nested(value: Mapping[str, Any]) -> bool:
     return len(value) > 4 or any(isinstance(inner, Mapping | list | tuple) for inner in value.values())
+
+
+def _fits(records: Sequence[Mapping[str, Any]], width: int) -> bool:
+    """Returns whether records can be read as a table this wide: plain cells, and room for each column."""
+    if any(isinstance(inner, Mapping) or _long(inner) for row in records for inner in row.values()):
+        return False
+    columns = {key: max(len(key), *(len(_short(row.get(key))) for row in records)) for row in records for key in row}
+    return sum(min(needed, _CELL) + 3 for needed in columns.values()) <= width
+
+
+def _long(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(_short(value)) > _LINE
 
 
 def _table(records: list[Mapping[str, Any]]) -> Table:

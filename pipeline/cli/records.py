@@ -15,7 +15,7 @@ from pipeline.errors import BadInput
 def register(app: typer.Typer) -> None:
     """Adds the commands of this module to the app."""
     command(app, "status", ok=lambda answer: bool(answer["ok"]))(status)
-    command(app, "lineage")(lineage)
+    command(app, "lineage", view=lines)(lineage)
     command(app, "explain")(explain)
     command(app, "sql")(sql)
     packet = typer.Typer(no_args_is_help=True, help="Build, re-check and compare governance packets.")
@@ -44,6 +44,22 @@ def lineage(
     from pipeline import graph
 
     return graph.lineage(settings(), ref, down=down)
+
+
+def lines(graph: Answer) -> Answer:
+    """Returns a graph as a person reads it: an artifact a line, the root first, with what made it and out of what."""
+    origins: dict[int, list[str]] = {}
+    for edge in graph["edges"]:
+        origins.setdefault(edge["target"], []).append(str(edge["source"]))
+    nodes = sorted(graph["nodes"], key=lambda node: node["version_id"], reverse=graph["direction"] == "up")
+    told = []
+    for node in nodes:
+        named = f"{node['version_id']:>4}  {node['kind']} {node['name']} {node['digest'][:12]}"
+        when = "" if node["started_at"] is None else node["started_at"][:16].replace("T", " ")
+        made = f"{node['job']} as {node['login']} for {node['requested_by']}, {when}" if node["job"] else "-"
+        out_of = f", out of {', '.join(origins[node['version_id']])}" if node["version_id"] in origins else ""
+        told.append(f"{named}: {made}{out_of}")
+    return {"root": graph["root"], "direction": graph["direction"], "artifacts": told}
 
 
 def explain(run: Annotated[str, typer.Argument(help="A run's id.")]) -> Answer:

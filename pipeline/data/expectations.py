@@ -75,8 +75,9 @@ def _library() -> Any:
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
         import great_expectations
-    # It tells of every context and batch at INFO.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    # It tells of every context and batch at INFO; one of its modules sets that level for itself.
+    for name in ("great_expectations", "great_expectations.data_context.types.base"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return great_expectations
 
 

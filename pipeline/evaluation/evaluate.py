@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pipeline import database, deployments, lineage, models
+from pipeline import database, datasets, deployments, lineage, models
 from pipeline.database import Connection
 from pipeline.errors import NotAvailable, Refused
 from pipeline.evaluation import records, suites
@@ -87,7 +87,11 @@ def _asked(
     """Returns the suites, and as inputs what they rest on."""
     if usecase.evaluation.suites:
         return suites.load(usecase), {}
-    pinned = Version(**dataset) if dataset is not None else records.newest_dataset(connection, usecase.name)
+    if dataset is not None:
+        pinned: Version | None = Version(**dataset)
+    else:
+        newest = datasets.newest(connection, usecase.name)
+        pinned = None if newest is None else newest.artifact
     found = None if pinned is None else suites.locked(records.locked_rows(connection, pinned), gated=True)
     if pinned is None or found is None:
         raise NotAvailable(

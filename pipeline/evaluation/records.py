@@ -5,7 +5,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from pipeline import canonical, database, lineage, statistics
+from pipeline import canonical, database, statistics
 from pipeline.database import Connection
 from pipeline.evaluation.answering import Answered, Scored
 from pipeline.evaluation.cases import Case, Expect, Suite
@@ -135,12 +135,6 @@ def _case(case: Case) -> dict[str, Any]:
         "expect": expect,
         "tags": list(case.tags),
     }
-
-
-def newest_dataset(connection: Connection, use_case: str) -> Version | None:
-    """Returns the newest dataset version of a use case, or None."""
-    row = database.fetch_one(connection, _FILE, "newest_dataset", use_case=use_case)
-    return None if row is None else lineage.version(connection, row["artifact_version_id"])
 
 
 def locked_rows(connection: Connection, dataset: Version) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
-from pipeline import database, lineage, models
+from pipeline import database, datasets, lineage, models
 from pipeline.errors import NotAvailable
 from pipeline.lineage import Attempt, Origin, Result, Reuse, Step, Version
 from pipeline.models import BaseModel
@@ -33,14 +33,13 @@ def run(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse, b
     """Does it, in the training process."""
     found = BaseModel(**base)
     with database.connect(settings, process.ROLE) as connection:
-        row = database.fetch_one(connection, "training", "latest_dataset", use_case=usecase.name)
-        if row is None:
+        newest = datasets.newest(connection, usecase.name)
+        if newest is None:
             raise NotAvailable(
                 f"the use case {usecase.name} has no dataset version",
                 where="catalog.dataset_version",
                 next_step=f"`nightshift data commit {usecase.name}`, or run the DAG {usecase.name}_data",
             )
-        dataset = lineage.version(connection, row["artifact_version_id"])
     training = usecase.training
     spec = Step(
         usecase.name,
@@ -55,16 +54,16 @@ def run(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse, b
             "sft_max_length": training.sft.max_length,
             "dpo_max_length": training.dpo.max_length if training.dpo.enabled else None,
         },
-        inputs={"dataset": dataset},
+        inputs={"dataset": newest.artifact},
         reuse=reuse,
     )
 
     def work(attempt: Attempt) -> Result:
         _demand_device(settings, training)
-        return Result({"base": models.register(found)}, _checked(attempt, training, found, dataset))
+        return Result({"base": models.register(found)}, _checked(attempt, training, found, newest.artifact))
 
     outcome = lineage.step(settings, origin, spec, work).as_dict()
-    return outcome | {"dataset": dataset.as_dict(), "dataset_version": row["version"]}
+    return outcome | {"dataset": newest.artifact.as_dict(), "dataset_version": newest.number}
 
 
 def _checked(attempt: Attempt, training: Training, base: BaseModel, dataset: Version) -> dict[str, Any]:

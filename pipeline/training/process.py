@@ -214,9 +214,7 @@ def _environment(settings: Settings, home: Path, inherited: Mapping[str, str]) -
     if "://" in settings.artifacts:
         values |= {name: value for name, value in inherited.items() if name.startswith(_STORES)}
     # How sums are split over threads decides their last digit: the number is fixed here and recorded in every attempt.
-    # One core is left to the scheduler and the database: every thread waits for the slowest. On two busy cores, two
-    # threads took three times as long as one.
-    threads = inherited.get("OMP_NUM_THREADS") or str(max(_cores() - 1, 1))
+    threads = inherited.get("OMP_NUM_THREADS") or str(_cores())
     # TRL trains on one device a process; of several GPUs the first is taken.
     visible = inherited.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     return values | {

@@ -13,15 +13,26 @@ where use_case = :'use_case' and alias = 'live'
 order by version_id;
 
 -- let_through_by --
--- Who let it through, on what evidence: the decision behind what is live, its checks, its evidence and the answers to it.
-select l.use_case, l.deployment_id, d.decision_id, d.kind, d.outcome, d.requested_by, d.decided_at, d.checks, d.evidence,
-       p.digest as policy_digest, p.sealed_by, p.sealed_at, a.answer, a.person, a.reason, a.answered_at, l.promoted_by, l.valid_from
+-- Who let it through, on what evidence: the decision behind what is live, its checks in short (gate_checks has all of them), its evidence and the answers to it.
+select l.use_case, l.deployment_id, d.decision_id, d.kind, d.outcome, d.requested_by, d.decided_at,
+       p.digest as policy_digest, p.sealed_by, p.sealed_at,
+       array(
+           select concat(c ->> 'name', ': ', c ->> 'verdict',
+                         ', ' || round((c ->> 'value')::numeric, 3) || ' [' || round((c ->> 'low')::numeric, 3) || ', '
+                         || round((c ->> 'high')::numeric, 3) || ']',
+                         ', wanted ' || (c ->> 'wanted'), ', ' || (c ->> 'n') || ' cases', '; ' || (c ->> 'reason'))
+           from jsonb_array_elements(d.checks) with ordinality as e (c, place) order by place
+       ) as checks,
+       d.evidence,
+       array(
+           select concat(a.answer, ' by ', coalesce(a.person, 'nobody'), ' at ', to_char(a.answered_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS'), ': ', a.reason)
+           from release.approval a where a.decision_id = d.decision_id order by a.approval_id
+       ) as answers,
+       l.promoted_by, l.valid_from
 from lineage.live l
 join release.decision d on d.decision_id = l.decision_id
 left join release.policy p on p.policy_id = d.policy_id
-left join release.approval a on a.decision_id = d.decision_id
-where l.use_case = :'use_case' and l.alias = 'live'
-order by a.approval_id;
+where l.use_case = :'use_case' and l.alias = 'live';
 
 -- readable_by_principal --
 -- Who could read what: the documents that a named principal can be answered from, out of the live index.

@@ -33,15 +33,6 @@ from jsonb_to_recordset(:'rows'::jsonb)
      as r (case_key text, scores jsonb, answer text, answer_digest text, documents jsonb, seconds real)
 join eval.suite_case c on c.suite_id = :'suite'::bigint and c.case_key = r.case_key;
 
--- newest_dataset --
--- The newest version of a use case's examples.
-select v.artifact_version_id
-from catalog.dataset d
-join catalog.dataset_version v using (dataset_id)
-where d.use_case = :'use_case' and d.kind = 'examples'
-order by v.version desc
-limit 1;
-
 -- locked_rows --
 -- The rows of the locked test split at a dataset version, erased ones left out.
 select e.digest, e.kind, e.content
