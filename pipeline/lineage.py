@@ -61,7 +61,8 @@ class Version:
 
 @dataclass(frozen=True)
 class Output:
-    """What a step made. `private` says that it holds text which an erasure must reach."""
+    """What a step made. `private` says that it holds text which an erasure must reach; `made_of` names the roles of the
+    inputs that it was made of (None: all of them)."""
 
     kind: str
     name: str
@@ -70,11 +71,20 @@ class Output:
     size_bytes: int
     private: bool
     meta: Mapping[str, Any] = field(default_factory=dict)
+    made_of: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, stored: Stored, name: str, *, private: bool, meta: Mapping[str, Any] | None = None) -> "Output":
+    def of(
+        cls,
+        stored: Stored,
+        name: str,
+        *,
+        private: bool,
+        meta: Mapping[str, Any] | None = None,
+        made_of: tuple[str, ...] | None = None,
+    ) -> "Output":
         """Returns the output for something that stands in the artifact store."""
-        return cls(stored.kind, name, stored.digest, stored.uri, stored.size_bytes, private, meta or {})
+        return cls(stored.kind, name, stored.digest, stored.uri, stored.size_bytes, private, meta or {}, made_of)
 
 
 @dataclass(frozen=True)
@@ -209,6 +219,7 @@ def _finish(
             "size_bytes": output.size_bytes,
             "private": output.private,
             "meta": dict(output.meta),
+            "made_of": output.made_of,
         }
         for role, output in result.outputs.items()
     ]

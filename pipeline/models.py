@@ -72,10 +72,10 @@ def resolve(settings: Settings, source: BaseModelSource) -> BaseModel:
 
 
 def register(base: BaseModel) -> Output:
-    """Returns the base model as a step's output. It has no address in the artifact store (see above). The digests of
-    its files are in `meta`, so that a packet can name them and anyone can check a copy."""
+    """Returns the base model as a step's output, made of no input. It has no address in the artifact store (see above).
+    The digests of its files are in `meta`, so that a packet can name them and anyone can check a copy."""
     meta = {"source": base.source, "revision": base.revision, "files": dict(base.files)}
-    return Output("base_model", "base", base.digest, None, base.size_bytes, private=False, meta=meta)
+    return Output("base_model", "base", base.digest, None, base.size_bytes, private=False, meta=meta, made_of=())
 
 
 def locate(source: BaseModelSource) -> Path:

@@ -90,7 +90,7 @@ def check(
         outputs = {
             "report": Output.of(attempt.store.put("check_report", {"report.json": report}), "data", private=False),
             **{
-                role: sources.snapshot(attempt.store, f"{role}.checked", part.accepted, part.files)
+                role: sources.snapshot(attempt.store, f"{role}.checked", part.accepted, part.files, made_of=(role,))
                 for role, part in checked.items()
             },
         }

@@ -118,7 +118,7 @@ def _next(connection: Connection, store: ArtifactStore, use_case: str, kind: Kin
     artifact = "dataset" if kind == "examples" else "corpus"
     stored = store.put(artifact, {"members.json": canonical.dumps(members.listed(labels)).encode()})
     meta = {"digest": members.digest(labels), "rows": len(labels)}
-    output = Output.of(stored, kind, private=False, meta=meta)
+    output = Output.of(stored, kind, private=False, meta=meta, made_of=(kind,))
     return Next(current.version + changed, labels, difference, changed, output)
 
 

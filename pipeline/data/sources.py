@@ -116,12 +116,16 @@ def read_files(store: ArtifactStore, version: Version) -> list[dict[str, Any]]:
 
 
 def snapshot(
-    store: ArtifactStore, name: str, rows: Iterable[Example | Document], files: list[dict[str, Any]]
+    store: ArtifactStore,
+    name: str,
+    rows: Iterable[Example | Document],
+    files: list[dict[str, Any]],
+    made_of: tuple[str, ...] = (),
 ) -> Output:
-    """Returns the private snapshot of these rows, stored."""
+    """Returns the private snapshot of these rows, stored, made of the inputs with these roles."""
     text = "".join(f"{canonical.dumps(row.as_dict())}\n" for row in rows)
     content: Mapping[str, bytes | Path] = {ROWS: text.encode(), FILES: canonical.dumps(files).encode()}
-    return Output.of(store.put("snapshot", content), name, private=True)
+    return Output.of(store.put("snapshot", content), name, private=True, made_of=made_of)
 
 
 def pinned(earlier: Mapping[str, Any], role: str) -> Version:

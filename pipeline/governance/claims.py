@@ -40,10 +40,12 @@ class Node:
         children = [self[key] for key in sorted(self.value)]
         return [(Node(child.source, child.pointer, child.value, "key"), child) for child in children]
 
-    def leaves(self) -> list[tuple["Node", "Node"]]:
-        """Returns every plain value at or below this one: its path from here as a claim, and the value."""
+    def leaves(self, *apart: str) -> list[tuple["Node", "Node"]]:
+        """Returns every plain value at or below this one: its path from here as a claim, and the value. What stands
+        under the keys `apart` is left out."""
         depth = self.pointer.count("/")
-        return [(replace(node, form=f"path {depth}"), node) for node in self._leaves()]
+        known = [node for key in apart if self.has(key) for node in self[key]._leaves()]
+        return [(replace(node, form=f"path {depth}"), node) for node in self._leaves() if node not in known]
 
     def _leaves(self) -> Iterator["Node"]:
         if not isinstance(self.value, dict | list):

@@ -85,6 +85,7 @@ create table lineage.run_output (
     run_id uuid not null references lineage.run,
     role text not null,
     version_id bigint not null references lineage.artifact_version,
+    made_of text[], -- roles of the run's inputs; null: all of them
     primary key (run_id, role)
 );
 create index run_output_by_version on lineage.run_output (version_id);
@@ -212,11 +213,17 @@ begin
     perform lineage.hold_attempt(p_run, p_fence);
     select j.use_case into v_use_case from lineage.run r join lineage.job j using (job_id) where r.run_id = p_run;
     if p_reused_from is not null then
-        insert into lineage.run_output (run_id, role, version_id)
-        select p_run, o.role, o.version_id from lineage.run_output o where o.run_id = p_reused_from;
+        insert into lineage.run_output (run_id, role, version_id, made_of)
+        select p_run, o.role, o.version_id, o.made_of from lineage.run_output o where o.run_id = p_reused_from;
     else
-        insert into lineage.run_output (run_id, role, version_id)
-        select p_run, o ->> 'role', lineage.register(v_use_case, o) from jsonb_array_elements(p_outputs) o;
+        insert into lineage.run_output (run_id, role, version_id, made_of)
+        select p_run, o ->> 'role', lineage.register(v_use_case, o),
+               case when o -> 'made_of' <> 'null' then array(select jsonb_array_elements_text(o -> 'made_of')) end
+        from jsonb_array_elements(p_outputs) o;
+        if exists (select from lineage.run_output o cross join unnest(o.made_of) m (role)
+                   where o.run_id = p_run and m.role not in (select i.role from lineage.run_input i where i.run_id = p_run)) then
+            raise exception 'an output of run % is made of an input that the run does not have', p_run;
+        end if;
     end if;
     update lineage.run r
     set state = case when p_reused_from is null then 'succeeded' else 'reused' end,
@@ -269,7 +276,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
         union
         select i.version_id from up
         join lineage.run_output o on o.version_id = up.version_id
-        join lineage.run_input i on i.run_id = o.run_id
+        join lineage.run_input i on i.run_id = o.run_id and (o.made_of is null or i.role = any (o.made_of))
     )
     select up.version_id from up
 $$;
@@ -281,7 +288,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
         union
         select o.version_id from down
         join lineage.run_input i on i.version_id = down.version_id
-        join lineage.run_output o on o.run_id = i.run_id
+        join lineage.run_output o on o.run_id = i.run_id and (o.made_of is null or i.role = any (o.made_of))
     )
     select down.version_id from down
 $$;

@@ -350,8 +350,9 @@ def _night(made: World, night: str, quality: float, outcome: str, needs_person: 
             high=quality - 0.2, confidence=0.95, n=40, method="paired bootstrap",
         )  # fmt: skip
     checks = [
-        {"check": "correct", "metric": "correct", "value": quality, "low": quality - 0.1, "high": quality + 0.1,
-         "n": 40, "minimum": 0.6, "verdict": "condition" if quality > 0.7 else "fail"}
+        {"name": "correct.minimum", "metric": "correct", "value": quality, "low": quality - 0.1, "high": quality + 0.1,
+         "n": 40, "rule": "minimum", "wanted": 0.6, "verdict": "condition" if quality > 0.7 else "fail",
+         "reason": "as the quality has it"}
     ]  # fmt: skip
     evidence = {
         f"{subject}/{'with' if retrieval else 'without'}": made.versions[

@@ -314,3 +314,42 @@ def test_diamonds_end(settings: Settings, origin: Origin) -> None:
     everything = sorted(version.version_id for version in (a, b, c, d))
     assert sorted(row["version_id"] for row in up) == everything
     assert sorted(row["version_id"] for row in down) == everything
+
+
+def test_an_output_descends_from_what_it_was_made_of_alone(settings: Settings, origin: Origin) -> None:
+    sources = {
+        name: lineage.step(settings, origin, replace(SPEC, job=f"x.{name}"), writes(name.encode())).outputs["card"]
+        for name in ("a", "b")
+    }
+    spec = replace(SPEC, job="x.both", inputs=sources)
+
+    def work(attempt: Attempt) -> Result:
+        made = {"neither": (), "one": ("a",), "all": None}
+        return Result(
+            {
+                name: Output.of(
+                    attempt.store.put("card", {"card.md": name.encode()}), name, private=False, made_of=roles
+                )
+                for name, roles in made.items()
+            }
+        )
+
+    outputs = lineage.step(settings, origin, spec, work).outputs
+    assert lineage.step(settings, origin, spec, never).outputs == outputs, "a reused run knows it too"
+    a, b = sources["a"].version_id, sources["b"].version_id
+    with database.connect(settings, "reader") as connection:
+        for name, wanted in (("neither", set()), ("one", {a}), ("all", {a, b})):
+            up = database.call(connection, "lineage.ancestry", outputs[name].version_id)
+            assert {row["version_id"] for row in up} - {outputs[name].version_id} == wanted
+        down = database.call(connection, "lineage.descendants", b)
+    assert {row["version_id"] for row in down} == {b, outputs["all"].version_id}
+
+
+def test_an_output_cannot_be_made_of_what_the_run_does_not_have(settings: Settings, origin: Origin) -> None:
+    def work(attempt: Attempt) -> Result:
+        stored = attempt.store.put("card", {"card.md": b"x"})
+        return Result({"card": Output.of(stored, "card", private=False, made_of=("nothing",))})
+
+    with pytest.raises(psycopg.errors.RaiseException, match="made of an input"):
+        lineage.step(settings, origin, SPEC, work)
+    assert rows(settings, "select * from lineage.artifact_version") == []

@@ -58,7 +58,12 @@ def contents(tmp_path: Path) -> dict[str, bytes]:
         "decision": {
             "decision_id": 7, "use_case": "demo", "kind": "model", "outcome": "approve", "needs_person": True,
             "requested_by": "engineer", "login": "pipeline", "decided_at": AT, "run_id": RUN, "replaces": None,
-            "checks": [{"name": "correct", "verdict": "pass", "minimum": 0.6}],
+            "checks": [
+                {"name": "policy.sealed", "verdict": "pass", "reason": "sealed before", "sealed_at": AT},
+                {"name": "correct.minimum", "verdict": "pass", "reason": "it reaches", "metric": "correct",
+                 "rule": "minimum", "wanted": 0.6, "value": 0.75, "low": 0.61, "high": 0.86, "n": 40,
+                 "suites": {"main": {"value": 0.75, "low": 0.61, "high": 0.86, "n": 40}}},
+            ],
             "evidence": {"candidate": evaluation.digest}, "model_digest": weights.digest, "index_digest": None,
         },
         "policy": {"digest": canonical.digest(policy), "content": policy, "sealed_by": "engineer", "login": "pipeline",

@@ -79,6 +79,11 @@ def test_keys_and_paths_are_claims_too() -> None:
     assert claims.find(node.value, path.pointer) == 1
 
 
+def test_leaves_can_leave_keys_out() -> None:
+    node = Node("record", "", {"a": {"b": 1, "c": 2}, "d": 3})
+    assert [leaf.pointer for _, leaf in node.leaves("a", "unknown")] == ["/d"]
+
+
 @pytest.mark.parametrize("value", [1, "text", None, 0.5, ["a"]])
 def test_a_template_prints_nothing_without_a_source(value: Any) -> None:
     with pytest.raises(TypeError, match="has no source"):
