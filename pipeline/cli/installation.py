@@ -119,7 +119,7 @@ def new_usecase(name: str) -> Answer:
 def base_build(
     out: Annotated[Path, typer.Option(help="Where the model goes.")] = settings_module.ROOT / "models" / "tiny",
     seed: int = 11,
-    tokens: Annotated[int, typer.Option(help="How many tokens it is trained on.")] = 10_000_000,
+    tokens: Annotated[int, typer.Option(help="How many tokens it is trained on.")] = 12_000_000,
     processes: Annotated[int, typer.Option(help="Training processes of one thread each.")] = 2,
 ) -> Answer:
     """Train the small base model that ships, from generated text."""
