@@ -3,7 +3,10 @@
 Starting it takes longer than most tests, so they share it and keep to a use case of their own.
 """
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,8 @@ from pipeline.demo.watch import Ended, Watch
 from pipeline.services import airflow
 from pipeline.services.rest import Airflow
 from pipeline.settings import ROOT, Settings
+
+SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,38 @@ class World:
         return self.watch.follow(ended.dag_id, ended.run_id)
 
 
+def real_usecase(folder: Path) -> None:
+    """Writes a use case over the public data, by the YAML that any user writes. The data stays where it is."""
+    folder.mkdir(parents=True)
+    keys = {
+        "name": folder.name,
+        "title": "Public data that nobody here wrote",
+        "owner": "tests@example.org",
+        "risk_tier": "minimal",
+        "schedule": {"data": None, "reindex": None, "retrain": None},
+        "documents": [
+            {
+                "path": str(SHARED_DATA / "wiki_demo.txt"),
+                "format": "lines",
+                "defaults": {"tenant": "library", "classification": "public", "groups": ["everyone"]},
+            }
+        ],
+        "examples": [
+            {"path": str(SHARED_DATA / "alpaca_en_demo.json"), "kind": "sft", "format": "alpaca"},
+            {"path": str(SHARED_DATA / "dpo_en_demo.json"), "kind": "preference", "format": "sharegpt"},
+        ],
+        "splits": {"train": 0.92, "validation": 0.04, "test": 0.04},
+        "training": {
+            "sft": {"max_steps": 4, "eval_steps": 2, "batch_size": 4, "max_length": 256, "learning_rate": 1e-3},
+            "dpo": {"max_steps": 2, "eval_steps": 2, "batch_size": 2, "max_length": 256},
+        },
+        "principals": {"reader": {"tenant": "library", "groups": ["everyone"], "clearance": "public"}},
+        "evaluation": {"max_new_tokens": 16},
+        "release": {"thresholds": [{"metric": "likelihood", "minimum": 0.0}], "min_cases": 10},
+    }
+    (folder / "usecase.yaml").write_text(yaml.safe_dump(keys, sort_keys=False))
+
+
 def small_usecase(folder: Path) -> None:
     """Writes the compliance sample as a use case of few steps and a gate that a hardly trained model passes."""
     shutil.copytree(ROOT / "usecases" / "compliance", folder, ignore=shutil.ignore_patterns("generat*", "facts.yaml"))
@@ -61,8 +98,10 @@ def small_usecase(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def world(own_folder: Path) -> Iterator[World]:
-    """The installation, with the use case `small`."""
+    """The installation, with the use cases `small` and, where the public data is there, `real`."""
     root = own_folder / "e2e"
+    if SHARED_DATA.exists():
+        real_usecase(root / "usecases" / "real")
     small_usecase(root / "usecases" / "small")
     settings = settings_module.from_environment(
         {"NIGHTSHIFT_HOME": str(root / "home"), "NIGHTSHIFT_USECASES": str(root / "usecases")}
@@ -79,3 +118,17 @@ def world(own_folder: Path) -> Iterator[World]:
             yield World(settings, engineer, reviewer, auditor, Watch(settings, engineer, Console(stderr=True)))
     finally:
         services.down(settings)
+
+
+def nightshift(settings: Settings, *arguments: str) -> Any:
+    """Returns the JSON that the command line prints for this installation. Fails where it does not end with 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments, "--json"],
+        env={"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", **settings.environment()},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
