@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from pipeline import models
 from pipeline.errors import NotAvailable, Refused
-from pipeline.settings import Settings, from_environment
+from pipeline.settings import ROOT, Settings, from_environment
 from pipeline.usecase import BaseModelSource
 
 pytestmark = pytest.mark.unit
@@ -159,3 +159,29 @@ def test_an_adapter_without_safetensors_is_refused(tmp_path: Path, folder: Path)
     (tmp_path / "adapter_model.bin").write_bytes(b"")
     with pytest.raises(NotAvailable, match="no safetensors"):
         models._with_adapter(None, tmp_path, folder, False)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks for it
+def test_an_adapter_is_added_into_full_precision_weights_and_answers_the_same(tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    tiny = ROOT / "models" / "tiny"
+    base, tokenizer = models.load(tiny)
+    torch.manual_seed(3)
+    # Weights that change the answer: as peft begins an adapter, it would change nothing.
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    adapter = tmp_path / "adapter"
+    get_peft_model(base, config).save_pretrained(str(adapter))
+    plain, added, apart = (
+        models.load(tiny)[0],
+        models.load(tiny, adapter=adapter)[0],
+        models.load(tiny, adapter=adapter, trainable=True)[0].eval(),
+    )
+    assert isinstance(apart, PeftModel)
+    assert not isinstance(added, PeftModel)
+    ids = tokenizer("The deadline of the report is 5 days.", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        first, second, third = (model(input_ids=ids).logits for model in (plain, added, apart))
+    assert torch.allclose(second, third, atol=1e-3)
+    assert not torch.allclose(first, second, atol=1e-1)
