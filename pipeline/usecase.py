@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline import validation
 from pipeline.errors import BadInput, nearest
 from pipeline.settings import ROOT, Settings
 
@@ -256,7 +257,7 @@ def load(path: Path) -> UseCase:
     try:
         usecase = UseCase.model_validate(_absolute(data, path.parent))
     except ValidationError as error:
-        raise _explain(error, path) from None
+        raise validation.told(error, UseCase, path) from None
     if usecase.name != path.parent.name:
         raise BadInput(
             "the name differs from the folder's", where=f"{path}: name", found=usecase.name, allowed=path.parent.name
@@ -312,45 +313,3 @@ def _paths(usecase: UseCase) -> list[tuple[str, Path]]:
         ("evaluation.suites", usecase.evaluation.suites),
     ]
     return [(f"{key}.{place}.path", entry.path) for key, entries in groups for place, entry in enumerate(entries)]
-
-
-def _explain(error: ValidationError, path: Path) -> BadInput:
-    """Returns the first mistake as a person would say it; the others are counted."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
-    found: Any = first.get("input")
-    allowed: str | None = first["msg"]
-    what = "a value is not allowed"
-    if first["type"] == "extra_forbidden":
-        what, found = "unknown key", first["loc"][-1]
-        allowed = nearest(str(found), _fields_at(first["loc"][:-1]))
-    elif first["type"] == "missing":
-        what, found = "a key is missing", None
-    elif first["type"] == "literal_error":
-        options = [option.strip("' ") for option in str(first["ctx"]["expected"]).replace(" or ", ", ").split(",")]
-        allowed = nearest(str(found), options)
-    others = len(error.errors()) - 1
-    return BadInput(
-        what,
-        where=f"{path}: {key}",
-        found=found,
-        allowed=allowed,
-        next_step=f"mend this one first; {others} more were found" if others else None,
-    )
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    """Returns the keys that the model at this place knows."""
-    model: Any = UseCase
-    for part in location:
-        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
-            model = _inner(model.model_fields[part].annotation) if part in model.model_fields else model
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
-def _inner(annotation: Any) -> Any:
-    """Returns the model inside a container's annotation, or the annotation."""
-    for argument in getattr(annotation, "__args__", ()):
-        if isinstance(argument, type) and issubclass(argument, BaseModel):
-            return argument
-    return annotation

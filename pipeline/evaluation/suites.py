@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline import canonical
+from pipeline import canonical, validation
 from pipeline.errors import BadInput, nearest
 from pipeline.evaluation.cases import Case, Expect, Message, Reference, Suite
 from pipeline.usecase import Suite as SuiteFile
@@ -85,9 +85,7 @@ def _case(line: str, where: str, usecase: UseCase) -> Case:
     except json.JSONDecodeError as error:
         raise BadInput("this line is not JSON", where=where, found=error.msg) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise BadInput("a case is not as it should be", where=f"{where}: {key}", allowed=first["msg"]) from None
+        raise validation.told(error, _Line, where, private=True) from None
     if told.principal not in usecase.principals:
         raise BadInput(
             "the use case names no such principal",

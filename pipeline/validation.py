@@ -1,0 +1,50 @@
+"""What pydantic found wrong, as a person would say it."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import BadInput, nearest
+
+
+def told(error: ValidationError, model: type[BaseModel], where: Path | str, *, private: bool = False) -> BadInput:
+    """Returns the first mistake in something that should have been a `model`; the others are counted. An unknown key or
+    a value outside a list is told with the nearest that is known. `private`: no value is repeated, only keys."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "all of it"
+    found: Any = None if private else first.get("input")
+    allowed: str | None = first["msg"]
+    what = "a value is not allowed"
+    if first["type"] == "extra_forbidden":
+        what, found = "unknown key", first["loc"][-1]
+        allowed = nearest(str(found), _fields_at(model, first["loc"][:-1]))
+    elif first["type"] == "missing":
+        what, found = "a key is missing", None
+    elif first["type"] == "literal_error":
+        options = [option.strip("' ") for option in str(first["ctx"]["expected"]).replace(" or ", ", ").split(",")]
+        allowed = nearest(str(first["input"]), options)
+    others = len(error.errors()) - 1
+    return BadInput(
+        what,
+        where=f"{where}: {key}",
+        found=found,
+        allowed=allowed,
+        next_step=f"mend this one first; {others} more were found" if others else None,
+    )
+
+
+def _fields_at(model: Any, location: tuple[int | str, ...]) -> list[str]:
+    """Returns the keys that the model at this place knows."""
+    for part in location:
+        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+            model = _inner(model.model_fields[part].annotation) if part in model.model_fields else model
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _inner(annotation: Any) -> Any:
+    """Returns the model inside a container's annotation, or the annotation."""
+    for argument in getattr(annotation, "__args__", ()):
+        if isinstance(argument, type) and issubclass(argument, BaseModel):
+            return argument
+    return annotation
