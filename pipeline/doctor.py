@@ -28,8 +28,16 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         try:
             found.append({"name": name, "ok": True, "needed": needed, "detail": check(settings)})
         except NightshiftError as error:
+            where = error.details["where"]
+            detail = error.what if where is None else f"{error.what}: {where}"
             found.append(
-                {"name": name, "ok": False, "needed": needed, "detail": error.what, "next": error.details["next"]}
+                {
+                    "name": name,
+                    "ok": False,
+                    "needed": needed,
+                    "detail": detail,
+                    "next": error.details["next"] or "mend it",
+                }
             )
     return found
 

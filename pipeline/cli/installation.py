@@ -65,8 +65,8 @@ def doctor() -> Answer:
     found = doctor_module.examine(settings())
     missing = [check for check in found if not check["ok"] and check["needed"]]
     if missing:
-        names = ", ".join(check["name"] for check in missing)
-        raise NotAvailable(f"missing: {names}", next_step="; ".join(str(check["next"]) for check in missing))
+        told = "; ".join(f"{check['name']}: {check['detail']}" for check in missing)
+        raise NotAvailable(f"not as it should be: {told}", next_step="; ".join(str(check["next"]) for check in missing))
     return {"checks": found}
 
 
