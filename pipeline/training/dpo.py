@@ -13,11 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import lineage, models
+from pipeline import lineage
 from pipeline.lineage import Attempt, Origin, Result, Reuse, Step, Version
 from pipeline.settings import Settings
 from pipeline.training import adapter, loop, process, recipe, rows
 from pipeline.training.sft import pinned_base
+from pipeline.training.trainer import ready
 from pipeline.usecase import Training, UseCase
 
 log = logging.getLogger(__name__)
@@ -102,33 +103,12 @@ def _tuned(
     found: dict[rows.Split, list[rows.Content]],
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Returns the tuned model, its metrics and the run's facts."""
-    from datasets import Dataset
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    device = models.device(settings.device)
-    model, tokenizer = models.load(
-        folder, adapter=start, device=device, dtype=training.dtype, quantize=training.quantize, trainable=True
-    )
-    tokenizer.chat_template = rows.training_template(tokenizer)
-    kept = {split: rows.preferences(contents, tokenizer, training.dpo.max_length) for split, contents in found.items()}
-    rows.demand(kept["train"], "preference", training.dpo.max_length)
-    validated = bool(kept["validation"].rows)
-    arguments = recipe.arguments(
-        training.dpo,
-        training,
-        folder=attempt.scratch / "checkpoints",
-        device=device,
-        rows=len(kept["train"].rows),
-        validated=validated,
-    )
+    made = ready(settings, training, attempt, "dpo", folder, found, start)
     trainer = DPOTrainer(
-        model=model,
-        args=DPOConfig(**arguments, beta=training.dpo.beta, precompute_ref_log_probs=True),
-        train_dataset=Dataset.from_list(kept["train"].rows),
-        eval_dataset=Dataset.from_list(kept["validation"].rows) if validated else None,
-        processing_class=tokenizer,
-        callbacks=loop.early_stopping(training.dpo.patience, validated),
+        **made.trainer, args=DPOConfig(**made.config, beta=training.dpo.beta, precompute_ref_log_probs=True)
     )
-    metrics, facts = loop.train(trainer, device)
-    return trainer.model, metrics, facts | {"rows": {split: of.counts() for split, of in kept.items()}}
+    metrics, facts = loop.train(trainer, made.device)
+    return trainer.model, metrics, facts | {"rows": made.counts}

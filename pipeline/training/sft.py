@@ -18,6 +18,7 @@ from pipeline.lineage import Attempt, Origin, Result, Reuse, Step, Version
 from pipeline.models import BaseModel
 from pipeline.settings import Settings
 from pipeline.training import adapter, loop, process, recipe, rows
+from pipeline.training.trainer import ready
 from pipeline.usecase import Training, UseCase
 
 log = logging.getLogger(__name__)
@@ -88,41 +89,18 @@ def _tuned(
     settings: Settings, training: Training, attempt: Attempt, folder: str, dataset: Version
 ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Returns the tuned model, its metrics and the run's facts."""
-    from datasets import Dataset
     from peft import LoraConfig
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    device = models.device(settings.device)
-    model, tokenizer = models.load(
-        folder, device=device, dtype=training.dtype, quantize=training.quantize, trainable=True
-    )
-    tokenizer.chat_template = rows.training_template(tokenizer)
-    kept = {
-        split: rows.supervised(contents, tokenizer, training.sft.max_length)
-        for split, contents in rows.read(attempt.connection, dataset, "sft").items()
-    }
-    rows.demand(kept["train"], "sft", training.sft.max_length)
-    validated = bool(kept["validation"].rows)
-    arguments = recipe.arguments(
-        training.sft,
-        training,
-        folder=attempt.scratch / "checkpoints",
-        device=device,
-        rows=len(kept["train"].rows),
-        validated=validated,
-    )
+    found = rows.read(attempt.connection, dataset, "sft")
+    made = ready(settings, training, attempt, "sft", folder, found)
     trainer = SFTTrainer(
-        model=model,
-        args=SFTConfig(**arguments, assistant_only_loss=True, packing=False),
-        train_dataset=Dataset.from_list(kept["train"].rows),
-        eval_dataset=Dataset.from_list(kept["validation"].rows) if validated else None,
-        processing_class=tokenizer,
+        **made.trainer,
+        args=SFTConfig(**made.config, assistant_only_loss=True, packing=False),
         peft_config=LoraConfig(r=training.sft.lora_rank, lora_alpha=training.sft.lora_alpha, **recipe.LORA),
-        callbacks=loop.early_stopping(training.sft.patience, validated),
     )
-    before = trainer.evaluate()["eval_loss"] if validated else None
-    metrics, facts = loop.train(trainer, device)
+    before = trainer.evaluate()["eval_loss"] if made.trainer["eval_dataset"] is not None else None
+    metrics, facts = loop.train(trainer, made.device)
     metrics["eval_loss_before"] = None if before is None else round(float(before), 6)
-    counts = {split: of.counts() for split, of in kept.items()}
-    return trainer.model, metrics, facts | {"rows": counts, "eval_loss_before": metrics["eval_loss_before"]}
+    return trainer.model, metrics, facts | {"rows": made.counts, "eval_loss_before": metrics["eval_loss_before"]}

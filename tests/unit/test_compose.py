@@ -45,7 +45,8 @@ def airflow_commands(compose: dict[str, Any]) -> list[list[str]]:
 
 def examine(path: Path) -> "subprocess.CompletedProcess[str]":
     """Returns what check-jsonschema says of a file, held against the Compose specification that it carries."""
-    command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", path]
+    program = Path(sys.executable).with_name("check-jsonschema")
+    command: list[str | Path] = [program, "--builtin-schema", "vendor.compose-spec", path]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -1,0 +1,66 @@
+"""What both methods give a TRL trainer: the model, the rows that can be learned from, and the shared arguments."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import models
+from pipeline.lineage import Attempt
+from pipeline.models import Device
+from pipeline.settings import Settings
+from pipeline.training import loop, recipe, rows
+from pipeline.training.recipe import Method
+from pipeline.training.rows import Content, Split
+from pipeline.usecase import Training
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a trainer is made of."""
+
+    device: Device
+    config: dict[str, Any]  # arguments that SFTConfig and DPOConfig share
+    trainer: dict[str, Any]  # arguments that SFTTrainer and DPOTrainer share
+    counts: dict[str, Any]  # of the rows, by split
+
+
+def ready(
+    settings: Settings,
+    training: Training,
+    attempt: Attempt,
+    method: Method,
+    folder: str,
+    contents: Mapping[Split, Sequence[Content]],
+    adapter: Path | None = None,
+) -> Ready:
+    """Returns what a trainer of this method is made of: the base model in `folder`, with an adapter on top where one is
+    given, and the rows by split. Raises Refused where no train row can be learned from."""
+    from datasets import Dataset
+
+    told = training.sft if method == "sft" else training.dpo
+    keep = rows.supervised if method == "sft" else rows.preferences
+    device = models.device(settings.device)
+    model, tokenizer = models.load(
+        folder, adapter=adapter, device=device, dtype=training.dtype, quantize=training.quantize, trainable=True
+    )
+    tokenizer.chat_template = rows.training_template(tokenizer)
+    kept = {split: keep(found, tokenizer, told.max_length) for split, found in contents.items()}
+    rows.demand(kept["train"], "sft" if method == "sft" else "preference", told.max_length)
+    validated = bool(kept["validation"].rows)
+    config = recipe.arguments(
+        told,
+        training,
+        folder=attempt.scratch / "checkpoints",
+        device=device,
+        rows=len(kept["train"].rows),
+        validated=validated,
+    )
+    trainer = {
+        "model": model,
+        "train_dataset": Dataset.from_list(kept["train"].rows),
+        "eval_dataset": Dataset.from_list(kept["validation"].rows) if validated else None,
+        "processing_class": tokenizer,
+        "callbacks": loop.early_stopping(told.patience, validated),
+    }
+    return Ready(device, config, trainer, {split: found.counts() for split, found in kept.items()})
