@@ -79,7 +79,8 @@ def data_commit(name: UseCaseName, fresh: Fresh = False) -> Answer:
     checked = data.check(here.settings, here.usecase, here.origin, fetched, reuse=reuse)
     committed = data.commit(here.settings, here.usecase, here.origin, checked, reuse=reuse)
     data.card(here.settings, here.usecase, here.origin, committed, reuse=reuse)
-    return committed
+    findings = f"nightshift sql open_findings --param use_case={name}"
+    return committed | {"checks": checked["facts"], "findings": findings if checked["facts"]["rejected"] else None}
 
 
 def data_versions(name: UseCaseName) -> Answer:

@@ -1,0 +1,46 @@
+"""Commands that do a stage's work, against a database."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.settings import Settings
+
+pytestmark = pytest.mark.pg
+
+ROW = {"messages": [{"role": "user", "content": "Who asks?"}, {"role": "assistant", "content": "A test."}]}
+
+
+def nightshift(settings: Settings, *arguments: str) -> Any:
+    """Returns the JSON that a command prints. Fails where it does not end with 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments, "--json"],
+        env={"PATH": "/usr/bin:/bin", **settings.environment()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_commit_says_what_it_left_out_and_where_to_read_why(
+    settings: Settings, usecase_folder: Callable[..., Path]
+) -> None:
+    folder = usecase_folder("demo")
+    (folder / "sft.jsonl").write_text(json.dumps(ROW) + "\n")
+    header = "---\nid: {id}\ntitle: T\ntenant: acme\nclassification: {kind}\ngroups: [everyone]\n---\nSome text.\n"
+    for id, kind in (("good", "internal"), ("bad", "secret")):
+        (folder / "documents" / f"{id}.md").write_text(header.format(id=id, kind=kind))
+    told = nightshift(settings, "data", "commit", "demo")
+    assert told["corpus"]["rows"] == 1
+    assert told["checks"]["documents"]["rejected"] == 1
+    assert told["checks"]["examples"]["rejected"] == 0
+    (finding,) = nightshift(settings, *told["findings"].split()[1:])["rows"]
+    assert (finding["file"], finding["rule"]) == ("documents/bad.md", "classification")
