@@ -1,9 +1,10 @@
 """Lets a candidate through, or not: asks a person where the gate or the risk tier wants one, and promotes.
 
-**When a task fails.** `approve` fails when nobody answers in time; silence is recorded and is never a yes. An
-approval by the person who asked for the run is recorded as refused and nothing is promoted: the decision goes on
-waiting, so trigger this DAG again and let someone else answer. `promote` refuses when another deployment went live
-since the decision was made: run `retrain` again.
+**When a task fails.** `approve` fails when nobody answers in time; silence is recorded and is never a yes. It can also
+fail when it is answered within a second of asking: Airflow then takes its process for killed, nothing is recorded, and
+the decision goes on waiting. An approval by the person who asked for the run is recorded as refused and nothing is
+promoted: the decision goes on waiting, so trigger this DAG again and let someone else answer. `promote` refuses when
+another deployment went live since the decision was made: run `retrain` again.
 
 **Clearing is safe**: `approve` asks again unless the decision has its final answer, and a decision is promoted once.
 A newer candidate supersedes a waiting one; an answer to the old question then counts for nothing, and says so.

@@ -14,6 +14,9 @@ from pipeline.services.rest import Airflow
 from pipeline.settings import Settings
 
 SECONDS = 1.0  # between two looks
+# Looks at which a task must wait before anybody answers it. Where an answer queues a task again before Airflow's
+# scheduler saw that its process ended, the scheduler takes it for one that was killed, and fails it.
+SETTLED = 4
 BEGIN_SECONDS = 120.0  # so long may an asset event take to begin a run
 _MARKS = {"success": "[green]✓[/]", "skipped": "[dim]–[/]", "failed": "[red]✗[/]", "upstream_failed": "[dim]✗[/]"}
 
@@ -44,11 +47,11 @@ class Watch:
     _shown: set[tuple[str, str, str, int, int, str]] = field(default_factory=set)
 
     def follow(self, dag_id: str, run_id: str, *, until: str | None = None) -> Ended:
-        """Returns the run when it has succeeded, or when a task is in the state `until`.
+        """Returns the run when it has succeeded, or when a task has come to rest in the state `until`.
 
         Raises Refused, with the end of the failed task's log, where it fails; NotAvailable where Airflow goes away.
         """
-        begun = time.monotonic()
+        begun, settled = time.monotonic(), 0
         with self.console.status(dag_id) as status:
             while True:
                 run, tasks = self.airflow.run(dag_id, run_id), self.airflow.tasks(dag_id, run_id)
@@ -57,7 +60,8 @@ class Watch:
                 status.update(f"{dag_id}: {', '.join(sorted(set(busy))) or run['state']}")
                 if run["state"] == "failed":
                     raise self._failed(dag_id, run_id, tasks)
-                if run["state"] == "success" or (until and any(each["state"] == until for each in tasks)):
+                settled = settled + 1 if until and any(each["state"] == until for each in tasks) else 0
+                if run["state"] == "success" or settled == SETTLED:
                     state = "success" if run["state"] == "success" else str(until)
                     return _ended(dag_id, run_id, state, time.monotonic() - begun, tasks)
                 self._demand_alive()

@@ -112,6 +112,8 @@ def test_no_work_was_done_by_a_superuser_or_an_owner(world: World, rejected: End
 
 
 def test_every_question_of_the_cookbook_is_answered(world: World, champion: str, rejected: Ended) -> None:
+    world.engineer.call("PATCH", "dags/maintain", {"is_paused": False})
+    assert world.run("maintain").succeeded("audit"), "the audit's chain is what it seals"
     live = in_production(world)
     assert live["model_digest"] == champion
     known = {
