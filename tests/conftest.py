@@ -2,6 +2,9 @@
 own, cloned from a migrated one."""
 
 import itertools
+import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -46,6 +49,20 @@ def superuser(settings: Settings, dbname: str = "postgres") -> psycopg.Connectio
     """Returns a superuser's connection: for setting tests up, and for playing the attacker."""
     dsn = make_conninfo(migrations.superuser_dsn(settings), dbname=dbname)
     return psycopg.connect(dsn, autocommit=True)
+
+
+def nightshift(settings: Settings, *arguments: str) -> Any:
+    """Returns the JSON that a command prints for an installation. Fails where it does not end with 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments, "--json"],
+        env={"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", **settings.environment()},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.fixture

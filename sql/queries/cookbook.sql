@@ -24,9 +24,10 @@ select l.use_case, l.deployment_id, d.decision_id, d.kind, d.outcome, d.requeste
            from jsonb_array_elements(d.checks) with ordinality as e (c, place) order by place
        ) as checks,
        d.evidence,
-       array(
-           select concat(a.answer, ' by ', coalesce(a.person, 'nobody'), ' at ', to_char(a.answered_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS'), ': ', a.reason)
-           from release.approval a where a.decision_id = d.decision_id order by a.approval_id
+       (
+           select jsonb_agg(jsonb_build_object('answer', a.answer, 'person', a.person, 'reason', a.reason, 'answered_at', a.answered_at)
+                            order by a.approval_id)
+           from release.approval a where a.decision_id = d.decision_id
        ) as answers,
        l.promoted_by, l.valid_from
 from lineage.live l

@@ -49,10 +49,9 @@ with recursive decided as (
         union select o.version_id from lineage.run_output o join decided d using (run_id)
     ) s where s.version_id is not null
     union
-    select i.version_id from up
-    join lineage.run_output o on o.version_id = up.version_id
-    join known r on r.run_id = o.run_id
-    join lineage.run_input i on i.run_id = r.run_id and (o.made_of is null or i.role = any (o.made_of))
+    select e.source from up
+    join lineage.edges e on e.target = up.version_id
+    join known r on r.run_id = e.run_id
 ), beside as (
     select version_id from up
     union
@@ -98,11 +97,10 @@ order by r.started_at, r.run_id;
 -- edges --
 -- What went into what among the given versions, by the runs that made them.
 select distinct m.digest as made_from, w.digest as went_into
-from lineage.run_input i
-join lineage.run_output o on o.run_id = i.run_id and (o.made_of is null or i.role = any (o.made_of))
-join lineage.artifact_version m on m.version_id = i.version_id
-join lineage.artifact_version w on w.version_id = o.version_id
-where o.run_id = any (:'runs'::uuid[]) and i.version_id = any (:'versions'::bigint[]) and o.version_id = any (:'versions'::bigint[])
+from lineage.edges e
+join lineage.artifact_version m on m.version_id = e.source
+join lineage.artifact_version w on w.version_id = e.target
+where e.run_id = any (:'runs'::uuid[]) and e.source = any (:'versions'::bigint[]) and e.target = any (:'versions'::bigint[])
 order by made_from, went_into;
 
 -- datasets --

@@ -116,12 +116,6 @@ create view lineage.artifacts as
 select v.version_id, a.use_case, a.kind, a.name, v.digest, v.size_bytes, v.private, v.created_at, v.purged_at
 from lineage.artifact_version v join lineage.artifact a using (artifact_id);
 
--- edges: what went into what, by which run.
-create view lineage.edges as
-select i.version_id as source, o.version_id as target, o.run_id, i.role as input_role, o.role as output_role
-from lineage.run_input i
-join lineage.run_output o on o.run_id = i.run_id and (o.made_of is null or i.role = any (o.made_of));
-
 create view lineage.outputs as
 select o.run_id, o.role, o.version_id from lineage.run_output o;
 

@@ -3,10 +3,7 @@
 Starting it takes longer than most tests, so they share it and keep to a use case of their own.
 """
 
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,17 +115,3 @@ def world(own_folder: Path) -> Iterator[World]:
             yield World(settings, engineer, reviewer, auditor, Watch(settings, engineer, Console(stderr=True)))
     finally:
         services.down(settings)
-
-
-def nightshift(settings: Settings, *arguments: str) -> Any:
-    """Returns the JSON that the command line prints for this installation. Fails where it does not end with 0."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments, "--json"],
-        env={"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", **settings.environment()},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)

@@ -8,7 +8,8 @@ import pytest
 from pipeline import database
 from pipeline.database import Connection
 from pipeline.demo.watch import Ended
-from tests.e2e.conftest import SHARED_DATA, World, nightshift
+from tests.conftest import nightshift
+from tests.e2e.conftest import SHARED_DATA, World
 
 pytestmark = [
     pytest.mark.e2e,

@@ -11,7 +11,8 @@ from pipeline.database import Connection
 from pipeline.demo.approval import WAITING
 from pipeline.demo.watch import Ended
 from pipeline.services import airflow, processes, rest
-from tests.e2e.conftest import World, nightshift
+from tests.conftest import nightshift
+from tests.e2e.conftest import World
 
 pytestmark = pytest.mark.e2e
 NAME = "small"

@@ -33,14 +33,17 @@ begin
 end
 $$;
 
+create or replace view lineage.edges as
+select i.version_id as source, o.version_id as target, o.run_id, i.role as input_role, o.role as output_role
+from lineage.run_input i
+join lineage.run_output o on o.run_id = i.run_id and (o.made_of is null or i.role = any (o.made_of));
+
 create or replace function lineage.ancestry(p_version bigint) returns table (version_id bigint)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     with recursive up as (
         select p_version as version_id
         union
-        select i.version_id from up
-        join lineage.run_output o on o.version_id = up.version_id
-        join lineage.run_input i on i.run_id = o.run_id and (o.made_of is null or i.role = any (o.made_of))
+        select e.source from up join lineage.edges e on e.target = up.version_id
     )
     select up.version_id from up
 $$;
@@ -50,14 +53,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     with recursive down as (
         select p_version as version_id
         union
-        select o.version_id from down
-        join lineage.run_input i on i.version_id = down.version_id
-        join lineage.run_output o on o.run_id = i.run_id and (o.made_of is null or i.role = any (o.made_of))
+        select e.target from down join lineage.edges e on e.source = down.version_id
     )
     select down.version_id from down
 $$;
-
-create or replace view lineage.edges as
-select i.version_id as source, o.version_id as target, o.run_id, i.role as input_role, o.role as output_role
-from lineage.run_input i
-join lineage.run_output o on o.run_id = i.run_id and (o.made_of is null or i.role = any (o.made_of));

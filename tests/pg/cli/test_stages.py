@@ -1,33 +1,17 @@
 """Commands that do a stage's work, against a database."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.settings import Settings
+from tests.conftest import nightshift
 
 pytestmark = pytest.mark.pg
 
 ROW = {"messages": [{"role": "user", "content": "Who asks?"}, {"role": "assistant", "content": "A test."}]}
-
-
-def nightshift(settings: Settings, *arguments: str) -> Any:
-    """Returns the JSON that a command prints. Fails where it does not end with 0."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments, "--json"],
-        env={"PATH": "/usr/bin:/bin", **settings.environment()},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_a_commit_says_what_it_left_out_and_where_to_read_why(
