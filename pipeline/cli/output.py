@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +23,11 @@ Answer = Mapping[str, Any]
 _LINE = 60  # characters; a longer list is one entry a line
 _CELL = 24  # characters; a longer cell of a table is folded
 _JSON = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
+
+
+def waiting(doing: str) -> AbstractContextManager[object]:
+    """Returns a context that shows on standard error what is going on, where a person is looking on."""
+    return Console(stderr=True).status(f"{doing} …") if sys.stderr.isatty() else nullcontext()
 
 
 def command(

@@ -8,7 +8,7 @@ import typer
 
 from pipeline import database, deployments, lineage
 from pipeline.cli.context import context, person, settings
-from pipeline.cli.output import Answer, command
+from pipeline.cli.output import Answer, command, waiting
 from pipeline.errors import BadInput, NotAvailable
 from pipeline.lineage import Version
 
@@ -146,7 +146,8 @@ def search(
     from pipeline import search as searching
 
     here = context(name)
-    return searching.search(here.settings, here.usecase, text, principal, k or here.usecase.retrieval.k)
+    with waiting("searching"):
+        return searching.search(here.settings, here.usecase, text, principal, k or here.usecase.retrieval.k)
 
 
 def evaluate(

@@ -1,5 +1,6 @@
 """The embedder: what is told without a model, and the vectors that the model gives."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from pipeline import embedding
+from pipeline.bert import Bert
 from pipeline.embedding import DIMENSIONS, MAX_TOKENS, Embedder
-from pipeline.errors import NotAvailable
+from pipeline.errors import BadInput, NotAvailable
 
 pytestmark = pytest.mark.unit
 
@@ -32,10 +34,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_identity_and_counting_need_no_torch() -> None:
+def test_identity_counting_and_a_question_need_no_torch() -> None:
     code = (
         "import sys; from pipeline.embedding import Embedder; e = Embedder();"
         "assert len(e.digest) == 64; assert e.count(['Leave is granted.']) == [4];"
+        "assert e.encode(['Who grants leave?', '']).shape == (2, 384);"
         "assert 'torch' not in sys.modules; assert 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -105,6 +108,38 @@ def test_text_after_the_last_token_is_not_read(embedder: Embedder) -> None:
     words = "word " * (MAX_TOKENS - 2)
     cut, longer = embedder.encode([words, words + "and much more of it"])
     np.testing.assert_allclose(cut, longer, atol=1e-5)
+
+
+TEXTS = ["Who owns the handbook?", "", "x", "word " * 1000, "Größe: 10\u202f000 € – 東京 🙂", "a\nb\tc", "\u0301" * 40]
+
+
+def test_vectors_without_torch_are_the_same(embedder: Embedder) -> None:
+    """A question is embedded by numpy, the index by transformers; one search compares the two."""
+    code = (
+        "import sys, json; from pipeline.embedding import Embedder; e = Embedder('cpu');"
+        f"vectors = [e.encode([text])[0].tolist() for text in {TEXTS!r}];"
+        "assert 'torch' not in sys.modules; print(json.dumps(vectors))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    np.testing.assert_allclose(np.array(json.loads(printed)), embedder.encode(TEXTS), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # its own import warns, and nobody can act on that here
+def test_all_vectors_are_those_of_sentence_transformers(embedder: Embedder) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    peer = SentenceTransformer(str(embedder.folder), device="cpu").encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(embedder.encode(TEXTS), peer, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("model_type", "roberta"), ("hidden_act", "relu"), ("position_embedding_type", "relative_key")]
+)
+def test_another_architecture_is_refused(folder: Path, key: str, value: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(BadInput, match=key):
+        Bert(folder)
 
 
 def test_nothing_is_no_vector(embedder: Embedder) -> None:
