@@ -17,12 +17,20 @@ import yaml
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from pipeline import database, migrations, server
+from pipeline import database, migrations, persons, server
 from pipeline import settings as settings_module
 from pipeline.lineage import Origin
+from pipeline.persons import Person
 from pipeline.settings import Settings
 
 _serial = itertools.count(1)
+
+PERSONS = (
+    Person("engineer", "engineer", None, True, ("os:engineer",)),
+    Person("reviewer", "reviewer", None, True),
+    Person("second", None, None, True),
+    Person("auditor", "auditor", None, False),
+)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +40,8 @@ def installation(own_folder: Path) -> Iterator[Settings]:
     server.start(settings)
     try:
         migrations.upgrade(settings)
+        for person in PERSONS:
+            persons.add(settings, person)
         yield settings
     finally:
         server.stop(settings)
@@ -94,6 +104,14 @@ def attacker(installation: Settings, settings: Settings) -> Iterator[psycopg.Con
     name = settings.database_url.removeprefix("postgresql:///").split("?")[0]
     with superuser(installation, name) as connection:
         yield connection
+
+
+@pytest.fixture
+def administration(installation: Settings, settings: Settings) -> Settings:
+    """The test's own installation, for whoever holds the superuser's login."""
+    assert settings.database_url is not None
+    password = installation.superuser_file.read_text().strip()
+    return replace(settings, database_url=settings.database_url.replace("///", f"//postgres:{password}@/", 1))
 
 
 @pytest.fixture

@@ -18,15 +18,13 @@ def answer(settings: Settings, decision_id: int, answer: str, person: str | None
     """Returns the answer as it counts: approve, reject or timeout, or refused for an approval that the rules do not
     accept (of one's own run, of a blocked candidate). Each is recorded; after "refused" the decision goes on waiting.
 
-    `person` is None for a timeout alone. Raises Refused for a second answer, BadInput for a decision that does not
-    exist or an answer without a person or a reason.
+    A rejection counts whoever it is from, and without a reason. Raises Refused for a second answer, BadInput for a
+    decision that does not exist or an approval that names nobody.
     """
     if answer not in ("approve", "reject", "timeout"):
         raise BadInput("unknown answer", found=answer, allowed="approve, reject, timeout")
-    if (person is None) is not (answer == "timeout") or person == "":
-        raise BadInput("an answer is a named person's, and silence is nobody's", found=f"{answer} by {person}")
-    if not reason.strip():
-        raise BadInput("an answer needs a reason", found=answer, next_step="say in a sentence why")
+    if (answer == "timeout" and person is not None) or (answer == "approve" and not person):
+        raise BadInput("an approval is a named person's, and silence is nobody's", found=f"{answer} by {person}")
     with database.connect(settings, "approver") as connection:
         _decision(connection, decision_id)
         (row,) = database.call(connection, "release.answer", decision_id, answer, person, reason)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline import migrations, server, usecase
+from pipeline import identity, migrations, persons, server, usecase
 from pipeline.errors import BadInput
+from pipeline.persons import Person
 from pipeline.services import airflow, configuration, processes
 from pipeline.settings import Settings
 
@@ -28,11 +29,22 @@ def up(settings: Settings) -> dict[str, Any]:
         if settings.database_url is None:
             server.start(settings)
             migrations.upgrade(settings)
+            _introduce(settings)
         new = airflow.prepare_database(settings)
         configuration.write(settings, ports)
         airflow.migrate(settings, new=new)
         airflow.start(settings)
         return _running(settings, already=False, missing=airflow.set_up(settings, expected_dags(settings)))
+
+
+def _introduce(settings: Settings) -> None:
+    """Lets the database know Airflow's users as persons, unless it does. Whoever starts the installation here is its
+    engineer, so that what he asks for in a shell is no other person's work."""
+    known = {person.name for person in persons.everybody(settings)}
+    aliases = {"engineer": (identity.of_process(),)}
+    for user, role in configuration.USERS.items():
+        if user not in known:
+            persons.add(settings, Person(user, user, None, role != "viewer", aliases.get(user, ())))
 
 
 def down(settings: Settings) -> dict[str, Any]:

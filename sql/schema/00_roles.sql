@@ -14,6 +14,11 @@ begin
         execute format('grant connect on database %I to %I', current_database(), name);
         execute format('alter role %I in database %I set timezone to ''UTC''', name, current_database());
     end loop;
+    -- Persons' own logins are members of this group, and of no other.
+    if not exists (select from pg_roles where rolname = 'approvers') then
+        create role approvers nologin nosuperuser nocreatedb nocreaterole nobypassrls;
+    end if;
+    execute format('grant connect on database %I to approvers', current_database());
     -- Only those who are named may connect, and nobody may leave objects in the public schema.
     execute format('revoke all on database %I from public', current_database());
     execute format('grant temporary on database %I to pipeline', current_database());

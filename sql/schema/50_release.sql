@@ -68,13 +68,47 @@ create table release.waiver (
     granted_at timestamptz not null default clock_timestamp()
 );
 
--- Nobody approves what he asked for himself, whichever code path writes the row.
+-- refusal: why this person cannot let this decision through; null where he can. Fails closed: an unknown name asks for
+-- nothing and approves nothing.
+create function release.refusal(p_decision bigint, p_person text) returns text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_decision release.decision;
+    v_person release.person;
+    v_requester text;
+begin
+    select * into v_decision from release.decision d where d.decision_id = p_decision;
+    select * into v_person from release.person p where p.name = p_person;
+    v_requester := release.person_of(v_decision.requested_by);
+    if v_person.name is null then
+        return format('%s is no person who is known here', p_person);
+    elsif v_person.ended_at is not null or not v_person.approver then
+        return format('%s may not approve a release', p_person);
+    elsif v_requester = v_person.name then
+        return format('%s asked for this run and cannot approve it', p_person);
+    elsif v_requester is null and not release.impersonal(v_decision.requested_by) then
+        return format('nobody can be told apart from %s, who asked for this run and is not known here', v_decision.requested_by);
+    elsif v_decision.outcome = 'block' then
+        return 'the gate blocked this candidate';
+    end if;
+    return null;
+end
+$$;
+
+-- eligible: who may let a decision through.
+create function release.eligible(p_decision bigint) returns table (name text, airflow_id text)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select p.name, p.airflow_id from release.person p where release.refusal(p_decision, p.name) is null order by p.name
+$$;
+
+-- Nobody approves what he asked for himself, and nobody who is not known, whichever code path writes the row.
 create function release.refuse_own_approval() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_refusal text := release.refusal(new.decision_id, new.person);
 begin
-    if new.answer = 'approve'
-       and new.person = (select d.requested_by from release.decision d where d.decision_id = new.decision_id) then
-        raise exception '% asked for decision % and cannot approve it', new.person, new.decision_id using errcode = 'NS020';
+    if new.answer = 'approve' and v_refusal is not null then
+        raise exception '%', v_refusal using errcode = 'NS020';
     end if;
     return new;
 end
@@ -141,23 +175,33 @@ begin
 end
 $$;
 
--- answer: a person's answer to a decision, or that none came in time. Approving one's own run is written down as refused;
--- a second final answer is an error. Returns the answer as it counts.
-create function release.answer(p_decision bigint, p_answer text, p_person text, p_reason text) returns text
+-- answer: a person's answer to a decision, or that none came in time. Who answers is whose login this session is; the
+-- worker that hands on Airflow's logins alone names somebody (approver). An approval that the rules do not accept is
+-- written down as refused, and the decision waits on. A rejection always counts, whoever it is from and without a reason:
+-- who got here has proven a login, and nothing goes live by a no. A second final answer is an error. Returns the answer
+-- as it counts.
+create function release.answer(p_decision bigint, p_answer text, p_person text, p_reason text, p_use_case text default null) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_decision release.decision;
     v_final text;
     v_answer text := p_answer;
-    v_reason text := p_reason;
+    v_reason text := coalesce(nullif(btrim(p_reason), ''), 'no reason given');
+    v_person text := release.whoami();
 begin
-    if p_answer not in ('approve', 'reject', 'timeout') then
+    if p_answer is null or p_answer not in ('approve', 'reject', 'timeout') then
         raise exception 'an answer is approve, reject or timeout, not %', p_answer using errcode = 'NS021';
     end if;
     select * into v_decision from release.decision d where d.decision_id = p_decision for update;
-    if v_decision.decision_id is null then
-        raise exception 'there is no decision %', p_decision using errcode = 'NS021';
+    if v_decision.decision_id is null or v_decision.use_case <> p_use_case then
+        raise exception 'there is no decision %', concat_ws(' of ', p_decision, p_use_case) using errcode = 'NS021';
     end if;
+    if session_user = 'approver' then
+        v_person := coalesce(release.person_of(p_person), 'unknown:' || left(coalesce(p_person, ''), 200)); -- no name has a colon
+    elsif p_answer = 'timeout' or (p_person is not null and release.person_of(p_person) is distinct from v_person) then
+        raise exception 'the login % answers in its own name alone', session_user using errcode = 'NS025';
+    end if;
+    v_person := coalesce(v_person, 'login:' || session_user);
     select a.answer into v_final from release.approval a where a.decision_id = p_decision and a.answer <> 'refused';
     if v_final is not null then
         raise exception 'decision % has been answered: %', p_decision, v_final using errcode = 'NS022';
@@ -165,14 +209,12 @@ begin
     if exists (select from lineage.deployment d where d.decision_id = p_decision) then
         raise exception 'decision % has been carried out', p_decision using errcode = 'NS022';
     end if;
-    if p_answer = 'approve' and p_person = v_decision.requested_by then
+    if p_answer = 'approve' and release.refusal(p_decision, v_person) is not null then
         v_answer := 'refused';
-        v_reason := format('%s asked for this run and cannot approve it', p_person);
-    elsif p_answer = 'approve' and v_decision.outcome = 'block' then
-        v_answer := 'refused';
-        v_reason := 'the gate blocked this candidate';
+        v_reason := release.refusal(p_decision, v_person);
     end if;
-    insert into release.approval (decision_id, answer, person, reason) values (p_decision, v_answer, p_person, v_reason);
+    insert into release.approval (decision_id, answer, person, reason)
+    values (p_decision, v_answer, case when p_answer <> 'timeout' then v_person end, v_reason);
     return v_answer;
 end
 $$;

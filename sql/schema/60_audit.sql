@@ -56,6 +56,10 @@ create trigger audited after insert or update or delete on rag.withdrawal for ea
     audit.record('seq', 'use_case', 'document_key');
 create trigger audited after insert or update or delete on rag.principal for each row execute function
     audit.record('use_case', 'name', 'tenant', 'groups', 'clearance');
+create trigger audited after insert or update or delete on release.person for each row execute function
+    audit.record('name', 'airflow_id', 'login', 'approver', 'ended_at');
+create trigger audited after insert or update or delete on release.person_alias for each row execute function
+    audit.record('alias', 'person');
 create trigger audited after insert or update or delete on release.policy for each row execute function
     audit.record('policy_id', 'use_case', 'digest', 'sealed_by');
 create trigger audited after insert or update or delete on release.sealing for each row execute function

@@ -50,8 +50,15 @@ grant select, insert on all tables in schema eval to pipeline;
 grant select on all tables in schema release to pipeline, auditor, approver;
 grant insert on release.decision to pipeline;
 grant execute on function release.seal_policy to pipeline;
-grant execute on function release.answer to approver;
+grant execute on function release.answer to approver, approvers;
 grant insert on release.waiver to approver;
+
+-- Persons. Their own logins answer for a release and read what they answer for; nobody but the superuser says who is who.
+grant usage on schema release to approvers;
+grant select on release.waiting, release.decision, release.approval to approvers;
+grant execute on function release.person_of, release.impersonal, release.eligible, release.whoami
+    to pipeline, evaluator, approver, reader, auditor, approvers;
+grant select on release.person, release.person_alias to reader;
 
 -- The auditor reads every record and no text.
 grant select on all tables in schema audit to auditor;

@@ -270,9 +270,16 @@ def test_of_promotions_at_once_exactly_one_wins(ground: Ground, live: bool) -> N
 def test_of_answers_at_once_exactly_one_counts(ground: Ground) -> None:
     decision = ground.decide()
     found = at_once(
-        *(lambda a=answer, p=person: ground.answer(decision, a, p)
-          for answer, person in [("approve", "r1"), ("reject", "r2"), ("timeout", None), ("approve", "r3")])
-    )  # fmt: skip
+        *(
+            lambda a=answer, p=person: ground.answer(decision, a, p)
+            for answer, person in [
+                ("approve", "reviewer"),
+                ("reject", "second"),
+                ("timeout", None),
+                ("approve", "second"),
+            ]
+        )
+    )
     assert sum(isinstance(one, str) for one in found) == 1
     assert sum(isinstance(one, Refused) for one in found) == 3
 
