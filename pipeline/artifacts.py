@@ -1,5 +1,9 @@
 """The artifact store: content-addressed folders on a path or an fsspec URL. Files go first and the manifest last, so
-that an artifact exists exactly when its manifest does, whenever the writer was stopped."""
+that an artifact exists exactly when its manifest does, whenever the writer was stopped.
+
+Whatever is read is checked against the digest that was asked for, not against what lies beside it: whoever can change a
+file can change its manifest too. Kinds that hold people's text stand under a prefix of the role whose work they are, so
+that a bucket policy can keep the other roles out."""
 
 import hashlib
 import json
@@ -7,8 +11,9 @@ import posixpath
 import struct
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
@@ -17,6 +22,14 @@ from pipeline import canonical
 from pipeline.errors import NotAvailable, Refused
 
 MANIFEST = "manifest.json"
+MARKER = "nightshift-store.json"  # stands at the root of every store that was written to: an unmounted share has none
+# The role whose prefix a private kind stands under, and who may read it. A snapshot holds the rows of the locked test
+# split, which the trainer must never see.
+PRIVATE: Mapping[str, str] = {"snapshot": "pipeline", "adapter": "trainer"}
+_READERS: Mapping[str, frozenset[str]] = {
+    "snapshot": frozenset({"pipeline", "auditor"}),
+    "adapter": frozenset({"trainer", "evaluator", "pipeline", "gatekeeper", "approver", "auditor"}),
+}
 _BLOCK = 1 << 20
 # Formats that run code when they are opened. safetensors hold tensors, and nothing else.
 _REFUSED = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy")
@@ -33,10 +46,12 @@ class Stored:
 
 
 class ArtifactStore:
-    """Artifacts by kind and digest, below one root."""
+    """Artifacts by kind and digest, below one root. With a role, private kinds that are not this role's to read are
+    refused."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, role: str | None = None) -> None:
         self.url = url.rstrip("/")
+        self.role = role
         self.fs, self.root = fsspec.core.url_to_fs(self.url)
 
     def put(self, kind: str, files: Mapping[str, bytes | Path], meta: Mapping[str, Any] | None = None) -> Stored:
@@ -58,7 +73,8 @@ class ArtifactStore:
         sizes = {name: _size(source) for name, source in files.items()}
         stored = Stored(kind, digest, self._uri(kind, digest), sum(sizes.values()))
         folder = self._folder(kind, digest)
-        if self.fs.exists(posixpath.join(folder, MANIFEST)) and not self._problems(kind, digest):
+        self._mark()
+        if self.fs.exists(posixpath.join(folder, MANIFEST)) and not self.verify(kind, digest):
             return stored
         raw = {}
         for name, source in sorted(files.items()):
@@ -73,42 +89,84 @@ class ArtifactStore:
         return stored
 
     def manifest(self, kind: str, digest: str) -> dict[str, Any]:
-        """Returns an artifact's manifest. Raises NotAvailable where the artifact does not exist."""
-        path = posixpath.join(self._folder(kind, digest), MANIFEST)
+        """Returns an artifact's manifest, which gives the digest that was asked for.
+
+        Raises NotAvailable where the artifact or the whole store is not there, Refused where the manifest is of other
+        content or the kind is not this role's to read.
+        """
+        if self.role is not None and kind in _READERS and self.role not in _READERS[kind]:
+            raise Refused(
+                f"the role {self.role} may not read this kind of artifact",
+                where=self._uri(kind, digest),
+                found=kind,
+                allowed=", ".join(sorted(_READERS[kind])),
+            )
         try:
-            return json.loads(self.fs.cat_file(path))  # type: ignore[no-any-return]
+            content = self.fs.cat_file(posixpath.join(self._folder(kind, digest), MANIFEST))
         except FileNotFoundError:
+            self._require_store()
             raise NotAvailable(
                 f"the artifact {kind} {digest[:12]} is not in the store",
                 where=self._uri(kind, digest),
                 next_step="run the step that makes it again with reuse: never",
             ) from None
+        manifest = _manifest(content)
+        if manifest is None or (manifest["kind"], manifest["digest"], _listed(kind, manifest)) != (
+            kind,
+            digest,
+            digest,
+        ):
+            raise Refused("the manifest does not give the artifact's digest", where=self._uri(kind, digest))
+        return manifest
 
     def read(self, kind: str, digest: str, name: str) -> bytes:
-        """Returns one file of an artifact. Raises NotAvailable, or Refused where it does not hash as recorded."""
-        entry = self.manifest(kind, digest)["files"].get(name)
-        if entry is None:
-            raise NotAvailable(f"the artifact {kind} {digest[:12]} has no file {name}", where=self._uri(kind, digest))
-        data: bytes = self.fs.cat_file(posixpath.join(self._folder(kind, digest), name))
-        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise Refused(f"the file {name} does not hash as recorded", where=self._uri(kind, digest))
-        return data
+        """Returns one file of an artifact, checked against the artifact's digest. Raises as `manifest` does, and
+        Refused where the file does not hash as the digest says."""
+        return self._read(kind, digest, name, self.manifest(kind, digest))
 
     def fetch(self, kind: str, digest: str, target: Path) -> Path:
         """Returns `target`, a folder that now holds the artifact's files, each verified. Raises as `read` does."""
+        manifest = self.manifest(kind, digest)
         target.mkdir(parents=True, exist_ok=True)
-        for name in self.manifest(kind, digest)["files"]:
+        for name in manifest["files"]:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self.read(kind, digest, name))
+            path.write_bytes(self._read(kind, digest, name, manifest))
         return target
 
     def verify(self, kind: str, digest: str) -> list[str]:
-        """Returns what is wrong with an artifact, one line each: empty when it exists and hashes as recorded."""
+        """Returns what is wrong with an artifact, one line each: empty when it exists and hashes to its digest.
+
+        Raises NotAvailable where the store itself is not there.
+        """
         try:
-            return self._problems(kind, digest)
-        except NotAvailable as error:
+            manifest = self.manifest(kind, digest)
+        except (NotAvailable, Refused) as error:
+            self._require_store()
             return [error.what]
+        problems = []
+        for name in manifest["files"]:
+            try:
+                self._read(kind, digest, name, manifest)
+            except (NotAvailable, Refused) as error:
+                problems.append(error.what)
+        return problems
+
+    def relocate(self) -> int:
+        """Moves private artifacts of stores from before there were prefixes under theirs. Returns how many."""
+        moved = 0
+        for kind in PRIVATE:
+            for path in self.fs.glob(posixpath.join(self.root, kind, "*", "*", MANIFEST)):
+                old, digest = posixpath.dirname(path), posixpath.basename(posixpath.dirname(path))
+                new = self._folder(kind, digest)
+                self.fs.makedirs(posixpath.dirname(new), exist_ok=True)
+                self.fs.mv(old, new, recursive=True)
+                moved += 1
+        return moved
+
+    def exists(self, kind: str, digest: str) -> bool:
+        """Returns whether the artifact has a manifest here, sound or not."""
+        return bool(self.fs.exists(posixpath.join(self._folder(kind, digest), MANIFEST)))
 
     def delete(self, kind: str, digest: str) -> None:
         """Removes an artifact: the manifest first, so that it never exists by half."""
@@ -118,21 +176,32 @@ class ArtifactStore:
         if self.fs.exists(folder):
             self.fs.rm(folder, recursive=True)
 
-    def _problems(self, kind: str, digest: str) -> list[str]:
-        manifest = self.manifest(kind, digest)
-        problems = []
-        for name, entry in manifest["files"].items():
-            path = posixpath.join(self._folder(kind, digest), name)
-            if not self.fs.exists(path):
-                problems.append(f"{name} is missing")
-                continue
-            data: bytes = self.fs.cat_file(path)
-            if hashlib.sha256(data).hexdigest() != entry["sha256"] or content_digest(name, data) != entry["content"]:
-                problems.append(f"{name} does not hash as recorded")
-        contents = {name: entry["content"] for name, entry in manifest["files"].items()}
-        if canonical.digest({"kind": kind, "files": contents}) != digest or manifest["digest"] != digest:
-            problems.append("the manifest does not give the artifact's digest")
-        return problems
+    def _read(self, kind: str, digest: str, name: str, manifest: Mapping[str, Any]) -> bytes:
+        entry = manifest["files"].get(name)
+        if entry is None:
+            raise NotAvailable(f"the artifact {kind} {digest[:12]} has no file {name}", where=self._uri(kind, digest))
+        try:
+            data: bytes = self.fs.cat_file(posixpath.join(self._folder(kind, digest), name))
+        except FileNotFoundError:
+            raise NotAvailable(f"{name} is missing", where=self._uri(kind, digest)) from None
+        recorded = (len(data), hashlib.sha256(data).hexdigest()) == (entry["size"], entry["sha256"])
+        if not recorded or not _is_content(name, data, entry["content"]):
+            raise Refused(f"{name} does not hash as recorded", where=self._uri(kind, digest))
+        return data
+
+    def _require_store(self) -> None:
+        if not self.fs.exists(posixpath.join(self.root, MARKER)):
+            raise NotAvailable(
+                "the artifact store is not there",
+                where=self.url,
+                found=f"no {MARKER}",
+                next_step="mount it, or check NIGHTSHIFT_ARTIFACTS: the place is not one that this product wrote to",
+            )
+
+    def _mark(self) -> None:
+        path = posixpath.join(self.root, MARKER)
+        if not self.fs.exists(path):
+            self._write(path, b'{"format":1}')
 
     def _write(self, path: str, source: bytes | Path) -> str:
         """Writes one file whole or not at all, and returns its SHA-256."""
@@ -140,18 +209,65 @@ class ArtifactStore:
         hasher = hashlib.sha256()
         # A name of its own: two writers of the same content may be at it at once.
         part = f"{path}.{uuid.uuid4().hex}.part"
-        with self.fs.open(part, "wb") as target:
-            for block in _blocks(source):
-                hasher.update(block)
-                target.write(block)
-        self.fs.mv(part, path)
+        try:
+            with self.fs.open(part, "wb") as target:
+                for block in _blocks(source):
+                    hasher.update(block)
+                    target.write(block)
+            self.fs.mv(part, path)
+        except BaseException:
+            # A full disk must not stay full of what nobody will ever read.
+            with suppress(OSError):
+                self.fs.rm_file(part)
+            raise
         return hasher.hexdigest()
 
     def _folder(self, kind: str, digest: str) -> str:
-        return posixpath.join(self.root, kind, digest[:2], digest)
+        return posixpath.join(self.root, _place(kind, digest))
 
     def _uri(self, kind: str, digest: str) -> str:
-        return f"{self.url}/{kind}/{digest[:2]}/{digest}"
+        return f"{self.url}/{_place(kind, digest)}"
+
+
+def store_of(uri: str, kind: str, digest: str) -> str:
+    """Returns the URL of the store that recorded an artifact under this URI."""
+    return uri.removesuffix(_place(kind, digest)).removesuffix("/")
+
+
+def _place(kind: str, digest: str) -> str:
+    prefix = f"private/{PRIVATE[kind]}/" if kind in PRIVATE else ""
+    return f"{prefix}{kind}/{digest[:2]}/{digest}"
+
+
+def _manifest(content: bytes) -> dict[str, Any] | None:
+    """Returns a manifest of the form that `put` writes, with file names that stay inside the artifact's folder; None
+    for anything else."""
+    try:
+        manifest = json.loads(content)
+        files: dict[str, dict[str, Any]] = manifest["files"]
+        sound = {"kind", "digest"} <= manifest.keys() and all(
+            _inside(name) and isinstance(entry["content"], str) and {"sha256", "size"} <= entry.keys()
+            for name, entry in files.items()
+        )
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+    return manifest if sound else None
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
+
+
+def _listed(kind: str, manifest: Mapping[str, Any]) -> str:
+    return _digest(kind, {name: entry["content"] for name, entry in manifest["files"].items()})
+
+
+def _is_content(name: str, data: bytes, digest: str) -> bool:
+    try:
+        return content_digest(name, data) == digest
+    except (ValueError, LookupError, TypeError, struct.error, RecursionError):
+        return False  # it is not even of the format that its name says
 
 
 def digest_of(kind: str, files: Mapping[str, bytes | Path]) -> str:

@@ -142,7 +142,7 @@ def step(settings: Settings, origin: Origin, spec: Step, work: Callable[[Attempt
     Returns the outcome. Raises FencedOut where a newer attempt of the run took over meanwhile; whatever `work` raises
     is recorded (its class, and its message where it is one of ours) and raised again.
     """
-    store = ArtifactStore(settings.artifacts)
+    store = ArtifactStore(settings.artifacts, spec.role)
     digests = {role: version.digest for role, version in spec.inputs.items()}
     parts = cachekey.parts(job=spec.job, modules=spec.modules, files=spec.files, params=spec.params, inputs=digests)
     with database.connect(settings, spec.role) as connection:

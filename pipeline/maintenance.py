@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from pipeline import anchors, database
-from pipeline.artifacts import MANIFEST, ArtifactStore
+from pipeline.artifacts import ArtifactStore, store_of
 from pipeline.errors import Refused
 from pipeline.lineage import HEARTBEAT_SECONDS
 from pipeline.settings import Settings
@@ -56,25 +56,33 @@ def seal_and_verify(settings: Settings) -> dict[str, Any]:
 
 
 def verify_artifacts(settings: Settings) -> dict[str, Any]:
-    """Returns {"verified", "elsewhere"}: how many artifacts hash as recorded, and how many stand in another store than
-    this installation's and were not looked at.
+    """Returns {"verified", "elsewhere"}: how many artifacts hash to their digests, and how many of them stand in
+    another store than this installation's: the one that they were recorded in.
 
-    Raises Refused that names those which are missing, do not hash as recorded, or stand although they were purged.
+    Raises Refused that names those which are missing, do not hash as recorded, or stand although they were purged;
+    NotAvailable where a store that should hold some is not there.
     """
     store = ArtifactStore(settings.artifacts)
+    store.relocate()
     with database.connect(settings, "auditor") as connection:
         standing = database.fetch(connection, "maintenance", "standing_artifacts")
         purged = database.fetch(connection, "maintenance", "purged_artifacts")
-    ours = [row for row in standing if row["uri"].startswith(f"{store.url}/")]
-    problems = [
-        f"{row['kind']} {row['digest'][:12]}: {problem}"
-        for row in ours
-        for problem in store.verify(row["kind"], row["digest"])
-    ]
+    problems = []
+    elsewhere = 0
+    for row in standing:
+        holder, moved = store, not store.exists(row["kind"], row["digest"])
+        if moved:
+            recorded = store_of(row["uri"], row["kind"], row["digest"])
+            holder = ArtifactStore(recorded) if recorded != store.url else store
+            elsewhere += holder is not store
+        problems += [
+            f"{row['kind']} {row['digest'][:12]}: {problem}" + ("" if holder is store else f" in {holder.url}")
+            for problem in holder.verify(row["kind"], row["digest"])
+        ]
     problems += [
         f"{row['kind']} {row['digest'][:12]}: it was purged and is still there"
         for row in purged
-        if store.fs.exists(f"{store.root}/{row['kind']}/{row['digest'][:2]}/{row['digest']}/{MANIFEST}")
+        if store.exists(row["kind"], row["digest"])
     ]
     if problems:
         raise Refused(
@@ -83,4 +91,4 @@ def verify_artifacts(settings: Settings) -> dict[str, Any]:
             found="; ".join(problems[:10]),
             next_step="restore them, or run the steps that make them again with reuse: never",
         )
-    return {"verified": len(ours), "elsewhere": len(standing) - len(ours)}
+    return {"verified": len(standing), "elsewhere": elsewhere}

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import psycopg
 import pytest
 
 from pipeline import anchors, database, maintenance
-from pipeline.errors import Refused
+from pipeline.artifacts import MANIFEST
+from pipeline.errors import NotAvailable, Refused
 from pipeline.lineage import Attempt, Origin, Result, Step, step
 from pipeline.settings import Settings
 
@@ -48,10 +50,49 @@ def test_the_round_of_a_sound_installation(world: "World") -> None:
     assert maintenance.verify_artifacts(world.settings)["verified"] > 10
 
 
-def test_an_empty_installation_has_nothing_to_seal(settings: Settings) -> None:
-    assert maintenance.seal_and_verify(settings) == {"sealed": 0, "block": None, "hash": None, "anchored_at": None}
+def test_an_empty_installation_has_its_persons_alone_to_seal(settings: Settings) -> None:
+    maintenance.seal_and_verify(settings)
+    with database.connect(settings, "auditor") as connection:
+        sealed = connection.execute("select distinct object from audit.event").fetchall()
+    assert {row["object"] for row in sealed} <= {"release.person", "release.person_alias"}
+    assert maintenance.seal_and_verify(settings)["sealed"] == 0
     assert maintenance.verify_artifacts(settings) == {"verified": 0, "elsewhere": 0}
     assert maintenance.sweep_lost(settings) == {"lost": 0, "scratch": 0}
+
+
+@pytest.mark.parametrize("how", ["moved", "unmounted", "lost", "forged"])
+def test_a_store_that_is_not_as_the_lineage_says_is_an_error(world: "World", tmp_path: Path, how: str) -> None:
+    """Nothing verified is no success where something should stand."""
+    root = Path(world.settings.artifacts)
+    standing = maintenance.verify_artifacts(world.settings)["verified"]
+    settings = world.settings
+    if how == "moved":  # the setting names another place; the artifacts stand where they were recorded
+        settings = replace(settings, artifacts=str(tmp_path / "new"))
+        assert maintenance.verify_artifacts(settings) == {"verified": standing, "elsewhere": standing}
+        root.rename(tmp_path / "gone")
+        with pytest.raises(NotAvailable, match="the artifact store is not there"):
+            maintenance.verify_artifacts(settings)
+        return
+    if how == "unmounted":
+        root.rename(tmp_path / "gone")
+        root.mkdir()
+        with pytest.raises(NotAvailable, match="the artifact store is not there"):
+            maintenance.verify_artifacts(settings)
+        return
+    manifest = next(root.glob(f"card/*/*/{MANIFEST}"))
+    if how == "lost":
+        manifest.unlink()
+    else:
+        manifest.write_bytes(next(root.glob(f"dataset/*/*/{MANIFEST}")).read_bytes())
+    with pytest.raises(Refused, match="1 artifacts are not what the lineage says"):
+        maintenance.verify_artifacts(settings)
+
+
+def test_a_store_that_was_moved_with_its_content_is_verified_there(world: "World", tmp_path: Path) -> None:
+    standing = maintenance.verify_artifacts(world.settings)["verified"]
+    Path(world.settings.artifacts).rename(tmp_path / "new")
+    moved = replace(world.settings, artifacts=str(tmp_path / "new"))
+    assert maintenance.verify_artifacts(moved) == {"verified": standing, "elsewhere": 0}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +159,7 @@ def test_damaged_missing_and_undead_artifacts_are_named(world: "World", attacker
     report = world.versions["check.report"].digest
     (store / "check_report" / report[:2] / report / "checks.json").write_text("{}")
     adapter = world.versions["night-2.sft.adapter"].digest
-    (store / "adapter" / adapter[:2] / adapter / "manifest.json").unlink()
+    (store / "private" / "trainer" / "adapter" / adapter[:2] / adapter / "manifest.json").unlink()
     snapshot = world.versions["fetch.documents"]
     attacker.execute(
         "update lineage.artifact_version set purged_at = now() where version_id = %s", [snapshot.version_id]

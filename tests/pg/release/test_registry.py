@@ -77,7 +77,7 @@ def test_a_rollback_to_a_model_that_does_not_stand_any_more_is_refused(house: "H
     first = house.release("one")
     house.release("two", right=55)
     digest = first["model"]
-    file = Path(house.settings.artifacts) / "adapter" / digest[:2] / digest / "adapter.txt"
+    file = Path(house.settings.artifacts) / "private" / "trainer" / "adapter" / digest[:2] / digest / "adapter.txt"
     kept = file.read_bytes()
     file.write_bytes(b"other weights")
     with pytest.raises(Refused, match="does not hash as recorded"):
