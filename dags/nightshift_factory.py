@@ -9,12 +9,21 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, get_current_context
+from airflow.sdk import (
+    Asset,
+    AssetOrTimeSchedule,
+    CronTriggerTimetable,
+    Param,
+    RetryDecision,
+    RetryPolicy,
+    get_current_context,
+)
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from pipeline import settings as settings_module
 from pipeline import usecase as usecase_module
-from pipeline.errors import BadInput, Refused
+from pipeline.errors import BadInput, NotAvailable, Refused
+from pipeline.interruption import interruptible, is_interruption
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
@@ -31,6 +40,38 @@ REUSE = Param(
     description="auto: what an earlier run made of the same inputs is taken again. never: everything is made anew.",
 )
 GPU = {"queue": "gpu", "pool": "gpu"}  # the pool is made at set-up: tasks of a pool that is missing queue for ever
+
+
+class OwnFailures(RetryPolicy):
+    """Ends a task after so many failures of its own. What the machinery lost (a stop, a killed worker, a database that
+    does not answer) has the rest of the tries: it says nothing about the work."""
+
+    def __init__(self, limit: int = 3) -> None:
+        self.limit = limit
+
+    def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
+        """Returns whether the task is tried again, which Airflow bounds by its number of retries."""
+        if is_interruption(exception):
+            return RetryDecision.retry(reason="it was stopped from outside, which is no failure of its own")
+        try:
+            failures = failed_attempts(get_current_context()["ti"] if context is None else context["ti"])
+        except NotAvailable:
+            return RetryDecision.retry(reason="the database does not answer")
+        # What fails before its step begins leaves no attempt to count.
+        if max(failures, 0 if failures else try_number) >= self.limit:
+            return RetryDecision.fail(reason=f"it failed {self.limit} times by itself")
+        return RetryDecision.default()
+
+
+def failed_attempts(instance: Any) -> int:
+    """Returns how often the work of a task instance failed by itself, as the lineage has it. Raises NotAvailable."""
+    from pipeline import database, lineage
+
+    settings = settings_module.from_environment()
+    with database.connect_any(settings, ("pipeline", "trainer", "evaluator", "approver")) as connection:
+        return lineage.failed_attempts(
+            connection, instance.dag_id, instance.run_id, instance.task_id, instance.map_index
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +128,8 @@ def defaults(owner: str) -> dict[str, Any]:
     """Returns what every task is given unless it says otherwise."""
     return {
         "owner": owner,
-        "retries": 2,
+        "retries": 5,
+        "retry_policy": OwnFailures(),
         "retry_delay": timedelta(seconds=20),
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=10),
@@ -116,7 +158,8 @@ def told(work: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(work)
     def run(*args: P.args, **keys: P.kwargs) -> R:
         try:
-            return work(*args, **keys)
+            with interruptible():
+                return work(*args, **keys)
         except (BadInput, Refused) as error:
             raise AirflowFailException(str(error)) from None
 

@@ -36,14 +36,14 @@ def build(usecase: UseCase) -> None:
 
         return training.preflight(*factory.here(name), reuse=factory.reuse())
 
-    @task(**factory.GPU, execution_timeout=long, retries=1)
+    @task(**factory.GPU, execution_timeout=long, retry_policy=factory.OwnFailures(limit=2))
     @factory.told
     def sft(prepared):
         from pipeline import training
 
         return training.sft(*factory.here(name), prepared, reuse=factory.reuse())
 
-    @task(**factory.GPU, execution_timeout=long, retries=1)
+    @task(**factory.GPU, execution_timeout=long, retry_policy=factory.OwnFailures(limit=2))
     @factory.told
     def dpo(prepared, tuned):
         from pipeline import training

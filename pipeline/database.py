@@ -1,6 +1,6 @@
 """Connections. Each kind of work logs in as its own role; the superuser serves `db upgrade` alone (migrations.py)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,12 @@ def connect(settings: Settings, role: Role) -> Connection:
         )
     dsn = make_conninfo(location(settings), user=role, password=password_file.read_text().strip())
     return open_connection(dsn, application_name=f"nightshift/{role}")
+
+
+def connect_any(settings: Settings, roles: Sequence[Role]) -> Connection:
+    """Returns a connection as the first of these roles whose login this machine has. Raises NotAvailable as `connect`
+    does."""
+    return connect(settings, next((role for role in roles if (settings.logins / role).exists()), roles[0]))
 
 
 def open_connection(dsn: str, application_name: str) -> Connection:

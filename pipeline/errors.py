@@ -42,6 +42,10 @@ class NotAvailable(NightshiftError):
     exit_code = 3
 
 
+class Interrupted(NotAvailable):
+    """The machinery was stopped in good order while the work went on: nothing about the work is wrong."""
+
+
 class FencedOut(Refused):
     """A newer attempt of the same run has taken over; this one may not write."""
 

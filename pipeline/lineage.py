@@ -18,6 +18,7 @@ from pipeline import cachekey, database, environment
 from pipeline.artifacts import ArtifactStore, Stored
 from pipeline.database import Connection, Role
 from pipeline.errors import FencedOut, NightshiftError, NotAvailable
+from pipeline.interruption import is_interruption
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -147,23 +148,37 @@ def step(settings: Settings, origin: Origin, spec: Step, work: Callable[[Attempt
     parts = cachekey.parts(job=spec.job, modules=spec.modules, files=spec.files, params=spec.params, inputs=digests)
     with database.connect(settings, spec.role) as connection:
         run_id, fence = _begin(connection, origin, spec, parts)
-        earlier = _reusable(connection, store, cachekey.key(parts)) if spec.reuse == "auto" else None
-        if earlier is not None:
-            return _finish(connection, run_id, fence, Result({}, earlier["facts"]), earlier["run_id"])
-        scratch = settings.scratch / f"{run_id}.{fence}"
-        scratch.mkdir(parents=True)
-        try:
-            with _heartbeat(settings, spec.role, run_id, fence):
+        # Both last until the attempt has ended: verifying what an earlier run made may take long, and can fail too.
+        with _recorded(settings, spec.role, run_id, fence), _heartbeat(settings, spec.role, run_id, fence):
+            earlier = _reusable(connection, store, cachekey.key(parts)) if spec.reuse == "auto" else None
+            if earlier is not None:
+                return _finish(connection, run_id, fence, Result({}, earlier["facts"]), earlier["run_id"])
+            with _scratch(settings, run_id, fence) as scratch:
                 result = work(Attempt(run_id, fence, connection, store, scratch))
-            return _finish(connection, run_id, fence, result, None)
-        except FencedOut:
-            raise
-        except Exception as error:
-            told = error.what if isinstance(error, NightshiftError) else None
-            _record_failure(settings, spec.role, run_id, fence, type(error).__name__, told)
-            raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+                return _finish(connection, run_id, fence, result, None)
+
+
+@contextmanager
+def _scratch(settings: Settings, run_id: uuid.UUID, fence: int) -> Iterator[Path]:
+    scratch = settings.scratch / f"{run_id}.{fence}"
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _recorded(settings: Settings, role: Role, run_id: uuid.UUID, fence: int) -> Iterator[None]:
+    """Writes down how the attempt ended, whatever ended it: a time-out and a stop are no `Exception`."""
+    try:
+        yield
+    except FencedOut:
+        raise
+    except BaseException as error:
+        message = error.what if isinstance(error, NightshiftError) else None
+        _record_failure(settings, role, run_id, fence, type(error).__name__, message, is_interruption(error))
+        raise
 
 
 def _begin(connection: Connection, origin: Origin, spec: Step, parts: dict[str, str]) -> tuple[uuid.UUID, int]:
@@ -253,13 +268,28 @@ def version(connection: Connection, version_id: int) -> Version:
     return Version(row["version_id"], row["kind"], row["name"], row["digest"])
 
 
+def failed_attempts(connection: Connection, dag_id: str, dag_run_id: str, task_id: str, map_index: int) -> int:
+    """Returns how many attempts at the runs of one task failed by themselves: not interrupted, lost or superseded."""
+    row = database.fetch_one(
+        connection, "lineage", "failed_attempts", dag=dag_id, dag_run=dag_run_id, task=task_id, map_index=map_index
+    )
+    assert row is not None
+    return int(row["failures"])
+
+
 def _record_failure(
-    settings: Settings, role: Role, run_id: uuid.UUID, fence: int, error_class: str, told: str | None
+    settings: Settings,
+    role: Role,
+    run_id: uuid.UUID,
+    fence: int,
+    error_class: str,
+    message: str | None,
+    interrupted: bool,
 ) -> None:
     """Writes the failure down on a connection of its own: the step's may be what failed."""
     try:
         with database.connect(settings, role) as connection:
-            database.call(connection, "lineage.fail_run", run_id, fence, error_class, told)
+            database.call(connection, "lineage.fail_run", run_id, fence, error_class, message, interrupted)
     except (NightshiftError, psycopg.Error) as error:
         log.error("the failure of run %s could not be recorded: %s", run_id, error)
 

@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -91,20 +93,36 @@ def migrate(settings: Settings, *, new: bool) -> None:
 
 
 def start(settings: Settings) -> None:
-    """Starts the components and waits until they are healthy. Raises NotAvailable, with nothing left running."""
-    file = record(settings)
+    """Starts the components and waits until they are healthy. Raises NotAvailable, with nothing left running.
+
+    The scheduler comes last: a task that it starts before the API server listens is lost, and with it one of its tries.
+    """
     commands = {name: (sys.executable, "-m", "airflow", *arguments) for name, arguments in COMPONENTS.items()}
+    scheduler = {"scheduler": commands.pop("scheduler")}
+    file, env = record(settings), configuration.environment(settings)
     try:
-        processes.start(commands, configuration.environment(settings), logs(settings), file)
-        if rest.wait(lambda: healthy(settings) or bool(_ended(settings)), HEALTHY_SECONDS) and not _ended(settings):
-            return
-        ended = _ended(settings)
-        name = ended[0] if ended else "api-server"
-        what = f"Airflow's {name} ended at once" if ended else "Airflow did not become healthy"
-        raise NotAvailable(what, where=logs(settings) / f"{name}.log", found=_tail(logs(settings) / f"{name}.log"))
+        processes.start(commands, env, logs(settings), file)
+        _await(settings, lambda: _answers_health(settings) is not None)
+        processes.start(scheduler, env, logs(settings), file)
+        _await(settings, lambda: healthy(settings))
     except BaseException:
         processes.stop(file)
         raise
+
+
+def _await(settings: Settings, until: Callable[[], bool]) -> None:
+    """Waits until it is so. Raises NotAvailable where a component ended meanwhile, or it takes too long."""
+    if rest.wait(lambda: until() or bool(_ended(settings)), HEALTHY_SECONDS) and not _ended(settings):
+        return
+    ended = _ended(settings)
+    name = ended[0] if ended else "api-server"
+    what = f"Airflow's {name} ended at once" if ended else "Airflow did not become healthy"
+    raise NotAvailable(what, where=logs(settings) / f"{name}.log", found=_tail(logs(settings) / f"{name}.log"))
+
+
+def stop(settings: Settings) -> int:
+    """Stops the components and all their tasks, the API server last. Returns how many processes there were."""
+    return processes.stop(record(settings), last=("api-server",))
 
 
 def _ended(settings: Settings) -> list[str]:
@@ -121,14 +139,19 @@ def healthy(settings: Settings) -> bool:
     components = processes.alive(record(settings))
     if set(components) != set(COMPONENTS) or None in components.values():
         return False
+    health = _answers_health(settings)
+    return health is not None and all(
+        health[name]["status"] == "healthy" for name in ("metadatabase", "scheduler", "dag_processor")
+    )
+
+
+def _answers_health(settings: Settings) -> dict[str, Any] | None:
+    """Returns what the API server says of the components, or None while it does not answer."""
     try:
         answer = httpx.get(f"{url(settings)}/api/v2/monitor/health", timeout=10.0, trust_env=False)
     except httpx.HTTPError:
-        return False
-    if answer.is_error:
-        return False
-    told = answer.json()
-    return all(told[name]["status"] == "healthy" for name in ("metadatabase", "scheduler", "dag_processor"))
+        return None
+    return None if answer.is_error else dict(answer.json())
 
 
 def url(settings: Settings) -> str:

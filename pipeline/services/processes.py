@@ -17,13 +17,13 @@ _started: list[subprocess.Popen[bytes]] = []
 
 
 def start(commands: Mapping[str, Sequence[str]], env: Mapping[str, str], logs: Path, record: Path) -> None:
-    """Starts every command in a session of its own, its output appended to `logs`/<name>.log, and writes `record`.
+    """Starts every command in a session of its own, its output appended to `logs`/<name>.log, and adds it to `record`.
 
     The record names the process id and the start time of each, so that a process that got the same id later is not
     taken for ours.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    known: dict[str, dict[str, float]] = {}
+    known: dict[str, dict[str, float]] = json.loads(record.read_text()) if record.exists() else {}
     for name, command in commands.items():
         with (logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -67,28 +67,42 @@ def tree(record: Path) -> set[psutil.Process]:
     return found
 
 
-def stop(record: Path, patience: float = 20.0) -> int:
+def stop(record: Path, patience: float = 20.0, last: Iterable[str] = ()) -> int:
     """Stops everything that came of the recorded processes: asked first, then killed. Returns how many there were.
 
     The recorded ones are asked first, so that the scheduler starts nothing new; tasks follow, by their own signal,
-    because they stand in process groups of their own.
+    because they stand in process groups of their own. Those named in `last` are asked after the tasks: a task that is
+    stopped reports to the API server how it ended.
     """
+    leaders = {name: process for name, process in alive(record).items() if process is not None}
+    kept = {leaders[name] for name in last if name in leaders}
+    serving = kept.union(*(_children(process) for process in kept))
     seen = tree(record)
-    leaders = {process for process in alive(record).values() if process is not None}
-    for number, those, seconds in (
-        (signal.SIGTERM, leaders, 5.0),
-        (signal.SIGTERM, seen, patience),
-        (signal.SIGKILL, seen, 5.0),
-    ):
-        seen |= tree(record)  # in place: what was started since is among those asked next
-        left = [process for process in those if _lives(process)]
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-        psutil.wait_procs(left, timeout=seconds)
+    _send(signal.SIGTERM, set(leaders.values()) - kept, 5.0)
+    seen |= tree(record)  # what was started since is among those asked next
+    _send(signal.SIGTERM, seen - serving, patience)
+    seen |= tree(record)
+    _send(signal.SIGTERM, seen, 5.0)
+    seen |= tree(record)
+    _send(signal.SIGKILL, seen, 5.0)
     _started[:] = [process for process in _started if process.poll() is None]
     record.unlink(missing_ok=True)
     return len(seen)
+
+
+def _send(number: signal.Signals, those: Iterable[psutil.Process], seconds: float) -> None:
+    """Sends a signal to those that live, and waits so long for them to end."""
+    left = [process for process in those if _lives(process)]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    psutil.wait_procs(left, timeout=seconds)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return list(process.children(recursive=True))
+    return []
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import identity, migrations, persons, server, usecase
 from pipeline.errors import BadInput
 from pipeline.persons import Person
-from pipeline.services import airflow, configuration, processes
+from pipeline.services import airflow, configuration
 from pipeline.settings import Settings
 
 KINDS = ("data", "reindex", "retrain", "release", "rollback")
@@ -24,7 +24,7 @@ def up(settings: Settings) -> dict[str, Any]:
     with _alone(settings):
         if airflow.healthy(settings):
             return _running(settings, already=True, missing=set())
-        processes.stop(airflow.record(settings))
+        airflow.stop(settings)
         ports = configuration.ports(settings)
         if settings.database_url is None:
             server.start(settings)
@@ -50,7 +50,7 @@ def _introduce(settings: Settings) -> None:
 def down(settings: Settings) -> dict[str, Any]:
     """Stops Airflow with all its tasks, and the embedded Postgres. Returns {"stopped"}: whether anything ran."""
     with _alone(settings):
-        stopped = processes.stop(airflow.record(settings))
+        stopped = airflow.stop(settings)
         embedded = server.stop(settings) if settings.database_url is None else False
         return {"stopped": embedded or stopped > 0}
 

@@ -15,7 +15,7 @@ import warnings
 from types import FrameType
 from typing import Any, NoReturn
 
-from pipeline.errors import NightshiftError, NotAvailable, Refused
+from pipeline.errors import Interrupted, NightshiftError, Refused
 from pipeline.lineage import Origin
 from pipeline.settings import from_environment
 from pipeline.usecase import UseCase
@@ -36,7 +36,7 @@ def main() -> None:
     # TRL 1.16 still passes the name that transformers 5.23 calls old.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, _told_to_stop)
+    signal.signal(signal.SIGTERM, _stop)
     request = json.loads(_line())
     threading.Thread(target=_end_with_caller, name="lifeline", daemon=True).start()
     reply = answer(request) | {"imported": [name for name in HEAVY if name in sys.modules]}
@@ -98,9 +98,8 @@ def _end_with_caller() -> NoReturn:
     os._exit(1)
 
 
-def _told_to_stop(number: int, frame: FrameType | None) -> NoReturn:
-    # Not a refusal: whoever retries has a chance.
-    raise NotAvailable("the training process was told to stop", next_step="clearing the task is safe: it starts again")
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted("the training process was told to stop", next_step="clearing the task is safe: it starts again")
 
 
 if __name__ == "__main__":

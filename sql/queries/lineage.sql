@@ -53,3 +53,10 @@ select lineage.promote(d.use_case, 'live', d.model_version_id, d.index_version_i
        as deployment_id
 from release.decision d
 where d.decision_id = :'decision_id'::bigint;
+
+-- failed_attempts --
+-- How many attempts at a task's runs failed by themselves.
+select count(*) as failures
+from lineage.attempt a join lineage.run r using (run_id)
+where a.state = 'failed' and r.dag_id = :'dag' and r.dag_run_id = :'dag_run' and r.task_id = :'task'
+  and r.map_index = :'map_index'::int;

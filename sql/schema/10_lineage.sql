@@ -11,7 +11,7 @@ create table lineage.job (
 create table lineage.run (
     run_id uuid primary key,
     job_id bigint not null references lineage.job,
-    state text not null check (state in ('running', 'succeeded', 'reused', 'failed', 'lost')),
+    state text not null check (state in ('running', 'succeeded', 'reused', 'failed', 'interrupted', 'lost')),
     -- Where it was asked for: the scheduler's names, or the command line.
     orchestrator text not null check (orchestrator in ('airflow', 'cli')),
     dag_id text,
@@ -38,7 +38,7 @@ create index run_by_dag_run on lineage.run (dag_id, dag_run_id);
 create table lineage.attempt (
     run_id uuid not null references lineage.run,
     fence bigint not null, -- 1, 2, …: only the highest of a run may write
-    state text not null check (state in ('running', 'succeeded', 'failed', 'superseded', 'lost')),
+    state text not null check (state in ('running', 'succeeded', 'failed', 'interrupted', 'superseded', 'lost')),
     login text not null default session_user,
     environment jsonb not null, -- host, process, threads, library versions, git commit
     started_at timestamptz not null default clock_timestamp(),
@@ -235,33 +235,45 @@ begin
 end
 $$;
 
--- fail_run: records the end of an attempt. One that was superseded changes nothing and is told so.
-create function lineage.fail_run(p_run uuid, p_fence bigint, p_error_class text, p_error text) returns boolean
+-- fail_run: records the end of an attempt: failed, or interrupted by somebody who stopped the machinery in good order. One
+-- that was superseded changes nothing and is told so.
+create function lineage.fail_run(p_run uuid, p_fence bigint, p_error_class text, p_error text, p_interrupted boolean)
+returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_state text := case when p_interrupted then 'interrupted' else 'failed' end;
 begin
     perform lineage.hold_attempt(p_run, p_fence);
-    update lineage.attempt a set state = 'failed', ended_at = clock_timestamp(), error_class = p_error_class, error = p_error
+    update lineage.attempt a set state = v_state, ended_at = clock_timestamp(), error_class = p_error_class, error = p_error
     where a.run_id = p_run and a.fence = p_fence;
-    update lineage.run r set state = 'failed', ended_at = clock_timestamp() where r.run_id = p_run;
+    update lineage.run r set state = v_state, ended_at = clock_timestamp() where r.run_id = p_run;
     return true;
 exception when sqlstate 'NS001' then
     return false;
 end
 $$;
 
--- sweep_lost: runs whose newest attempt stopped giving signs of life.
+-- sweep_lost: runs whose newest attempt stopped giving signs of life. It locks runs before their attempts, as begin_run
+-- does, so that the two cannot wait for each other.
 create function lineage.sweep_lost(p_silence interval) returns int
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_lost int;
 begin
-    with silent as (
+    with silent as materialized (
+        select r.run_id from lineage.run r
+        where r.state = 'running'
+          and exists (select from lineage.attempt a where a.run_id = r.run_id and a.state = 'running'
+                      and a.heartbeat_at < clock_timestamp() - p_silence)
+        order by r.run_id for update of r
+    ), ended as (
         update lineage.attempt a set state = 'lost', ended_at = clock_timestamp()
-        where a.state = 'running' and a.heartbeat_at < clock_timestamp() - p_silence
+        from silent where a.run_id = silent.run_id and a.state = 'running'
+                      and a.heartbeat_at < clock_timestamp() - p_silence
         returning a.run_id
     ), swept as (
         update lineage.run r set state = 'lost', ended_at = clock_timestamp()
-        from silent where r.run_id = silent.run_id and r.state = 'running' returning r.run_id
+        from ended where r.run_id = ended.run_id and r.state = 'running' returning r.run_id
     )
     select count(*) into v_lost from swept;
     return v_lost;

@@ -133,7 +133,7 @@ select r.run_id, j.use_case, j.name as job, r.state, r.dag_id, r.task_id, r.map_
        r.previous_run_id, r.reused_from, r.started_at
 from lineage.run r join lineage.job j using (job_id);
 
--- broken: runs that failed or were lost, and which nothing has made good since: neither the same task nor the same work.
+-- broken: runs that failed, were interrupted or lost, and which nothing has made good since: neither the same task nor the same work.
 create view lineage.broken as
 select distinct on (j.use_case, j.name, r.dag_id, r.task_id, r.map_index)
        j.use_case, j.name as job, r.dag_id, r.dag_run_id, r.task_id, r.run_id, r.state, t.error_class, r.started_at, r.ended_at
@@ -142,7 +142,7 @@ join lineage.job j using (job_id)
 left join lateral (
     select t.error_class from lineage.attempt t where t.run_id = r.run_id order by t.fence desc limit 1
 ) t on true
-where r.state in ('failed', 'lost')
+where r.state in ('failed', 'interrupted', 'lost')
   and not exists (select from lineage.run g
                   where g.job_id = r.job_id and g.state in ('succeeded', 'reused') and g.started_at > r.started_at
                     and (g.params = r.params

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import pytest
 
 from pipeline import database, lineage
 from pipeline.artifacts import ArtifactStore
-from pipeline.errors import NotAvailable, Refused
+from pipeline.errors import Interrupted, NotAvailable, Refused
+from pipeline.interruption import interruptible
 from pipeline.lineage import Attempt, Origin, Output, Result, Step, Version
 from pipeline.settings import Settings
 
@@ -123,6 +126,92 @@ def test_a_failure_is_recorded_without_its_message_and_retried_as_a_new_attempt(
         {"fence": 2, "state": "succeeded", "error_class": None, "error": None, "login": "pipeline"},
     ]
     assert done.run_id == TASK.run_id(SPEC.job)
+
+
+class AirflowTaskTimeout(BaseException):
+    """Of the name and kind that Airflow raises: no `Exception`."""
+
+
+class AirflowTaskTerminated(BaseException):
+    """The same."""
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (AirflowTaskTimeout(), "failed"),
+        (MemoryError(), "failed"),
+        (RecursionError(), "failed"),
+        (AirflowTaskTerminated(), "interrupted"),
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(1), "interrupted"),
+        (Interrupted("told to stop"), "interrupted"),
+    ],
+)
+def test_whatever_ends_an_attempt_is_recorded(settings: Settings, error: BaseException, state: str) -> None:
+    def ends(attempt: Attempt) -> Result:
+        raise error
+
+    with pytest.raises(type(error)):
+        lineage.step(settings, TASK, SPEC, ends)
+    assert rows(
+        settings,
+        "select r.state as run, a.state, a.error_class from lineage.attempt a join lineage.run r using (run_id)",
+    ) == [{"run": state, "state": state, "error_class": type(error).__name__}]
+    with database.connect(settings, "trainer") as connection:
+        failures = lineage.failed_attempts(connection, "demo_data", "manual__1", "commit", -1)
+        assert failures == (1 if state == "failed" else 0)
+        assert lineage.failed_attempts(connection, "demo_data", "manual__2", "commit", -1) == 0
+    # The next attempt does the work.
+    assert not lineage.step(settings, TASK, SPEC, writes(b"hello")).reused
+    assert not list(settings.scratch.iterdir()), "no scratch is left"
+
+
+def test_a_failure_while_an_earlier_run_is_verified_is_recorded_too(
+    settings: Settings, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checking a large artifact may take longer than the task may."""
+    lineage.step(settings, origin, SPEC, writes(b"hello"))
+    beats: list[str] = []
+    monkeypatch.setattr(lineage, "HEARTBEAT_SECONDS", 0.05)
+
+    def slow(store: ArtifactStore, kind: str, digest: str) -> list[str]:
+        deadline = time.monotonic() + 30
+        while not beats and time.monotonic() < deadline:
+            beats.extend(
+                str(row["run_id"])
+                for row in rows(
+                    settings,
+                    "select run_id from lineage.attempt where state = 'running'"
+                    " and heartbeat_at > started_at + interval '40 ms'",
+                )
+            )
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr(ArtifactStore, "verify", slow)
+    with pytest.raises(AirflowTaskTimeout):
+        lineage.step(settings, TASK, SPEC, never)
+    assert beats == [str(TASK.run_id(SPEC.job))], "it beat while it verified"
+    assert rows(settings, "select state from lineage.run where task_id = 'commit'") == [{"state": "failed"}]
+
+
+def test_sigterm_interrupts_and_a_second_one_does_not_stop_the_recording(settings: Settings) -> None:
+    def ends(attempt: Attempt) -> Result:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("unreachable")
+
+    def stopped_twice() -> None:
+        with interruptible():
+            try:
+                lineage.step(settings, TASK, SPEC, ends)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        stopped_twice()
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert rows(settings, "select state from lineage.attempt") == [{"state": "interrupted"}]
 
 
 def test_our_own_errors_keep_their_message(settings: Settings) -> None:
@@ -266,6 +355,42 @@ def test_lost_attempts_are_swept(
         attacker.execute("update lineage.attempt set heartbeat_at = now() - interval '2 hours'")
         assert database.call(connection, "lineage.sweep_lost", "1 hour") == [{"sweep_lost": 1}]
     assert rows(settings, "select state from lineage.run") == [{"state": "lost"}]
+
+
+def test_sweeping_and_beginning_do_not_wait_for_each_other(
+    settings: Settings, attacker: psycopg.Connection[object]
+) -> None:
+    """A sweep that locked attempts before runs would deadlock with an attempt that takes a run over."""
+    for number in range(8):
+        with database.connect(settings, "pipeline") as connection, suppress(Refused):
+            lineage._begin(connection, replace(TASK, task_id=f"t{number}"), SPEC, {"part": str(number)})
+    attacker.execute("update lineage.attempt set heartbeat_at = now() - interval '2 hours'")
+    problems: list[BaseException] = []
+
+    def sweep() -> None:
+        try:
+            with database.connect(settings, "pipeline") as connection:
+                for _ in range(40):
+                    database.call(connection, "lineage.sweep_lost", "1 hour")
+                    attacker.execute("update lineage.attempt set heartbeat_at = now() - interval '2 hours'")
+        except BaseException as error:
+            problems.append(error)
+
+    def begin() -> None:
+        try:
+            with database.connect(settings, "pipeline") as connection:
+                for turn in range(40):
+                    origin = replace(TASK, task_id=f"t{turn % 8}")
+                    lineage._begin(connection, origin, SPEC, {"part": str(turn)})
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=work) for work in (sweep, begin, begin)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert problems == []
 
 
 def test_a_heartbeat_is_written_while_work_lasts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,41 @@ def main(folder: Path) -> dict[str, Any]:
         "published": published(factory),
         "told": told(factory),
         "answers": answers(factory),
+        "retries": retries(factory),
+    }
+
+
+def retries(factory: Any) -> dict[str, list[str]]:
+    """Returns, by what ended a task, what its policy says at tries 1 to 4, where each earlier try failed by itself."""
+    from airflow.sdk.exceptions import AirflowTaskTerminated, AirflowTaskTimeout
+
+    from pipeline.errors import Interrupted, NotAvailable
+
+    policy = factory.defaults("owner")["retry_policy"]
+    given = {"ti": Of()}
+
+    def says(error: BaseException, failures: list[Any]) -> list[str]:
+        counts = iter(failures)
+
+        def count(_: Any) -> int:
+            found = next(counts)
+            if isinstance(found, Exception):
+                raise found
+            return int(found)
+
+        factory.failed_attempts = count
+        return [policy.evaluate(error, tries, 6, given).action.value for tries in range(1, len(failures) + 1)]
+
+    own = [1, 2, 3, 4]
+    return {
+        "own": says(ValueError("x"), own),
+        "timeout": says(AirflowTaskTimeout(), own),
+        "before its step": says(ImportError("x"), [0, 0, 0, 0]),
+        "interrupted": says(Interrupted("stop"), own),
+        "terminated": says(AirflowTaskTerminated(), own),
+        "exited": says(SystemExit(1), own),
+        "own after two losses": says(ValueError("x"), [1, 1, 1, 2]),
+        "no database": says(OSError("x"), [NotAvailable("away")] * 4),
     }
 
 

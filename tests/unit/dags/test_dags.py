@@ -24,6 +24,7 @@ def load(folder: Path, home: Path) -> Loaded:
         [sys.executable, str(Path(__file__).with_name("probe.py")), str(ROOT / "dags")],
         env={
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
             "HOME": str(home),
             "AIRFLOW_HOME": str(home / "airflow"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -23,7 +23,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     home = str(tmp_path_factory.mktemp("airflow"))
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("questions.py")), str(ROOT / "dags")],
-        env={"PATH": os.environ["PATH"], "AIRFLOW_HOME": home, "NIGHTSHIFT_HOME": home},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "AIRFLOW_HOME": home, "NIGHTSHIFT_HOME": home},
         capture_output=True,
         text=True,
         check=False,
@@ -52,6 +52,20 @@ def test_bad_input_and_refusals_end_a_task_at_once_and_other_errors_may_be_tried
         ["NotAvailable", "away"],
         ["OSError", "disk"],
     ]
+
+
+def test_losses_of_the_machinery_cost_none_of_a_tasks_own_tries(found: dict[str, Any]) -> None:
+    again, over, airflows = "retry", "fail", "default"
+    assert found["retries"] == {
+        "own": [airflows, airflows, over, over],
+        "timeout": [airflows, airflows, over, over],
+        "before its step": [airflows, airflows, over, over],
+        "interrupted": [again] * 4,
+        "terminated": [again] * 4,
+        "exited": [again] * 4,
+        "own after two losses": [airflows] * 4,
+        "no database": [again] * 4,
+    }
 
 
 @pytest.mark.parametrize(

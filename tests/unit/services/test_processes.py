@@ -90,3 +90,48 @@ def test_stopping_what_never_ran_is_nothing(record: Path) -> None:
 
 def test_memory_counts_what_runs() -> None:
     assert processes.memory([psutil.Process()]) > 2**20
+
+
+# A component that writes down when it was asked to end, and ends.
+POLITE = """
+import signal, sys, time
+from pathlib import Path
+def end(*_):
+    Path(sys.argv[1]).write_text(str(time.monotonic()))
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print(1, flush=True)
+time.sleep(600)
+"""
+# The same with a task in a process group of its own, which takes a moment to end.
+WORKING = """
+import signal, subprocess, sys, time
+from pathlib import Path
+task = subprocess.Popen([sys.executable, "-c", sys.argv[2], sys.argv[1]], process_group=0, stdout=subprocess.PIPE)
+task.stdout.readline()
+print(task.pid, flush=True)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+time.sleep(600)
+"""
+
+
+def test_what_serves_is_asked_after_the_tasks_that_report_to_it(record: Path, tmp_path: Path) -> None:
+    served, worked = tmp_path / "served", tmp_path / "worked"
+    commands = {
+        "api": [sys.executable, "-c", POLITE, str(served)],
+        "scheduler": [sys.executable, "-c", WORKING, str(worked), POLITE],
+    }
+    processes.start(commands, os.environ, record.parent / "logs", record)
+    said(record, "api")
+    said(record, "scheduler")
+    assert processes.stop(record, patience=5.0, last=("api",)) >= 3
+    assert float(worked.read_text()) < float(served.read_text())
+
+
+def test_components_that_start_later_are_recorded_beside_the_earlier(record: Path) -> None:
+    start(record, first=DESERTER)
+    said(record, "first")
+    start(record, second=DESERTER)
+    said(record, "second")
+    assert set(processes.alive(record)) == {"first", "second"}
+    assert processes.stop(record) >= 2
