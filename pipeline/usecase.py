@@ -5,10 +5,9 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline import validation
+from pipeline import parsing, validation
 from pipeline.errors import BadInput, nearest
 from pipeline.settings import ROOT, Settings
 
@@ -33,11 +32,11 @@ class Schedule(_Model):
 
 
 class DocumentDefaults(_Model):
-    """What a document is where its source does not say."""
+    """What a document is where its source does not say: readable by nobody, until the YAML or it says more."""
 
     tenant: Name = "default"
-    classification: Classification = "internal"
-    groups: tuple[str, ...] = Field(("everyone",), min_length=1)
+    classification: Classification = "restricted"
+    groups: tuple[str, ...] = Field(("nobody",), min_length=1, max_length=64)
     owner: str = "unassigned"
     fresh_until: date | None = None
     retain_until: date | None = None
@@ -47,7 +46,9 @@ class DocumentSource(_Model):
     """One place that documents come from."""
 
     path: Path  # a folder of Markdown files, or a text file
-    format: Literal["markdown", "lines"] = "markdown"  # lines: one document a line, its first words the title
+    format: Literal["markdown", "lines"] = "markdown"  # lines: one document a line
+    # Of Markdown files: whether one without a readable front matter is rejected, or has the rights of the defaults.
+    front_matter: Literal["required", "optional"] = "required"
     defaults: DocumentDefaults = DocumentDefaults()
     licence: str | None = None  # for the data card
 
@@ -83,6 +84,10 @@ class Checks(_Model):
     min_characters: int = Field(1, ge=1)  # of an answer
     max_characters: int = Field(20_000, ge=1)  # of a row's whole text
     max_rejected: Share = 0.5  # a file with a larger share of bad rows stops the commit
+    max_widened: int = Field(
+        0, ge=0
+    )  # documents that more may read from now on; with more of them, all wait for a person
+    max_lost: Share = 0.5  # a source that lost a larger share of its documents, or all, withdraws none without a person
 
 
 def _local(path: str) -> bool:
@@ -245,13 +250,15 @@ def load(path: Path) -> UseCase:
     Raises BadInput that names the file, the key's path, the value found and what is allowed.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = parsing.parse_yaml(path.read_bytes())
     except FileNotFoundError:
         raise BadInput("there is no such use case", where=path, next_step="`nightshift new usecase NAME`") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
-        raise BadInput("this is not YAML", where=place, found=getattr(error, "problem", None)) from None
+    except OSError as error:
+        raise BadInput("the file cannot be read", where=path, found=error.strerror) from None
+    except parsing.ParseError as error:
+        place = f"{path}:{error.line}:{error.column or 1}" if error.line else path
+        what = "this is not YAML" if "not YAML" in error.problem else "this YAML is not read"
+        raise BadInput(what, where=place, found=error.problem) from None
     if not isinstance(data, dict):
         raise BadInput("a use case is a mapping of keys", where=path, found=type(data).__name__)
     try:

@@ -36,7 +36,8 @@ def register(app: typer.Typer) -> None:
     data = typer.Typer(no_args_is_help=True, help="Check and commit examples and documents.")
     app.add_typer(data, name="data")
     command(data, "check", ok=lambda answer: not answer["rejected"])(data_check)
-    command(data, "commit")(data_commit)
+    command(data, "commit", ok=lambda answer: not answer["rejected_documents"] and not answer["waiting"])(data_commit)
+    command(data, "accept")(data_accept)
     command(data, "versions")(data_versions)
     command(data, "diff")(data_diff)
     command(app, "train")(train)
@@ -79,8 +80,31 @@ def data_commit(name: UseCaseName, fresh: Fresh = False) -> Answer:
     checked = data.check(here.settings, here.usecase, here.origin, fetched, reuse=reuse)
     committed = data.commit(here.settings, here.usecase, here.origin, checked, reuse=reuse)
     data.card(here.settings, here.usecase, here.origin, committed, reuse=reuse)
+    with database.connect(here.settings, "pipeline") as connection:
+        problems = data.of_runs(connection, [checked["run"]])
     findings = f"nightshift sql open_findings --param use_case={name}"
-    return committed | {"checks": checked["facts"], "findings": findings if checked["facts"]["rejected"] else None}
+    rejected = checked["facts"]["documents"]["rejected"]
+    return committed | {
+        "checks": checked["facts"],
+        "findings": findings if checked["facts"]["rejected"] else None,
+        "rejected_documents": [row for row in problems if row["severity"] == "rejected"][:rejected] if rejected else [],
+        "waiting": data.waiting(here.settings, here.usecase),
+    }
+
+
+def data_accept(
+    name: UseCaseName,
+    findings: Annotated[list[int] | None, typer.Argument(help="The findings to accept; none: list what waits.")] = None,
+    reason: Annotated[str, typer.Option(help="Kept on record.")] = "",
+) -> Answer:
+    """Accept what waits for a person: rights that were widened, a source that lost its documents."""
+    from pipeline import data
+
+    here = context(name)
+    if not findings:
+        return {"accepted": [], "waiting": data.waiting(here.settings, here.usecase)}
+    accepted = data.accept(here.settings, here.usecase, findings, here.origin.requested_by, reason)
+    return {"accepted": accepted, "waiting": data.waiting(here.settings, here.usecase)}
 
 
 def data_versions(name: UseCaseName) -> Answer:

@@ -6,7 +6,9 @@ A nightly run calls fetch → check → commit → card; each takes what the one
 from pipeline.data.cards import card
 from pipeline.data.checks import check, check_file
 from pipeline.data.commits import commit
+from pipeline.data.findings import of_runs
 from pipeline.data.history import diff, versions
+from pipeline.data.review import accept, waiting
 from pipeline.data.sources import fetch
 
-__all__ = ["card", "check", "check_file", "commit", "diff", "fetch", "versions"]
+__all__ = ["accept", "card", "check", "check_file", "commit", "diff", "fetch", "of_runs", "versions", "waiting"]

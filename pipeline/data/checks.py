@@ -6,34 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID
-
-from psycopg.types.json import Jsonb
 
 from pipeline import canonical, database, lineage
 from pipeline.data import expectations, formats, rules, sources, tombstones
+from pipeline.data import findings as findings_module
 from pipeline.data.documents import Document
 from pipeline.data.expectations import Applied
+from pipeline.data.findings import Finding
 from pipeline.data.formats import Example, Kind
+from pipeline.data.reading import Problem
 from pipeline.data.rules import Rule, Severity
 from pipeline.data.tombstones import Graveyard
-from pipeline.database import Connection
 from pipeline.errors import BadInput, Refused
 from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step
 from pipeline.settings import Settings
 from pipeline.usecase import Checks, UseCase
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A rule that a row broke."""
-
-    file: str
-    line: int | None
-    rule: str
-    severity: Severity
-    detail: str
-    digest: str | None  # of a row that could be read
 
 
 @dataclass(frozen=True)
@@ -43,6 +30,7 @@ class Checked:
     files: list[dict[str, Any]]
     rows: Sequence[Example | Document]
     accepted: Sequence[Example | Document]
+    rejected: Sequence[tuple[Example | Document, Rule]]
     applied: list[Applied]
     findings: list[Finding]
 
@@ -84,13 +72,15 @@ def check(
         if refusal is not None:
             with attempt.connection.transaction():
                 database.call(attempt.connection, "lineage.hold_attempt", attempt.run_id, attempt.fence)
-                _record(attempt.connection, usecase.name, attempt.run_id, findings)
+                findings_module.record(attempt.connection, usecase.name, attempt.run_id, findings)
             raise refusal
         report = canonical.dumps(_report(checked)).encode()
         outputs = {
             "report": Output.of(attempt.store.put("check_report", {"report.json": report}), "data", private=False),
             **{
-                role: sources.snapshot(attempt.store, f"{role}.checked", part.accepted, part.files, made_of=(role,))
+                role: sources.snapshot(
+                    attempt.store, f"{role}.checked", [*part.accepted, *_places(part)], part.files, made_of=(role,)
+                )
                 for role, part in checked.items()
             },
         }
@@ -98,7 +88,7 @@ def check(
         return Result(
             outputs,
             {**_total(facts.values()), **facts},
-            lambda connection, _: _record(connection, usecase.name, attempt.run_id, findings),
+            lambda connection, _: findings_module.record(connection, usecase.name, attempt.run_id, findings),
         )
 
     return lineage.step(settings, origin, spec, work).as_dict()
@@ -124,6 +114,16 @@ def check_file(path: Path, kind: Kind, form: str | None = None, checks: Checks |
         if rule is not None
     ]
     return {"rows": len(examples), "accepted": len(examples) - len(rejected), "rejected": rejected}
+
+
+def _places(part: Checked) -> list[Document]:
+    """Returns the rejected documents without a word of them: where each stands, its id where it has one, and the rule
+    that it broke. What was served in their place stays so."""
+    return [
+        Document(row.file, row.line, row.key, problem=Problem(rule.name, rule.detail))
+        for row, rule in part.rejected
+        if isinstance(row, Document)
+    ]
 
 
 def _checked(attempt: Attempt, spec: Step, checks: Checks, graves: Graveyard) -> dict[str, Checked]:
@@ -172,7 +172,8 @@ def _judge(
         if file["file"] not in filled
     ]
     accepted = [row for place, row in enumerate(rows) if place not in rejected]
-    return Checked(files, rows, accepted, applied, findings)
+    refused = [(rows[place], rule) for place, rule in sorted(rejected.items(), key=lambda found: found[0])]
+    return Checked(files, rows, accepted, refused, applied, findings)
 
 
 def _finding(row: Example | Document, rule: Rule) -> Finding:
@@ -207,11 +208,6 @@ def _refusal(checked: Mapping[str, Checked], limit: float) -> Refused | None:
                     next_step="mend the file, or name its right kind and format; the findings are recorded",
                 )
     return None
-
-
-def _record(connection: Connection, use_case: str, run_id: UUID, findings: Iterable[Finding]) -> None:
-    rows = [finding.__dict__ for finding in findings]
-    database.execute(connection, "data", "insert_findings", use_case=use_case, run=str(run_id), findings=Jsonb(rows))
 
 
 def _report(checked: Mapping[str, Checked]) -> dict[str, Any]:

@@ -8,15 +8,17 @@ from typing import Any
 
 from pipeline import canonical, database, lineage
 from pipeline.artifacts import ArtifactStore
-from pipeline.data import members, recording, sources, splits, withdrawals
+from pipeline.data import findings, holding, members, recording, sources, splits, withdrawals
+from pipeline.data.documents import Document
 from pipeline.data.formats import Example
+from pipeline.data.holding import Catalogue, Held
 from pipeline.data.members import Change, Members
-from pipeline.data.recording import Kind, Standing
+from pipeline.data.recording import Current, Kind, Place, Standing
 from pipeline.database import Connection
 from pipeline.errors import Refused
 from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.settings import Settings
-from pipeline.usecase import Splits, UseCase
+from pipeline.usecase import UseCase
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,15 @@ def commit(
     """Returns the run, and for `dataset` (examples) and `corpus` (documents): version, digest, changed, rows, added,
     removed, splits (of documents: by status) and the artifact, which holds digests alone.
 
-    Documents that are withdrawn, or that fewer may read now, leave every index in the same transaction.
+    Documents that are withdrawn, or that fewer may read now, leave every index in the same transaction. What stays
+    served as it was (holding.py) is counted as `kept`, what waits for a person as `waiting`.
     `changed` is false where the rows are those of the current version. Commits of a use case wait for each other.
     Raises Refused where a file that the current version has rows from gives none any more.
     """
+    folder = settings.usecases / usecase.name
     with database.connect(settings, "pipeline") as connection:
         current = {kind: recording.standing(connection, usecase.name, kind) for kind in recording.KINDS}
+        accepted = recording.accepted(connection, usecase.name)
     spec = Step(
         usecase.name,
         "data.commit",
@@ -63,38 +68,43 @@ def commit(
         params={
             "splits": usecase.splits.model_dump(),
             "current": {k: [s.version, s.digest] for k, s in current.items()},
+            "sources": [sources.group(source, folder) for source in usecase.documents],
+            "checks": usecase.checks.model_dump(),
+            "accepted": canonical.digest({digest: at.isoformat() for digest, at in accepted.items()}),
         },
         inputs={role: sources.pinned(checked, role) for role in ("documents", "examples", "report")},
         reuse=reuse,
     )
-    outcome = lineage.step(settings, origin, spec, lambda attempt: _commit(attempt, spec, usecase.splits))
+    outcome = lineage.step(settings, origin, spec, lambda attempt: _commit(attempt, spec, usecase))
     with database.connect(settings, "pipeline") as connection:
         facts = recording.as_first_told(connection, outcome.run_id, outcome.facts)
     told = {role: {**facts[role], "artifact": outcome.outputs[role].as_dict()} for role in ("dataset", "corpus")}
     return {**outcome.as_dict(), **told, "report": checked["outputs"]["report"]}
 
 
-def _commit(attempt: Attempt, spec: Step, shares: Splits) -> Result:
+def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
     """Returns the result whose transaction makes the versions. From here on until it ends, commits of this use case
     wait: the lock belongs to the attempt's connection and goes with it."""
     connection, store, name = attempt.connection, attempt.store, spec.use_case
     database.fetch_one(connection, "data", "lock_commits", use_case=name)
     rows = [row for row in sources.read_examples(store, spec.inputs["examples"]) if row.content is not None]
-    texts = [row for row in sources.read_documents(store, spec.inputs["documents"]) if row.text is not None]
+    read = sources.read_documents(store, spec.inputs["documents"])
     _not_emptied(connection, name, rows, sources.read_files(store, spec.inputs["examples"]))
 
     groups = {row.digest: splits.group(row.content) for row in rows if row.content is not None}
     fixed = recording.assignments(connection, name, set(groups.values()))
-    fresh = {group: splits.assign(group, shares) for group in sorted(set(groups.values()) - fixed.keys())}
+    fresh = {group: splits.assign(group, usecase.splits) for group in sorted(set(groups.values()) - fixed.keys())}
     assigned: dict[str, str] = {**fixed, **fresh}
     labels = {digest: assigned[group] for digest, group in groups.items()}
     dataset = _next(connection, store, name, "examples", labels)
 
     before = recording.documents(connection, name)
-    seen = recording.seen(connection, name, withdrawals.returning(before, texts))
-    found = withdrawals.documents(before, texts, seen)
-    statuses = {digest: row.status for digest, row in found.versions.items()}
+    held = _held(connection, spec, read, before, usecase)
+    seen = recording.seen(connection, name, withdrawals.returning(before, held.texts))
+    found = withdrawals.documents(before, held.texts, seen, held.kept)
+    statuses = {**{digest: row.status for digest, row in found.versions.items()}, **found.kept}
     corpus = _next(connection, store, name, "documents", statuses)
+    groups_of = {file["file"]: file["group"] for file in sources.read_files(store, spec.inputs["documents"])}
 
     def write(target: Connection, outputs: Mapping[str, Version]) -> None:
         # Before the new versions come in: a withdrawal counts for all that was seen by then.
@@ -103,11 +113,34 @@ def _commit(attempt: Attempt, spec: Step, shares: Splits) -> Result:
         recording.insert_assignments(target, name, fresh)
         recording.insert_examples(target, name, rows, labels)
         recording.insert_documents(target, name, found.versions)
+        read_at = {row.key: Place(groups_of[row.file], row.file) for row in held.texts if row.key is not None}
+        recording.insert_places(target, name, read_at)
+        findings.record(target, name, attempt.run_id, held.findings)
         recording.insert_version(target, name, "examples", dataset.number, dataset, outputs["dataset"])
         recording.insert_version(target, name, "documents", corpus.number, corpus, outputs["corpus"])
 
-    facts = {"dataset": dataset.facts(), "corpus": corpus.facts(), "withdrawn": len(found.withdrawals)}
+    facts = {
+        "dataset": dataset.facts(),
+        "corpus": corpus.facts(),
+        "withdrawn": len(found.withdrawals),
+        "kept": len(held.kept),
+        "waiting": held.waiting,
+    }
     return Result({"dataset": dataset.output, "corpus": corpus.output}, facts, write)
+
+
+def _held(
+    connection: Connection, spec: Step, read: list[Document], before: Mapping[str, Current], usecase: UseCase
+) -> Held:
+    catalogue = Catalogue(
+        before,
+        recording.last_documents(connection, usecase.name),
+        recording.places(connection, usecase.name),
+        recording.accepted(connection, usecase.name),
+    )
+    texts = [row for row in read if row.text is not None]
+    rejected = [row for row in read if row.text is None]
+    return holding.hold(catalogue, texts, rejected, spec.params["sources"], usecase.checks)
 
 
 def _next(connection: Connection, store: ArtifactStore, use_case: str, kind: Kind, labels: Members) -> Next:

@@ -1,4 +1,7 @@
-"""Documents: Markdown files with YAML front matter, or text files with one document a line."""
+"""Documents: Markdown files with YAML front matter, or text files with one document a line.
+
+Who may read a document stands in its front matter. So whatever is not surely front matter, and not surely none, is a
+document whose rights cannot be read, and is rejected."""
 
 import re
 import unicodedata
@@ -7,9 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-import yaml
-
-from pipeline import canonical
+from pipeline import canonical, parsing
 from pipeline.data.reading import Problem, storable
 from pipeline.usecase import DocumentDefaults
 
@@ -27,7 +28,13 @@ FIELDS = (
 )
 _FENCE = re.compile(r"^---[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(r"^#+[ \t]+(.+?)[ \t]*$", re.MULTILINE)
-_TITLE_WORDS = 8
+_FRONT = parsing.Bounds(size=64 << 10, depth=4, nodes=1_000)
+# What a text begins with that was meant to be front matter: a fence of any make, or a key of ours near the beginning.
+_FENCE_LIKE = ("--", "—", "–", "‐", "−", "+++", ";;;", "{", "```", "...", "<!--")
+_KEY_LIKE = re.compile(
+    r"^\W*(?:classification|tenant|groups?|status|owner|fresh_until|retain_until)\W*[:=]", re.MULTILINE
+)
+_NEAR = 2_000  # characters
 
 
 @dataclass(frozen=True)
@@ -87,28 +94,30 @@ class _Unfit(Exception):
         self.line = line
 
 
-def markdown(data: bytes, file: str, defaults: DocumentDefaults) -> Document:
+def markdown(data: bytes, file: str, defaults: DocumentDefaults, *, required: bool = True) -> Document:
     """Returns the document of a Markdown file, or the problem it has: `not_utf8`, `not_storable` or `front_matter`.
 
     Without an id the file's name gives one; without a title, the first heading or the id. An unknown key is a problem:
-    a misspelt classification must not leave a document with the default one.
+    a misspelt classification must not leave a document with the default one. Where front matter is not `required`, a
+    text that shows no trace of any has the defaults' rights.
     """
     stem = slug(re.sub(r"\.[A-Za-z]+$", "", file.rsplit("/", 1)[-1]))
     try:
         text = _decode(data)
-        front, body = _front_matter(text)
-        told = _fields(front)
+        front, body = _front_matter(text, required)
+        fields = _fields(front)
     except _Unfit as unfit:
         return Document(file, unfit.line, stem or None, problem=unfit.problem)
-    key = told.pop("id", None) or stem
+    key = fields.pop("id", None) or stem
     heading = _HEADING.search(body)
-    title = told.pop("title", None) or (heading.group(1) if heading else key)
-    return Document(file, 1, key, title, body.strip(), **{**_defaults(defaults), **told})
+    title = fields.pop("title", None) or (heading.group(1) if heading else key)
+    return Document(file, 1, key, title, body.strip(), **{**_defaults(defaults), **fields})
 
 
 def lines(data: bytes, file: str, defaults: DocumentDefaults) -> list[Document]:
-    """Returns one document for each line that is not blank; its first words give title and id, and the id stays while
-    they do."""
+    """Returns one document for each line that is not blank. Its id and title are made of the file's name and a digest
+    of the line: both can be read by whoever may not read the text."""
+    stem = slug(re.sub(r"\.[A-Za-z]+$", "", file.rsplit("/", 1)[-1]))[:60].strip("-") or "line"
     found = []
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not raw.strip():
@@ -118,10 +127,8 @@ def lines(data: bytes, file: str, defaults: DocumentDefaults) -> list[Document]:
         except _Unfit as unfit:
             found.append(Document(file, number, None, problem=unfit.problem))
             continue
-        words = text.split()
-        title = " ".join(words[:_TITLE_WORDS])
-        key = slug(title)[:80].strip("-") or f"text-{canonical.digest_text(text)[:12]}"
-        found.append(Document(file, number, key, title, text, **_defaults(defaults)))
+        key = f"{stem}-{canonical.digest_text(text)[:16]}"
+        found.append(Document(file, number, key, key, text, **_defaults(defaults)))
     return found
 
 
@@ -132,37 +139,49 @@ def slug(text: str) -> str:
 
 
 def _decode(data: bytes) -> str:
+    """Returns the text, every line of it ended as on Unix: a fence ends with its line, whoever wrote the file."""
     try:
-        text = data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _Unfit("not_utf8", "the document holds bytes that are not UTF-8", line) from None
+        text = parsing.decode(data).replace("\r\n", "\n").replace("\r", "\n")
+    except parsing.ParseError as error:
+        raise _Unfit("not_utf8", "the document holds bytes that are not UTF-8", error.line or 1) from None
     if not storable(text):
         raise _Unfit("not_storable", "the document holds a NUL character")
     return text
 
 
-def _front_matter(text: str) -> tuple[dict[Any, Any], str]:
-    """Returns the front matter, empty where there is none, and the text below it."""
+def _front_matter(text: str, required: bool) -> tuple[dict[Any, Any], str]:
+    """Returns the front matter, empty where there is none and need not be, and the text below it."""
     opening = _FENCE.match(text)
     if opening is None:
+        if required:
+            raise _Unfit("front_matter", "the document does not begin with a line of ---, so nobody knows its rights")
+        if _like_front_matter(text):
+            raise _Unfit("front_matter", "the document begins with what may be front matter, and is not: a line of ---")
         return {}, text
     closing = _FENCE.search(text, opening.end())
     if closing is None:
         raise _Unfit("front_matter", "the front matter does not end with a line of ---")
     try:
-        front = yaml.safe_load(text[opening.end() : closing.start()])
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise _Unfit("front_matter", "the front matter is not YAML", mark.line + 1 if mark else 1) from None
-    except ValueError:
-        # Such as 2026-02-30, which YAML takes for a date.
-        raise _Unfit("front_matter", "the front matter holds a date that does not exist") from None
-    if front is not None and not isinstance(front, dict):
+        front = parsing.parse_yaml(text[opening.end() : closing.start()], _FRONT)
+    except parsing.ParseError as error:
+        # The fence is the first line.
+        raise _Unfit("front_matter", f"the front matter: {error.problem}", error.line or 1) from None
+    if not isinstance(front, dict):
         raise _Unfit("front_matter", "the front matter is a mapping of keys")
     if not storable(front):
         raise _Unfit("not_storable", "the front matter holds a NUL character or half of a surrogate pair")
-    return front or {}, text[closing.end() :]
+    return front, text[closing.end() :]
+
+
+def _like_front_matter(text: str) -> bool:
+    """Returns whether a text begins as if it had front matter, once nothing that cannot be seen is before it."""
+    start = next((place for place, character in enumerate(text) if not _invisible(character)), len(text))
+    near = text[start : start + _NEAR]
+    return near.startswith(_FENCE_LIKE) or _KEY_LIKE.search(near) is not None
+
+
+def _invisible(character: str) -> bool:
+    return character.isspace() or unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Co", "Cn")
 
 
 def _fields(front: Mapping[Any, Any]) -> dict[str, Any]:

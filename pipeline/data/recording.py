@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any, Literal, Protocol
 from uuid import UUID
@@ -39,6 +40,15 @@ class Current:
     classification: str
     groups: tuple[str, ...]
     fresh_until: str | None
+    first_seen_at: datetime
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a document was read last."""
+
+    source: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -77,18 +87,45 @@ def members(connection: Connection, use_case: str, kind: Kind, version: int) -> 
 def documents(connection: Connection, use_case: str) -> dict[str, Current]:
     """Returns the documents of the current corpus by id."""
     rows = database.fetch(connection, "data", "current_documents", use_case=use_case)
-    return {
-        row["document_key"]: Current(
-            row["digest"],
-            metadata_digest(row),
-            row["status"],
-            row["tenant"],
-            row["classification"],
-            tuple(row["groups"]),
-            None if row["fresh_until"] is None else str(row["fresh_until"]),
-        )
-        for row in rows
-    }
+    return {row["document_key"]: _current(row) for row in rows}
+
+
+def last_documents(connection: Connection, use_case: str) -> dict[str, Current]:
+    """Returns the newest version of each document that was ever committed, by id."""
+    rows = database.fetch(connection, "data", "last_documents", use_case=use_case)
+    return {row["document_key"]: _current(row) for row in rows}
+
+
+def _current(row: Mapping[str, Any]) -> Current:
+    return Current(
+        row["digest"],
+        metadata_digest(row),
+        row["status"],
+        row["tenant"],
+        row["classification"],
+        tuple(row["groups"]),
+        None if row["fresh_until"] is None else str(row["fresh_until"]),
+        row["first_seen_at"],
+    )
+
+
+def places(connection: Connection, use_case: str) -> dict[str, Place]:
+    """Returns where each document was read last, by id."""
+    rows = database.fetch(connection, "data", "places", use_case=use_case)
+    return {row["document_key"]: Place(row["source"], row["file"]) for row in rows}
+
+
+def insert_places(connection: Connection, use_case: str, places: Mapping[str, Place]) -> None:
+    """Writes down where documents were read."""
+    described = ({"document_key": key, "source": place.source, "file": place.file} for key, place in places.items())
+    for batch in _batches(described):
+        database.execute(connection, "data", "insert_places", use_case=use_case, rows=batch)
+
+
+def accepted(connection: Connection, use_case: str) -> dict[str, datetime]:
+    """Returns the digests of what a person has accepted, of findings that waited, and when."""
+    rows = database.fetch(connection, "data", "accepted", use_case=use_case)
+    return {row["digest"]: row["decided_at"] for row in rows}
 
 
 def assignments(connection: Connection, use_case: str, groups: Collection[str]) -> dict[str, str]:

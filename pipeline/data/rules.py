@@ -15,7 +15,8 @@ from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.usecase import Checks, Classification
 
-Severity = Literal["rejected", "warning"]
+# waiting: until a person has accepted it, what was served before is served on.
+Severity = Literal["rejected", "warning", "waiting"]
 Measures = dict[str, Any]
 CLASSIFICATIONS: tuple[str, ...] = Classification.__args__  # type: ignore[attr-defined]
 _ROLES = {"system": "s", "user": "u", "assistant": "a"}
@@ -94,15 +95,17 @@ _READING = (
     _read("missing_field", "a field is missing"),
     _read("wrong_type", "a field is of another type"),
     _read("front_matter", "front matter that cannot be read"),
+    _read("outside", "a file that is not the source's own"),
 )
+_OF_DOCUMENTS = ("not_utf8", "not_storable", "front_matter", "outside")
 # What a file's share of bad rows does not count: it says nothing against the file.
-NOT_MALFORMED = frozenset({"erased", "duplicate", "duplicate_id"})
+NOT_MALFORMED = frozenset({"erased", "duplicate", "duplicate_id", "outside"})
 
 
 def for_examples(checks: Checks) -> tuple[Rule, ...]:
     """Returns the rules that examples are held against."""
     return (
-        *(rule for rule in _READING if rule.name != "front_matter"),
+        *(rule for rule in _READING if rule.name not in ("front_matter", "outside")),
         Rule("erased", "erased", NoneOf(("erased",)), "this was erased and must not come back"),
         Rule(
             "roles",
@@ -154,20 +157,32 @@ def for_examples(checks: Checks) -> tuple[Rule, ...]:
 def for_documents() -> tuple[Rule, ...]:
     """Returns the rules that documents are held against."""
     return (
-        *(rule for rule in _READING if rule.name in ("not_utf8", "not_storable", "front_matter")),
+        *(rule for rule in _READING if rule.name in _OF_DOCUMENTS),
         Rule("erased", "erased", NoneOf(("erased",)), "this was erased and must not come back"),
         Rule(
             "document_id",
             "key",
-            Matches(r"\A[a-z0-9]+(?:-[a-z0-9]+)*\Z"),
-            "an id has lower-case letters, digits and single hyphens: answers cite documents by it",
+            Matches(r"\A(?=.{1,100}\Z)[a-z0-9]+(?:-[a-z0-9]+)*\Z"),
+            "an id has lower-case letters, digits and single hyphens, 100 at most: answers cite documents by it",
         ),
         Rule("duplicate_id", "repeats", NoneOf(("id",)), "another document has this id"),
         Rule("tenant", "tenant", Matches(r"\A[a-z][a-z0-9_]{0,39}\Z"), "a tenant has lower-case letters, digits and _"),
         Rule("classification", "classification", OneOf(CLASSIFICATIONS), f"one of {', '.join(CLASSIFICATIONS)}"),
-        Rule("groups", "groups", Between(1, None), "at least one group may read a document, and each has a name"),
+        Rule("groups", "groups", Between(1, 64), "1 to 64 groups may read a document, and each has a name"),
+        Rule("group_names", "group_bytes", Between(None, 1_500), "the names of all groups have 1,500 bytes at most"),
+        Rule(
+            "control_characters",
+            "controls",
+            Between(None, 0),
+            "a title, owner, source or group holds a control character",
+        ),
+        Rule("long_field", "longest", Between(None, 300), "a title, owner or source has more than 300 characters"),
+        Rule("dates", "years", Matches(r"\A(?:(?:19[7-9]\d|2[0-4]\d\d) ?)*\Z"), "a date lies between 1970 and 2499"),
         Rule("status", "status", OneOf(("approved", "withdrawn")), "approved or withdrawn"),
         Rule("empty_document", "characters", Between(1, None), "the document has no text"),
+        Rule(
+            "long_document", "characters", Between(None, 2_000_000), "the document has more than 2,000,000 characters"
+        ),
         Rule("duplicate_text", "repeats", NoneOf(("text",)), "another document has the same text", "warning"),
     )
 
@@ -256,6 +271,10 @@ def measure_documents(documents: Sequence[Document], erased: Callable[[Document]
                 "tenant": row.tenant,
                 "classification": row.classification,
                 "groups": 0 if any(not group.strip() for group in row.groups) else len(row.groups),
+                "group_bytes": sum(len(group.encode()) for group in row.groups),
+                "controls": sum(_CONTROL.search(text) is not None for text in (*_named(row), *row.groups)),
+                "longest": max(len(text) for text in _named(row)),
+                "years": " ".join(date[:4] for date in (row.fresh_until, row.retain_until) if date),
                 "status": row.status,
                 "characters": len(row.text.strip()),
             }
@@ -263,7 +282,27 @@ def measure_documents(documents: Sequence[Document], erased: Callable[[Document]
     return found
 
 
-_DOCUMENT_MEASURES = ("erased", "key", "repeats", "tenant", "classification", "groups", "status", "characters")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+def _named(row: Document) -> tuple[str, ...]:
+    return row.title, row.owner, row.source or ""
+
+
+_DOCUMENT_MEASURES = (
+    "erased",
+    "key",
+    "repeats",
+    "tenant",
+    "classification",
+    "groups",
+    "group_bytes",
+    "controls",
+    "longest",
+    "years",
+    "status",
+    "characters",
+)
 
 
 def _problem(row: Example | Document) -> Measures:

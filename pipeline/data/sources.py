@@ -9,12 +9,12 @@ from typing import Any
 
 from pipeline import canonical, database, lineage
 from pipeline.artifacts import ArtifactStore
-from pipeline.data import documents, formats, reading, tombstones
+from pipeline.data import documents, formats, places, reading, tombstones
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example, Kind
 from pipeline.data.reading import Problem
 from pipeline.data.tombstones import Graveyard
-from pipeline.errors import NotAvailable, Refused
+from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.settings import Settings
 from pipeline.usecase import DocumentSource, ExampleSource, UseCase
@@ -28,12 +28,18 @@ class SourceFile:
     """One file of a source, as it was when its digest was taken."""
 
     path: Path
+    root: Path  # nothing outside is read
+    settings: Settings
     name: str  # relative to the use case's folder where it stands in it: what findings call it
-    sha256: str
+    sha256: str  # empty where the file is refused
+    refused: str | None = None  # why it is not read
 
     def content(self) -> bytes:
         """Returns the file's bytes. Raises Refused where they changed since the digest was taken."""
-        data = read_bytes(self.path)
+        try:
+            data = places.read(self.path, self.root, self.settings)
+        except places.Outside as outside:
+            raise Refused("the file changed while it was being read", where=self.path, found=outside) from None
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise Refused("the file changed while it was being read", where=self.path, next_step="run the fetch again")
         return data
@@ -46,8 +52,8 @@ def fetch(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse 
     Raises NotAvailable for a file that is missing, and BadInput for a format that its kind of row does not come in.
     """
     folder = settings.usecases / usecase.name
-    texts = [(source, _files(source, folder), _name(source.path, folder)) for source in usecase.documents]
-    rows = [(source, form(source, n), _file(source.path, folder)) for n, source in enumerate(usecase.examples)]
+    texts = [(source, _files(source, folder, settings), group(source, folder)) for source in usecase.documents]
+    rows = [(source, form(source, n), _own(source.path, folder, settings)) for n, source in enumerate(usecase.examples)]
     with database.connect(settings, "pipeline") as connection:
         graves = tombstones.read(settings, connection, usecase.name)
     spec = Step(
@@ -177,27 +183,58 @@ def _emptied(row: Example | Document) -> Example | Document:
 
 
 def _documents(source: DocumentSource, file: SourceFile) -> list[Document]:
+    if file.refused is not None:
+        return [Document(file.name, 1, None, problem=Problem("outside", f"it is not read: {file.refused}"))]
     data = file.content()
     if source.format == "lines":
         return documents.lines(data, file.name, source.defaults)
-    return [documents.markdown(data, file.name, source.defaults)]
+    return [documents.markdown(data, file.name, source.defaults, required=source.front_matter == "required")]
 
 
-def _files(source: DocumentSource, folder: Path) -> list[SourceFile]:
-    """Returns the files of a document source in the order of their paths; hidden ones are left out."""
+def group(source: DocumentSource, folder: Path) -> str:
+    """Returns what a document source is called in findings: its path, relative to the use case's folder where it stands
+    in it."""
+    return _name(source.path, folder)
+
+
+def _files(source: DocumentSource, folder: Path, settings: Settings) -> list[SourceFile]:
+    """Returns the files of a document source in the order of their paths; hidden ones are left out.
+
+    Raises NotAvailable where the source is not there: a share that is not mounted is no empty source.
+    """
+    if not source.path.exists():
+        raise NotAvailable(
+            "the source is not there", where=source.path, next_step="mount it, or take it out of usecase.yaml"
+        )
     if not source.path.is_dir():
-        return [_file(source.path, folder)]
-    pattern = "*.md" if source.format == "markdown" else "*.txt"
-    paths = sorted(path for path in source.path.rglob(pattern) if path.is_file())
-    return [
-        _file(path, folder)
-        for path in paths
-        if not any(part.startswith(".") for part in path.relative_to(source.path).parts)
-    ]
+        return [_own(source.path, folder, settings)]
+    suffix = ".md" if source.format == "markdown" else ".txt"
+    return [_one_of_many(path, source.path, folder, settings) for path in sorted(places.walk(source.path, suffix))]
 
 
-def _file(path: Path, folder: Path) -> SourceFile:
-    return SourceFile(path, _name(path, folder), hashlib.sha256(read_bytes(path)).hexdigest())
+def _one_of_many(path: Path, root: Path, folder: Path, settings: Settings) -> SourceFile:
+    """Returns a file of a folder. One that cannot be read does not stop the others."""
+    try:
+        return _file(path, root, folder, settings)
+    except NotAvailable as error:
+        return SourceFile(path, root, settings, _name(path, folder), "", f"{error.details['found']}")
+
+
+def _file(path: Path, root: Path, folder: Path, settings: Settings) -> SourceFile:
+    name = _name(path, folder)
+    try:
+        sha256 = hashlib.sha256(places.read(path, root, settings)).hexdigest()
+    except places.Outside as outside:
+        return SourceFile(path, root, settings, name, "", str(outside))
+    return SourceFile(path, root, settings, name, sha256)
+
+
+def _own(path: Path, folder: Path, settings: Settings) -> SourceFile:
+    """Returns a file that the YAML names itself. Raises BadInput where it leads elsewhere."""
+    file = _file(path, path.parent, folder, settings)
+    if file.refused is not None:
+        raise BadInput("this file is not read", where=path, found=file.refused, allowed="a file of its own")
+    return file
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -206,8 +243,8 @@ def _name(path: Path, folder: Path) -> str:
     return name.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
-def _named(files: list[SourceFile]) -> list[list[str]]:
-    return [[file.name, file.sha256] for file in files]
+def _named(files: list[SourceFile]) -> list[list[str | None]]:
+    return [[file.name, file.sha256, file.refused] for file in files]
 
 
 def _described(file: SourceFile, told: str, source: DocumentSource | ExampleSource) -> dict[str, Any]:

@@ -4,7 +4,7 @@ version of those that fewer may read now. A new index would leave them out as we
 A withdrawal counts for every version of its document that was seen by then, so that an old index cannot bring it back.
 A document that its source has again, as it was, is therefore a new version."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline import canonical
@@ -13,7 +13,7 @@ from pipeline.data.recording import Current, Seen
 from pipeline.data.rules import CLASSIFICATIONS
 
 WITHDRAWN = "its source withdrew it"
-GONE = "its source does not have it any more, or has it in a form that the checks reject"
+GONE = "its source does not have it any more, or what it has now waits for a person"
 TIGHTENED = "fewer may read it, or for a shorter time: its new version goes into the next index"
 
 
@@ -22,15 +22,18 @@ class Documents:
     """The documents of a new corpus."""
 
     versions: Mapping[str, Document]  # by the digest of their version
+    kept: Mapping[str, str]  # versions that stay whatever their source says, digest to status
     withdrawals: Mapping[str, str]  # ids to be withdrawn now, with the reason
 
 
-def due(before: Mapping[str, Current], texts: Sequence[Document]) -> dict[str, str]:
-    """Returns the documents to withdraw, id to reason, of those that could be quoted until now."""
+def due(
+    before: Mapping[str, Current], texts: Sequence[Document], kept: Collection[str] = frozenset()
+) -> dict[str, str]:
+    """Returns the documents to withdraw, id to reason, of those that could be quoted until now and are not kept."""
     now = {row.key: row for row in texts}
     found = {}
     for key, current in sorted(before.items()):
-        if current.status != "approved":
+        if current.status != "approved" or key in kept:
             continue
         row = now.get(key)
         if row is None:
@@ -62,10 +65,15 @@ def returning(before: Mapping[str, Current], texts: Sequence[Document]) -> dict[
     }
 
 
-def documents(before: Mapping[str, Current], texts: Sequence[Document], seen: Mapping[str, Seen]) -> Documents:
+def documents(
+    before: Mapping[str, Current],
+    texts: Sequence[Document],
+    seen: Mapping[str, Seen],
+    kept: Collection[str] = frozenset(),
+) -> Documents:
     """Returns the versions of the documents and the withdrawals that are due. `seen` tells of those of `returning`
-    whose version is known already."""
-    withdrawals = due(before, texts)
+    whose version is known already; `kept` are ids that stay as they are."""
+    withdrawals = due(before, texts, kept)
     versions = {}
     for row in texts:
         key = row.key or ""
@@ -77,7 +85,7 @@ def documents(before: Mapping[str, Current], texts: Sequence[Document], seen: Ma
             versions[canonical.digest({"document": row.digest, "withdrawals": count})] = row
         else:
             versions[row.digest] = row
-    return Documents(versions, withdrawals)
+    return Documents(versions, {before[key].digest: before[key].status for key in kept}, withdrawals)
 
 
 def _stands(current: Current | None, row: Document) -> bool:

@@ -1,12 +1,11 @@
 """Suites: JSONL files of cases, and the locked test split where a use case has none."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline import canonical, validation
+from pipeline import canonical, parsing, validation
 from pipeline.errors import BadInput, nearest
 from pipeline.evaluation.cases import Case, Expect, Message, Reference, Suite
 from pipeline.usecase import Suite as SuiteFile
@@ -81,9 +80,9 @@ def locked(rows: Sequence[Mapping[str, Any]], *, gated: bool) -> Suite | None:
 
 def _case(line: str, where: str, usecase: UseCase) -> Case:
     try:
-        told = _Line.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise BadInput("this line is not JSON", where=where, found=error.msg) from None
+        told = _Line.model_validate(parsing.parse_json(line))
+    except parsing.ParseError as error:
+        raise BadInput("this line cannot be read", where=where, found=error.problem) from None
     except ValidationError as error:
         raise validation.told(error, _Line, where, private=True) from None
     if told.principal not in usecase.principals:

@@ -53,7 +53,7 @@ order by v.digest;
 -- current_documents --
 -- The documents of the current corpus, without their text.
 select o.document_key, v.digest, v.text_digest, v.title, v.tenant, v.classification, v.groups, v.owner, v.source, v.status,
-       v.fresh_until, v.retain_until
+       v.fresh_until, v.retain_until, v.first_seen_at
 from catalog.dataset d
 join catalog.document_member m on m.dataset_id = d.dataset_id and m.removed_in is null
 join catalog.document_version v using (document_version_id)
@@ -192,3 +192,60 @@ select d.kind as dataset, v.version, v.digest, (v.counts ->> 'rows')::int as row
 from catalog.dataset d join catalog.dataset_version v using (dataset_id)
 where d.use_case = :'use_case'
 order by d.kind desc, v.version desc;
+
+-- last_documents --
+-- The newest version of each document, also of those that the current corpus does not hold, without their text.
+select distinct on (o.document_key)
+       o.document_key, v.digest, v.text_digest, v.title, v.tenant, v.classification, v.groups, v.owner, v.source, v.status,
+       v.fresh_until, v.retain_until, v.first_seen_at
+from catalog.document o join catalog.document_version v using (document_id)
+where o.use_case = :'use_case'
+order by o.document_key, v.document_version_id desc;
+
+-- places --
+-- Where each document was read last.
+select o.document_key, p.source, p.file
+from catalog.document_place p join catalog.document o using (document_id)
+where o.use_case = :'use_case';
+
+-- insert_places --
+-- Writes down where documents were read.
+insert into catalog.document_place (document_id, source, file)
+select o.document_id, r.source, r.file
+from jsonb_to_recordset(:'rows'::jsonb) as r (document_key text, source text, file text)
+join catalog.document o on o.use_case = :'use_case' and o.document_key = r.document_key
+on conflict (document_id) do update set source = excluded.source, file = excluded.file
+where (document_place.source, document_place.file) is distinct from (excluded.source, excluded.file);
+
+-- accepted --
+-- What a person has accepted of the findings that waited: the last answer to each counts.
+select f.digest, max(s.decided_at) as decided_at
+from catalog.finding f
+cross join lateral (
+    select d.decision, d.decided_at from catalog.steward_decision d
+    where d.finding_id = f.finding_id order by d.steward_decision_id desc limit 1
+) s
+where f.use_case = :'use_case' and f.severity = 'waiting' and s.decision = 'accept' and f.digest is not null
+group by f.digest;
+
+-- findings_of_runs --
+-- What these runs rejected, or set aside until a person accepts it.
+select finding_id as finding, file, line, rule, severity, detail
+from catalog.finding
+where run_id = any (:'runs'::uuid[]) and severity in ('rejected', 'waiting')
+order by finding_id;
+
+-- waiting_findings --
+-- The findings of a use case that wait for a person: those of its last commit that nobody has answered.
+select f.finding_id as finding, f.file, f.line, f.rule, f.detail, f.digest
+from catalog.finding f
+where f.use_case = :'use_case' and f.severity = 'waiting'
+  and not exists (select from catalog.steward_decision d where d.finding_id = f.finding_id)
+  and not exists (select from catalog.finding n where n.use_case = f.use_case and n.digest = f.digest
+                  and n.severity = 'waiting' and n.finding_id > f.finding_id)
+order by f.finding_id;
+
+-- insert_steward_decision --
+-- A person's answer to a finding.
+insert into catalog.steward_decision (finding_id, decision, person, reason)
+values (:'finding'::bigint, :'decision', :'person', :'reason');

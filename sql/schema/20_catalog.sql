@@ -45,6 +45,13 @@ create table catalog.document_version (
     unique (document_id, digest)
 );
 
+-- Where a document was read last: when its file cannot be read any more, this says which document stays served as it was.
+create table catalog.document_place (
+    document_id bigint primary key references catalog.document,
+    source text not null,
+    file text not null
+);
+
 create table catalog.document_member (
     dataset_id bigint not null references catalog.dataset,
     document_version_id bigint not null references catalog.document_version,
@@ -111,7 +118,7 @@ create table catalog.finding (
     file text not null,
     line int,
     rule text not null,
-    severity text not null check (severity in ('rejected', 'warning')),
+    severity text not null check (severity in ('rejected', 'warning', 'waiting')), -- waiting: for a person's acceptance
     detail text not null,
     digest text
 );

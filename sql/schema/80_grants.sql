@@ -21,6 +21,7 @@ grant execute on function lineage.promote to pipeline, approver;
 grant select, insert on all tables in schema catalog to pipeline;
 grant update (removed_in) on catalog.document_member, catalog.example_member to pipeline;
 grant update (body) on catalog.document_version to pipeline;
+grant update (source, file) on catalog.document_place to pipeline;
 grant update (content) on catalog.example, catalog.locked_example to pipeline;
 grant execute on function catalog.example_members, catalog.document_members to pipeline, trainer, evaluator, auditor;
 

@@ -78,3 +78,29 @@ def test_an_unknown_use_case_names_the_nearest(usecase_folder: Callable[..., Pat
     with pytest.raises(BadInput, match="did you mean compliance"):
         usecase.find(settings, "complience")
     assert usecase.find(settings, "compliance").name == "compliance"
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("release: {min_cases: 1}\nrelease: {min_cases: 2}", "'release' stands twice"),
+        ("release:\n  thresholds:\n    - {metric: value, minimum: 0.9, minimum: 0.1}", "'minimum' stands twice"),
+        ("principals:\n  eve: {tenant: a}\n  'eve': {tenant: b}", "'eve' stands twice"),
+        ("checks: &c {max_widened: 0}\nsplits: *c", "anchors and aliases"),
+        ("checks: !!map {max_widened: 0}", "tags"),
+    ],
+)
+def test_no_key_of_a_policy_is_lost_in_silence(usecase_folder: Callable[..., Path], more: str, problem: str) -> None:
+    path = usecase_folder() / "usecase.yaml"
+    path.write_text(f"{path.read_text()}{more}\n")
+    with pytest.raises(BadInput, match=problem) as error:
+        usecase.load(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("data", [b"# caf\xe9\n", b"\xff\xfe", b"title: a\x00b\n"])
+def test_bytes_that_are_no_text_are_bad_input(usecase_folder: Callable[..., Path], data: bytes) -> None:
+    path = usecase_folder() / "usecase.yaml"
+    path.write_bytes(path.read_bytes() + data)
+    with pytest.raises(BadInput, match="YAML"):
+        usecase.load(path)

@@ -22,9 +22,31 @@ def test_a_commit_says_what_it_left_out_and_where_to_read_why(
     header = "---\nid: {id}\ntitle: T\ntenant: acme\nclassification: {kind}\ngroups: [everyone]\n---\nSome text.\n"
     for id, kind in (("good", "internal"), ("bad", "secret")):
         (folder / "documents" / f"{id}.md").write_text(header.format(id=id, kind=kind))
-    told = nightshift(settings, "data", "commit", "demo")
+    told = nightshift(settings, "data", "commit", "demo", ends_with=1)
+    (rejected,) = told["rejected_documents"]
+    assert (rejected["file"], rejected["rule"]) == ("documents/bad.md", "classification")
     assert told["corpus"]["rows"] == 1
     assert told["checks"]["documents"]["rejected"] == 1
     assert told["checks"]["examples"]["rejected"] == 0
     (finding,) = nightshift(settings, *told["findings"].split()[1:])["rows"]
     assert (finding["file"], finding["rule"]) == ("documents/bad.md", "classification")
+
+
+def test_a_widening_waits_until_it_is_accepted_at_the_command_line(
+    settings: Settings, usecase_folder: Callable[..., Path]
+) -> None:
+    folder = usecase_folder("demo")
+    (folder / "sft.jsonl").write_text(json.dumps(ROW) + "\n")
+    document = folder / "documents" / "limits.md"
+    document.write_text("---\nclassification: restricted\ngroups: [board]\n---\nText.\n")
+    assert nightshift(settings, "data", "commit", "demo")["waiting"] == []
+    document.write_text("---\nclassification: public\ngroups: [board]\n---\nText.\n")
+    (waiting,) = nightshift(settings, "data", "commit", "demo", ends_with=1)["waiting"]
+    assert waiting["detail"] == "classification restricted → public"
+    assert nightshift(settings, "data", "accept", "demo")["waiting"] == [waiting]
+    number = str(waiting["finding"])
+    for arguments in ([number], [number, "--reason", " "], ["999", "--reason", "x"], [number, "999", "--reason", "x"]):
+        nightshift(settings, "data", "accept", "demo", *arguments, ends_with=2)
+    answer = nightshift(settings, "data", "accept", "demo", number, "--reason", "published")
+    assert answer == {"accepted": [waiting], "waiting": []}
+    assert nightshift(settings, "data", "commit", "demo")["corpus"]["changed"]

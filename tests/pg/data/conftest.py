@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline import data, database, usecase
 from pipeline.lineage import Origin
@@ -43,6 +44,12 @@ class Stage:
         path = self.folder / "documents" / f"{key}.md"
         path.write_text(f"---\n{front}---\n{body}\n")
         return path
+
+    def allow_widening(self, documents: int) -> None:
+        """Lets so many documents be read by more people without asking anybody."""
+        path = self.folder / "usecase.yaml"
+        keys = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(keys | {"checks": {"max_widened": documents}}))
 
     def fetch(self) -> dict[str, Any]:
         """Returns what fetch tells."""

@@ -54,9 +54,10 @@ def test_front_matter_says_what_a_document_is() -> None:
 
 
 def test_what_a_document_does_not_say_the_use_case_does() -> None:
-    found = documents.markdown(b"# A heading\n\nText.", "documents/Leave Policy.md", DEFAULTS)
+    text = b"# A heading\n\nText."
+    found = documents.markdown(text, "documents/Leave Policy.md", DEFAULTS, required=False)
     assert (found.key, found.title, found.tenant, found.groups) == ("leave-policy", "A heading", "main", ("staff",))
-    assert (found.classification, found.status, found.retain_until) == ("internal", "approved", "2030-01-01")
+    assert (found.classification, found.status, found.retain_until) == ("restricted", "approved", "2030-01-01")
 
 
 def test_windows_line_ends_and_a_byte_order_mark_change_nothing() -> None:
@@ -102,14 +103,99 @@ def test_bytes_that_are_not_utf8_are_told_with_their_line() -> None:
 
 def test_one_document_a_line() -> None:
     data = "Anarchism is a political philosophy that is sceptical of all authority.\n\nÉtat: the state\n漢字\n".encode()
-    first, second, third, broken = documents.lines(data + b"caf\xe9", "wiki.txt", DEFAULTS)
-    assert (first.key, first.line) == ("anarchism-is-a-political-philosophy-that-is-sceptical", 1)
-    assert first.title == "Anarchism is a political philosophy that is sceptical"
-    assert (second.key, second.line, second.text) == ("etat-the-state", 3, "État: the state")
-    assert third.key is not None
-    assert third.key.startswith("text-")
+    first, second, third, broken = documents.lines(data + b"caf\xe9", "texts/Wiki articles.txt", DEFAULTS)
+    assert [row.line for row in (first, second, third)] == [1, 3, 4]
+    assert second.text == "État: the state"
+    for row in (first, second, third):
+        assert row.key == row.title == f"wiki-articles-{row.text_digest[:16]}"
     assert broken.problem is not None
     assert (broken.problem.rule, broken.line) == ("not_utf8", 5)
+
+
+LINES = st.lists(
+    st.text("abc É漢", min_size=1, max_size=30).filter(str.strip), min_size=1, max_size=6, unique_by=str.strip
+)
+
+
+@given(LINES)
+def test_no_name_of_a_line_holds_a_word_of_it_and_no_two_collide(texts: list[str]) -> None:
+    """Ids and titles are readable by whoever sees a view; the salary of somebody is not."""
+    found = documents.lines("\n".join(texts).encode(), "x.txt", DEFAULTS)
+    assert len({row.key for row in found}) == len(found)
+    for row in found:
+        assert re.fullmatch(r"x-[0-9a-f]{16}", row.key or "")
+        assert row.title == row.key
+
+
+SECRET = b"classification: confidential\ngroups: [board]\n"
+# What somebody wrote who meant front matter, in the ways that were once taken for text that everyone may read.
+MEANT = {
+    "two hyphens": b"--\n" + SECRET + b"--\nText.",
+    "four hyphens": b"----\n" + SECRET + b"----\nText.",
+    "a blank before": b" ---\n" + SECRET + b"---\nText.",
+    "a tab before": b"\t---\n" + SECRET + b"---\nText.",
+    "a blank line": b"\n---\n" + SECRET + b"---\nText.",
+    "blank lines": b"\r\n \r\n---\r\n" + SECRET + b"---\r\nText.",
+    "zero width before": "\u200b---\n".encode() + SECRET + b"---\nText.",
+    "zero width after": "---\u200b\n".encode() + SECRET + b"---\nText.",
+    "no-break before": "\u00a0---\n".encode() + SECRET + b"---\nText.",
+    "no-break after": "---\u00a0\n".encode() + SECRET + b"---\nText.",
+    "two byte order marks": b"\xef\xbb\xbf\xef\xbb\xbf---\n" + SECRET + b"---\nText.",
+    "soft hyphen": "\u00ad---\n".encode() + SECRET + b"---\nText.",
+    "word joiner": "\u2060---\n".encode() + SECRET + b"---\nText.",
+    "line separator": "---\u2028".encode() + SECRET + b"---\nText.",
+    "next line": "---\u0085".encode() + SECRET + b"---\nText.",
+    "form feed": b"\x0c---\n" + SECRET + b"---\nText.",
+    "TOML": b'+++\nclassification = "confidential"\n+++\nText.',
+    "JSON": b'{"classification": "confidential"}\nText.',
+    "dashes of a word processor": "———\n".encode() + SECRET + "———\nText.".encode(),
+    "no fence": SECRET + b"\nText.",
+    "a heading first": b"# Salaries\n\n---\n" + SECRET + b"---\nText.",
+    "a comment first": b"<!-- x -->\n---\n" + SECRET + b"---\nText.",
+    "quoted": b"> ---\n> classification: confidential\n> ---\nText.",
+    "in a code fence": b"```yaml\n" + SECRET + b"```\nText.",
+    "unclosed": b"---\n" + SECRET + b"\nText.",
+    "closed by dots": b"---\n" + SECRET + b"...\nText.",
+    "empty": b"---\n---\nText.",
+    "a comment alone": b"---\n# classification: confidential\n---\nText.",
+    "repeated": b"---\nclassification: restricted\nclassification: public\n---\nText.",
+    "repeated in quotes": b'---\nclassification: restricted\n"classification": public\n---\nText.',
+    "unknown": b"---\ngroup: [board]\n---\nText.",
+    "unknown by case": b"---\nClassification: restricted\n---\nText.",
+    "look-alike letter": "---\nсlassification: restricted\n---\nText.".encode(),
+    "merged": b"---\na: &a {classification: restricted}\n<<: *a\n---\nText.",
+    "endless groups": b"---\ngroups: &a [*a]\n---\nText.",
+    "nested": b"---\nid: " + b"[" * 5_000 + b"]" * 5_000 + b"\n---\nText.",
+    "levels": b"---\n" + b"".join(b" " * n + b"a:\n" for n in range(200)) + b"---\nText.",
+    "a number of many digits": b"---\nid: " + b"9" * 10_000 + b"\n---\nText.",
+    "not a mapping": b"---\nconfidential\n---\nText.",
+}
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("data", MEANT.values(), ids=MEANT.keys())
+def test_rights_that_cannot_be_read_are_nobodys(data: bytes, required: bool) -> None:
+    found = documents.markdown(data, "documents/salaries.md", DEFAULTS, required=required)
+    assert found.problem is not None
+    assert found.problem.rule == "front_matter"
+    assert (found.text, found.classification, found.groups, found.key) == (None, "", (), "salaries")
+
+
+def test_line_ends_of_an_old_machine_are_line_ends() -> None:
+    assert documents.markdown(FULL.replace(b"\n", b"\r"), "documents/a.md", DEFAULTS) == (
+        documents.markdown(FULL, "documents/a.md", DEFAULTS)
+    )
+
+
+@given(st.text(max_size=80))
+def test_without_front_matter_nothing_is_accepted_where_it_is_required(text: str) -> None:
+    found = documents.markdown(text.encode("utf-8", "surrogatepass"), "a.md", DEFAULTS)
+    assert found.problem is not None or text.removeprefix("\ufeff").startswith("---")
+
+
+def test_defaults_let_nobody_read() -> None:
+    found = documents.markdown(b"---\nid: a\n---\nText.", "a.md", DocumentDefaults())
+    assert (found.classification, found.groups) == ("restricted", ("nobody",))
 
 
 @given(st.text(max_size=60))

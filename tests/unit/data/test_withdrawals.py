@@ -1,6 +1,7 @@
 """Which documents leave the indexes at once."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ from pipeline.data.rules import CLASSIFICATIONS
 
 pytestmark = pytest.mark.unit
 
+SEEN = datetime(2026, 1, 1, tzinfo=UTC)
 ROW = Document("f", 1, "limits", "Limits", "10 EUR", "main", "internal", ("staff", "risk"), "someone")
 
 
 def current(row: Document) -> Current:
-    return Current(row.digest, row.digest, row.status, row.tenant, row.classification, row.groups, row.fresh_until)
+    return Current(
+        row.digest, row.digest, row.status, row.tenant, row.classification, row.groups, row.fresh_until, SEEN
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Findings: what checks and commits have to say of rows, by file, line and rule. Never the text of a row."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from pipeline import database
+from pipeline.data.rules import Severity
+from pipeline.database import Connection
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know about a row, a document or a source."""
+
+    file: str
+    line: int | None
+    rule: str
+    severity: Severity
+    detail: str
+    digest: str | None  # of a row that could be read, or of what a person is to accept
+
+
+def record(connection: Connection, use_case: str, run_id: UUID, findings: Iterable[Finding]) -> None:
+    """Writes a run's findings. A second attempt of the run that finds the same writes nothing twice."""
+    rows = [finding.__dict__ for finding in findings]
+    database.execute(connection, "data", "insert_findings", use_case=use_case, run=str(run_id), findings=Jsonb(rows))
+
+
+def of_runs(connection: Connection, runs: Iterable[str]) -> list[dict[str, Any]]:
+    """Returns what these runs rejected or set aside until a person accepts it: {finding, file, line, rule, severity,
+    detail} each."""
+    rows = database.fetch(connection, "data", "findings_of_runs", runs=sorted(runs))
+    return [dict(row) for row in rows]

@@ -1,0 +1,83 @@
+"""Where files may be read from: a source's own folder, and nothing that leads out of it or into this installation's
+secrets."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import NotAvailable
+from pipeline.settings import Settings
+
+
+class Outside(Exception):
+    """A file that is not the source's own; the message says why."""
+
+
+def walk(root: Path, suffix: str) -> Iterator[Path]:
+    """Yields the paths below a folder that end with `suffix`, in their order; hidden ones are left out, and folders
+    that are links are not entered but yielded, so that somebody is told."""
+    for folder, names, files in os.walk(root, followlinks=False):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        for name in [*names]:
+            if (Path(folder) / name).is_symlink():
+                names.remove(name)
+                yield Path(folder) / name
+        for name in files:
+            if name.endswith(suffix) and not name.startswith("."):
+                yield Path(folder) / name
+
+
+def read(path: Path, root: Path, settings: Settings) -> bytes:
+    """Returns the bytes of a regular file that stands, links resolved, below `root` and in no place of this
+    installation's own.
+
+    The file that was opened is what is judged, not its name, so that nobody can exchange it in between. Raises Outside,
+    or NotAvailable where it cannot be read.
+    """
+    try:
+        # A pipe or a device must not keep the night waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if path.is_symlink() and not path.exists():
+            raise Outside("a link that leads nowhere") from None
+        raise NotAvailable(
+            "the file cannot be read", where=path, found=error.strerror, next_step="put it there, or mend the path"
+        ) from None
+    with _closing(descriptor):
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise Outside("it is no regular file")
+        real = Path(os.path.realpath(path))
+        now = os.stat(real, follow_symlinks=False)
+        if (now.st_dev, now.st_ino) != (state.st_dev, state.st_ino):
+            raise Outside("it was exchanged while it was opened")
+        if not real.is_relative_to(os.path.realpath(root)):
+            raise Outside("a link that leads out of the source's folder")
+        if state.st_nlink > 1:
+            raise Outside("a hard link: its content has another place, which nobody can tell")
+        if _ours(real, settings):
+            raise Outside("a file of this installation's own")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _ours(real: Path, settings: Settings) -> bool:
+    """Returns whether a file is part of this installation's state: its database, logins, keys, artifacts, logs."""
+    home = Path(os.path.realpath(settings.home))
+    usecases = Path(os.path.realpath(settings.usecases))
+    if real.is_relative_to(os.path.realpath(settings.logins)):
+        return True
+    if "://" not in settings.artifacts and real.is_relative_to(os.path.realpath(settings.artifacts)):
+        return True
+    # The use cases may stand in the home folder; nothing else there is a document.
+    return real.is_relative_to(home) and not (usecases != home and real.is_relative_to(usecases))
