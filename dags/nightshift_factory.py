@@ -3,9 +3,12 @@
 The work of a stage is not here and not in the DAG files: a task imports its stage inside its body."""
 
 import functools
+import importlib.util
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airflow.providers.standard.operators.hitl import HITLOperator
@@ -93,20 +96,50 @@ class Assets:
         return cls(asset("documents"), asset("dataset"), asset("index"), asset("candidate"))
 
 
-def read_usecases() -> tuple[list[UseCase], list[BadInput]]:
-    """Returns the use cases that are sound, and what is wrong with the others."""
-    sound, broken = [], []
-    for path in usecase_module.files(settings_module.from_environment()):
-        try:
-            sound.append(usecase_module.load(path))
-        except BadInput as error:
-            broken.append(error)
-    return sound, broken
+# The files that make DAGs of use cases, by the last part of their DAGs' ids.
+KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback")
+_inspecting = False
 
 
-def usecases() -> list[UseCase]:
-    """Returns the sound use cases. `broken_usecases.py` shows the others as an import error."""
-    return read_usecases()[0]
+def each(build: Callable[[UseCase], None]) -> None:
+    """Builds a DAG for every use case that can be read. What goes wrong with one takes this DAG of it away and no
+    other: a file that raises would lose them all. `broken_usecases.py` builds them again and shows what went wrong."""
+    if _inspecting:
+        return
+    for usecase in usecase_module.read_all(settings_module.from_environment())[0]:
+        with suppress(Exception):  # shown by broken_usecases.py, as the one import error that Airflow keeps of a file
+            build(usecase)
+
+
+def problems() -> list[str]:
+    """Returns what is wrong with use cases: those that cannot be read, and those that a DAG cannot be made of. No DAG
+    is registered by looking."""
+    global _inspecting  # noqa: PLW0603
+    sound, broken = usecase_module.read_all(settings_module.from_environment())
+    found = [str(error) for error in broken.values()]
+    _inspecting = True
+    try:
+        for kind in KINDS:
+            build = _builder(kind)
+            for usecase in sound:
+                try:
+                    build(usecase)
+                except Exception as error:
+                    found.append(f"{usecase.name}_{kind} cannot be made: {type(error).__name__}: {error}")
+    finally:
+        _inspecting = False
+    return found
+
+
+def _builder(kind: str) -> Callable[[UseCase], None]:
+    """Returns the function that makes the DAGs of a kind, from its file beside this one."""
+    spec = importlib.util.spec_from_file_location(f"nightshift_dag_{kind}", Path(__file__).with_name(f"{kind}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    build: Callable[[UseCase], None] = module.build
+    return build
 
 
 def common(usecase: UseCase, kind: str, doc: str | None, **keys: Any) -> dict[str, Any]:
@@ -120,6 +153,7 @@ def common(usecase: UseCase, kind: str, doc: str | None, **keys: Any) -> dict[st
         "tags": ["nightshift", usecase.name, kind, f"risk: {usecase.risk_tier}"],
         "default_args": defaults(usecase.owner),
         "params": {"reuse": REUSE},
+        "auto_register": not _inspecting,
         **keys,
     }
 

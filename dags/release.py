@@ -89,5 +89,4 @@ def build(usecase: UseCase) -> None:
     flow()
 
 
-for each in factory.usecases():
-    build(each)
+factory.each(build)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline import database, usecase
-from pipeline.errors import NightshiftError, NotAvailable
+from pipeline.errors import BadInput, NightshiftError, NotAvailable
 from pipeline.settings import Settings
 
 _FREE_GIB = 5
@@ -28,8 +28,8 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         try:
             found.append({"name": name, "ok": True, "needed": needed, "detail": check(settings)})
         except NightshiftError as error:
-            where = error.details["where"]
-            detail = error.what if where is None else f"{error.what}: {where}"
+            parts = ((part, error.details[part]) for part in ("where", "found", "allowed"))
+            detail = "; ".join([error.what, *(f"{part}: {value}" for part, value in parts if value is not None)])
             found.append(
                 {
                     "name": name,
@@ -79,8 +79,17 @@ def _database(settings: Settings) -> str:
 
 
 def _usecases(settings: Settings) -> str:
-    names = [usecase.load(path).name for path in usecase.files(settings)]
-    return ", ".join(names) or "none yet: `nightshift new usecase NAME`"
+    sound, broken = usecase.read_all(settings)
+    if broken:
+        first = next(iter(broken.values()))
+        raise BadInput(
+            f"{len(broken)} of {len(broken) + len(sound)} use cases cannot be read: {', '.join(broken)}",
+            where=first.details["where"],
+            found=f"{first.what}: {first.details['found']}",
+            allowed=first.details["allowed"],
+            next_step=first.details["next"] if isinstance(first.details["next"], str) else None,
+        )
+    return ", ".join(each.name for each in sound) or "none yet: `nightshift new usecase NAME`"
 
 
 def _gpu(_: Settings) -> str:

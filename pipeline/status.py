@@ -12,7 +12,7 @@ from pipeline import anchors, database
 from pipeline import usecase as usecases
 from pipeline.cookbook import plain
 from pipeline.database import Connection
-from pipeline.errors import BadInput, NotAvailable
+from pipeline.errors import NotAvailable
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
@@ -47,13 +47,9 @@ def _connect(settings: Settings) -> Connection:
 
 
 def _usecases(settings: Settings, reasons: list[str]) -> list[UseCase]:
-    found = []
-    for path in usecases.files(settings):
-        try:
-            found.append(usecases.load(path))
-        except BadInput as error:
-            reasons.append(f"{path.parent.name}: {error.what} ({error.details['where']})")
-    return found
+    sound, broken = usecases.read_all(settings)
+    reasons += [f"{name}: {error.what} ({error.details['where']})" for name, error in broken.items()]
+    return sound
 
 
 def _use_case(connection: Connection, usecase: UseCase, now: datetime, reasons: list[str]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """A use case: one assistant, as its usecase.yaml says. Imports YAML and pydantic alone: DAG files read it."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline import parsing, validation
 from pipeline.errors import BadInput, nearest
@@ -15,20 +15,40 @@ Classification = Literal["public", "internal", "confidential", "restricted"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # a caller's name; part of no identifier
 Share = Annotated[float, Field(ge=0, le=1)]
+Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]  # text without line ends
+_PRESETS = {"@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"}
+
+
+def _cron(expression: str) -> str:
+    """Returns a cron expression that Airflow will take, and that fires. Raises ValueError."""
+    from croniter import CroniterError, croniter  # what Airflow reads it with
+
+    if expression in _PRESETS:
+        return expression
+    if len(expression) > 200 or len(expression.split()) != 5 or "@" in expression:
+        raise ValueError(f"five fields such as 30 1 * * *, or one of {', '.join(sorted(_PRESETS))}")
+    try:
+        croniter(expression, datetime(2000, 1, 1, tzinfo=UTC), max_years_between_matches=8).get_next()
+    except (CroniterError, ValueError, KeyError, IndexError, OverflowError) as error:
+        raise ValueError(f"a cron expression in UTC that fires: {error}") from None
+    return expression
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=4_000)
 
 
 class Schedule(_Model):
     """When the DAGs run: cron expressions in UTC, or null for never by itself."""
 
-    data: str | None = "@hourly"
-    reindex: str | None = "30 1 * * *"
-    retrain: str | None = "0 2 * * *"
-    evaluate: str | None = "0 5 * * 0"
-    govern: str | None = "0 6 * * 1"
+    data: Cron | None = "@hourly"
+    reindex: Cron | None = "30 1 * * *"
+    retrain: Cron | None = "0 2 * * *"
+    evaluate: Cron | None = "0 5 * * 0"
+    govern: Cron | None = "0 6 * * 1"
 
 
 class DocumentDefaults(_Model):
@@ -81,11 +101,11 @@ class Splits(_Model):
 class Checks(_Model):
     """What an example or a document must pass to be accepted."""
 
-    min_characters: int = Field(1, ge=1)  # of an answer
-    max_characters: int = Field(20_000, ge=1)  # of a row's whole text
+    min_characters: int = Field(1, ge=1, le=1_000_000)  # of an answer
+    max_characters: int = Field(20_000, ge=1, le=10_000_000)  # of a row's whole text
     max_rejected: Share = 0.5  # a file with a larger share of bad rows stops the commit
     max_widened: int = Field(
-        0, ge=0
+        0, ge=0, le=1_000_000
     )  # documents that more may read from now on; with more of them, all wait for a person
     max_lost: Share = 0.5  # a source that lost a larger share of its documents, or all, withdraws none without a person
 
@@ -110,33 +130,33 @@ class BaseModelSource(_Model):
 class SftRecipe(_Model):
     """Supervised fine-tuning with LoRA, by TRL."""
 
-    learning_rate: float = Field(2e-4, gt=0)
-    epochs: float = Field(3, gt=0)
-    max_steps: int = Field(-1, ge=-1)  # -1: as many as the epochs need
-    batch_size: int = Field(8, ge=1)
-    gradient_accumulation: int = Field(1, ge=1)
-    max_length: int = Field(1024, ge=16)  # tokens; longer rows are cut
-    lora_rank: int = Field(16, ge=1)
-    lora_alpha: int = Field(32, ge=1)
-    patience: int = Field(3, ge=1)  # evaluations without improvement before it stops early
-    eval_steps: int = Field(20, ge=1)
-    seed: int = 7
+    learning_rate: float = Field(2e-4, gt=0, le=1)
+    epochs: float = Field(3, gt=0, le=1_000)
+    max_steps: int = Field(-1, ge=-1, le=10_000_000)  # -1: as many as the epochs need
+    batch_size: int = Field(8, ge=1, le=4_096)
+    gradient_accumulation: int = Field(1, ge=1, le=4_096)
+    max_length: int = Field(1024, ge=16, le=1_000_000)  # tokens; longer rows are cut
+    lora_rank: int = Field(16, ge=1, le=1_024)
+    lora_alpha: int = Field(32, ge=1, le=4_096)
+    patience: int = Field(3, ge=1, le=10_000)  # evaluations without improvement before it stops early
+    eval_steps: int = Field(20, ge=1, le=1_000_000)
+    seed: int = Field(7, ge=0, le=2**32 - 1)
 
 
 class DpoRecipe(_Model):
     """Preference tuning of the SFT adapter, by TRL."""
 
     enabled: bool = True
-    learning_rate: float = Field(5e-6, gt=0)
-    epochs: float = Field(1, gt=0)
-    max_steps: int = Field(-1, ge=-1)
-    batch_size: int = Field(8, ge=1)
-    gradient_accumulation: int = Field(1, ge=1)
-    max_length: int = Field(1024, ge=16)
-    beta: float = Field(0.1, gt=0)
-    patience: int = Field(3, ge=1)
-    eval_steps: int = Field(20, ge=1)
-    seed: int = 7
+    learning_rate: float = Field(5e-6, gt=0, le=1)
+    epochs: float = Field(1, gt=0, le=1_000)
+    max_steps: int = Field(-1, ge=-1, le=10_000_000)
+    batch_size: int = Field(8, ge=1, le=4_096)
+    gradient_accumulation: int = Field(1, ge=1, le=4_096)
+    max_length: int = Field(1024, ge=16, le=1_000_000)
+    beta: float = Field(0.1, gt=0, le=100)
+    patience: int = Field(3, ge=1, le=10_000)
+    eval_steps: int = Field(20, ge=1, le=1_000_000)
+    seed: int = Field(7, ge=0, le=2**32 - 1)
 
 
 class Training(_Model):
@@ -146,17 +166,17 @@ class Training(_Model):
     dpo: DpoRecipe = DpoRecipe()
     quantize: Literal["none", "nf4"] = "none"  # nf4: QLoRA, the base model in four bits
     dtype: Literal["float32", "bfloat16"] = "float32"
-    timeout_minutes: int = Field(240, ge=1)
+    timeout_minutes: int = Field(240, ge=1, le=20_160)
 
 
 class Retrieval(_Model):
     """How documents become an index."""
 
     chunk_tokens: int = Field(200, ge=16, le=256)  # of the embedder's tokens; MiniLM reads 256
-    overlap_sentences: int = Field(1, ge=0)
+    overlap_sentences: int = Field(1, ge=0, le=20)
     k: int = Field(3, ge=1, le=100)
     min_recall: Share = 0.99  # of the index against an exact scan, before a swap
-    leak_principals: int = Field(200, ge=1)  # generated callers in the leak test before a swap
+    leak_principals: int = Field(200, ge=1, le=100_000)  # generated callers in the leak test before a swap
 
 
 class Principal(_Model):
@@ -173,15 +193,15 @@ class Suite(_Model):
     name: Name
     path: Path
     gated: bool = True
-    limit: int | None = Field(None, ge=1)  # the first so many cases, for a quick run
+    limit: int | None = Field(None, ge=1, le=1_000_000)  # the first so many cases, for a quick run
 
 
 class Evaluation(_Model):
     """What the models are asked, and how."""
 
     suites: tuple[Suite, ...] = ()
-    max_new_tokens: int = Field(64, ge=1)
-    batch_size: int = Field(32, ge=1)
+    max_new_tokens: int = Field(64, ge=1, le=100_000)
+    batch_size: int = Field(32, ge=1, le=4_096)
     confidence: float = Field(0.95, gt=0.5, lt=1)
 
 
@@ -198,31 +218,31 @@ class Approval(_Model):
     """When a person answers for a release."""
 
     required: bool | None = None  # null: the risk tier decides
-    timeout_hours: float = Field(24, gt=0)
+    timeout_hours: float = Field(24, gt=0, le=8_760)
 
 
 class Release(_Model):
     """The release policy. It is sealed before training begins."""
 
     thresholds: tuple[Threshold, ...] = ()
-    min_cases: int = Field(30, ge=1)
+    min_cases: int = Field(30, ge=1, le=1_000_000)
     approval: Approval = Approval()
 
 
 class Freshness(_Model):
     """Ages in hours at which `nightshift status --strict` says no."""
 
-    night: float = Field(36, gt=0)
-    index: float = Field(36, gt=0)
-    anchor: float = Field(36, gt=0)
+    night: float = Field(36, gt=0, le=87_600)
+    index: float = Field(36, gt=0, le=87_600)
+    anchor: float = Field(36, gt=0, le=87_600)
 
 
 class UseCase(_Model):
     """One assistant."""
 
     name: Name
-    title: str
-    owner: str
+    title: Line
+    owner: Line
     risk_tier: Literal["minimal", "limited", "high"]
     documents: tuple[DocumentSource, ...] = Field(min_length=1)
     examples: tuple[ExampleSource, ...] = Field(min_length=1)
@@ -284,6 +304,20 @@ def find(settings: Settings, name: str) -> UseCase:
             "unknown use case", where=settings.usecases, found=name, allowed=nearest(name, names) or "none yet"
         )
     return load(path)
+
+
+def read_all(settings: Settings) -> tuple[list[UseCase], dict[str, BadInput]]:
+    """Returns the use cases that can be read, and by the name of its folder what is wrong with each of the others,
+    whatever it is."""
+    sound, broken = [], {}
+    for path in files(settings):
+        try:
+            sound.append(load(path))
+        except BadInput as error:
+            broken[path.parent.name] = error
+        except Exception as error:
+            broken[path.parent.name] = BadInput("the use case cannot be read", where=path, found=type(error).__name__)
+    return sound, broken
 
 
 def files(settings: Settings) -> list[Path]:

@@ -62,6 +62,13 @@ def packet(
     return outcome | told
 
 
+def renew(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse = "auto") -> dict[str, Any] | None:
+    """Returns what `packet` returns of the decision that let the model through which is live; None where none is."""
+    with database.connect(settings, "pipeline") as connection:
+        row = database.fetch_one(connection, "governance", "live_decision", use_case=usecase.name)
+    return None if row is None else packet(settings, usecase, origin, row["decision_id"], final=True, reuse=reuse)
+
+
 def _demand(usecase: UseCase, about: dict[str, Any], final: bool) -> None:
     if about["use_case"] != usecase.name:
         raise BadInput(

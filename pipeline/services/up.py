@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline import identity, migrations, persons, server, usecase
-from pipeline.errors import BadInput
 from pipeline.persons import Person
 from pipeline.services import airflow, configuration
 from pipeline.settings import Settings
 
-KINDS = ("data", "reindex", "retrain", "release", "rollback")
+KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback")
 
 
 def up(settings: Settings) -> dict[str, Any]:
@@ -57,17 +56,7 @@ def down(settings: Settings) -> dict[str, Any]:
 
 def expected_dags(settings: Settings) -> set[str]:
     """Returns the ids of the DAGs that the sound use cases make."""
-    return {f"{found.name}_{kind}" for found in _usecases(settings)[0] for kind in KINDS} | {"maintain"}
-
-
-def _usecases(settings: Settings) -> tuple[list[usecase.UseCase], list[str]]:
-    sound, broken = [], []
-    for path in usecase.files(settings):
-        try:
-            sound.append(usecase.load(path))
-        except BadInput as error:
-            broken.append(str(error))
-    return sound, broken
+    return {f"{found.name}_{kind}" for found in usecase.read_all(settings)[0] for kind in KINDS} | {"maintain"}
 
 
 def _running(settings: Settings, *, already: bool, missing: set[str]) -> dict[str, Any]:
@@ -77,7 +66,7 @@ def _running(settings: Settings, *, already: bool, missing: set[str]) -> dict[st
         "users": dict(configuration.USERS),
         "already": already,
         "missing": sorted(missing),
-        "broken": _usecases(settings)[1],
+        "broken": [str(error) for error in usecase.read_all(settings)[1].values()],
     }
 
 

@@ -2,6 +2,16 @@
 -- The newest decision about a model of a use case.
 select decision_id from release.decision where use_case = :'use_case' and kind = 'model' order by decision_id desc limit 1;
 
+-- live_decision --
+-- The newest decision about a model that let through the one which is live.
+select d.decision_id
+from lineage.live l
+join release.decision d on d.use_case = l.use_case and d.kind = 'model' and d.model_version_id = l.model_version_id
+join lineage.deployment w on w.decision_id = d.decision_id
+where l.use_case = :'use_case'
+order by w.deployment_id desc
+limit 1;
+
 -- decision --
 -- A decision with the digests of what it is about and, where there is one, the deployment that it brought about.
 select d.decision_id, d.use_case, d.kind, d.outcome, d.needs_person, d.requested_by, d.login, d.decided_at, d.run_id, d.policy_id,

@@ -164,6 +164,13 @@ def test_the_command_line_answers_as_its_contract_says(world: World, champion: s
     assert any("seed" in str(part) or "recipe" in str(part) for part in explained["changed"])
 
 
+def test_what_is_live_is_evaluated_again_and_its_packet_renewed(world: World, champion: str, rejected: Ended) -> None:
+    for kind in ("evaluate", "govern"):
+        world.engineer.call("PATCH", f"dags/{NAME}_{kind}", {"is_paused": False})
+    assert world.run(f"{NAME}_evaluate").succeeded("champion")
+    assert world.run(f"{NAME}_govern").succeeded("packet")
+
+
 def test_the_packet_of_what_is_live_is_verified_offline(world: World, champion: str) -> None:
     live = in_production(world)
     built = nightshift(world.settings, "packet", "build", NAME, "--decision", str(live["decision_id"]))

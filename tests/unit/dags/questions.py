@@ -28,7 +28,28 @@ def main(folder: Path) -> dict[str, Any]:
         "told": told(factory),
         "answers": answers(factory),
         "retries": retries(factory),
+        "fenced": fenced(factory),
     }
+
+
+def fenced(factory: Any) -> list[Any]:
+    """Returns whose DAGs are built where one of three use cases cannot be built, in whatever way, and whether looking
+    for problems names it."""
+    names = ("first", "second", "third")
+    factory.usecase_module = Of(read_all=lambda _: ([Of(name=name) for name in names], {}))
+    results = []
+    for error in (ValueError("x"), RecursionError("x"), OverflowError("x"), KeyError("x")):
+        built: list[str] = []
+
+        def build(usecase: Any, built: list[str] = built, error: Exception = error) -> None:
+            if usecase.name == "second":
+                raise error
+            built.append(usecase.name)
+
+        factory.each(build)
+        factory._builder = lambda kind, build=build: build
+        results.append([built, len([problem for problem in factory.problems() if "second_" in problem])])
+    return results
 
 
 def retries(factory: Any) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from pipeline.settings import ROOT
 
 pytestmark = pytest.mark.unit
 
-KINDS = ("data", "reindex", "retrain", "release", "rollback")
+KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback")
 Loaded = dict[str, Any]
 
 

@@ -1,0 +1,37 @@
+"""Evaluates what is live again: when its index is new, and every week.
+
+**When a task fails.** The message says what is missing: an index, a suite, a model's files. Nothing live changes.
+
+**Clearing is safe.** Where neither the model nor the index changed, the earlier evaluation answers.
+"""
+
+from datetime import timedelta
+
+import nightshift_factory as factory
+from airflow.sdk import dag, task
+
+from pipeline.usecase import UseCase
+
+
+def build(usecase: UseCase) -> None:
+    """Makes the DAG `<usecase>_evaluate`."""
+    name, assets = usecase.name, factory.Assets.of(usecase)
+
+    @task(execution_timeout=timedelta(hours=4))
+    @factory.told
+    def champion():
+        from pipeline import evaluation
+
+        evaluated = evaluation.regression(*factory.here(name), reuse=factory.reuse())
+        return factory.or_skip(evaluated, "no model is live")
+
+    schedule = factory.asset_or_cron(assets.index, usecase.schedule.evaluate)
+
+    @dag(**factory.common(usecase, "evaluate", __doc__, schedule=schedule))
+    def flow():
+        champion()
+
+    flow()
+
+
+factory.each(build)

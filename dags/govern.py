@@ -1,0 +1,33 @@
+"""Renews the governance packet of the model that is live, every week: with the answers and deployments since then.
+
+**When a task fails.** The message names what the packet rests on and is not there. The packets before it stand.
+
+**Clearing is safe.** The same records give the same packet, byte for byte.
+"""
+
+import nightshift_factory as factory
+from airflow.sdk import dag, task
+
+from pipeline.usecase import UseCase
+
+
+def build(usecase: UseCase) -> None:
+    """Makes the DAG `<usecase>_govern`."""
+    name = usecase.name
+
+    @task
+    @factory.told
+    def packet():
+        from pipeline import governance
+
+        written = governance.renew(*factory.here(name), reuse=factory.reuse())
+        return factory.or_skip(written, "no model is live")
+
+    @dag(**factory.common(usecase, "govern", __doc__, schedule=factory.cron(usecase.schedule.govern)))
+    def flow():
+        packet()
+
+    flow()
+
+
+factory.each(build)
