@@ -17,14 +17,15 @@ _NOTES = {
 }
 
 
-def lineage(settings: Settings, ref: str, down: bool = False) -> dict[str, Any]:
+def lineage(settings: Settings, ref: str, down: bool = False, use_case: str | None = None) -> dict[str, Any]:
     """Returns {"root", "nodes", "edges"}: what an artifact version was made from, or with `down` what it went into.
 
     `ref` is the beginning of a digest (four characters or more), a version's id, `decision:N` or `deployment:N`. A
     decision or a deployment has the versions that it is about as roots; "root" is the first of them. Edges are pairs
     of version ids with the run between them.
 
-    Raises BadInput where nothing or more than one artifact is meant, naming the candidates.
+    Raises BadInput where nothing or more than one artifact is meant, naming the candidates, and where it is none of
+    `use_case`, where one is named.
     """
     with database.connect(settings, "reader") as connection:
         roots = _roots(connection, ref.strip())
@@ -33,6 +34,8 @@ def lineage(settings: Settings, ref: str, down: bool = False) -> dict[str, Any]:
         for root in roots:
             for row in database.fetch(connection, "graph", walk, version_id=root):
                 found[row["version_id"]] = plain(dict(row))
+        for root in roots:
+            _of(use_case, ref, found[root]["use_case"])
         edges = database.fetch(connection, "graph", "edges", versions=sorted(found))
     return {
         "root": found[roots[0]],
@@ -41,6 +44,12 @@ def lineage(settings: Settings, ref: str, down: bool = False) -> dict[str, Any]:
         "nodes": [found[version] for version in sorted(found)],
         "edges": [plain(dict(row)) for row in edges],
     }
+
+
+def _of(use_case: str | None, ref: str, found: str) -> None:
+    """Raises BadInput where something is of another use case than the one that was named."""
+    if use_case is not None and found != use_case:
+        raise BadInput(f"this is none of {use_case}", where=ref, found=f"use case {found}", allowed=use_case)
 
 
 def _roots(connection: Connection, ref: str) -> list[int]:
@@ -74,14 +83,14 @@ def _named(row: dict[str, Any]) -> str:
     return f"{row['version_id']} ({row['use_case']} {row['kind']} {row['name']} {row['digest'][:12]})"
 
 
-def explain(settings: Settings, run: str) -> dict[str, Any]:
+def explain(settings: Settings, run: str, use_case: str | None = None) -> dict[str, Any]:
     """Returns {"run", "job", "state", "reused_from", "compared_with", "changed": [{"part", "before", "after"}],
     "note"}.
 
     `compared_with` is the run that answered for this one, or else the last finished run of the same job before it: the
     same task's where there is one. `run` may be the beginning of an id.
 
-    Raises BadInput where no run or more than one begins so.
+    Raises BadInput where no run or more than one begins so, and where it is none of `use_case`, where one is named.
     """
     with database.connect(settings, "reader") as connection:
         rows = database.fetch(connection, "graph", "runs", ref=run.strip().lower())
@@ -93,6 +102,7 @@ def explain(settings: Settings, run: str) -> dict[str, Any]:
                 next_step="`nightshift sql nights` and the tasks' results name runs",
             )
         (found,) = rows
+        _of(use_case, run, found["use_case"])
         before = _before(connection, found)
     changed = cachekey.difference(before["cache_parts"], found["cache_parts"]) if before else {}
     kind = "reused" if found["reused_from"] else "first" if before is None else "changed" if changed else "same"

@@ -21,24 +21,27 @@ def status(settings: Settings, usecase: UseCase | None = None, strict: bool = Fa
     """Returns {"ok", "reasons", "use_cases": {name: {"champion", "index", "last_night", "waiting", "incidents"}},
     "anchor"} of one use case, or of all.
 
-    `reasons` says what is missing, broken or older than the YAML's `freshness` allows; with `strict`, any of them makes
-    `ok` false. An installation that has not run yet is a reason and no error.
+    `reasons` says what is missing, broken, blocked or older than the YAML's `freshness` allows. `ok` is false where no
+    model is live, the last night failed or was blocked (the reason names the check, what it found and what it wants),
+    or a use case cannot be read; with `strict`, for any reason.
 
     Raises NotAvailable where the database does not answer, has no schema yet, or has no login on this machine.
     """
+    problems: list[str] = []
+    found = [usecase] if usecase else _usecases(settings, problems)
     reasons: list[str] = []
-    found = [usecase] if usecase else _usecases(settings, reasons)
-    told: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     newest = anchors.last(settings)
     try:
         with _connect(settings) as connection:
             now = _one(connection, "now")["now"]
             for each in found:
-                told[each.name] = _use_case(connection, each, now, reasons)
+                answers[each.name] = _use_case(connection, each, now, problems, reasons)
             _anchor(newest, found, now, reasons)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn):
         raise NotAvailable("the database is not set up", next_step="`nightshift db upgrade`") from None
-    return {"ok": not (strict and reasons), "reasons": reasons, "use_cases": told, "anchor": newest}
+    ok = not problems and not (strict and reasons)
+    return {"ok": ok, "reasons": problems + reasons, "use_cases": answers, "anchor": newest}
 
 
 def _connect(settings: Settings) -> Connection:
@@ -46,23 +49,32 @@ def _connect(settings: Settings) -> Connection:
     return database.connect(settings, "reader" if (settings.logins / "reader").exists() else "auditor")
 
 
-def _usecases(settings: Settings, reasons: list[str]) -> list[UseCase]:
+def _usecases(settings: Settings, problems: list[str]) -> list[UseCase]:
     sound, broken = usecases.read_all(settings)
-    reasons += [f"{name}: {error.what} ({error.details['where']})" for name, error in broken.items()]
+    problems += [f"{name}: {error.what} ({error.details['where']})" for name, error in broken.items()]
     return sound
 
 
-def _use_case(connection: Connection, usecase: UseCase, now: datetime, reasons: list[str]) -> dict[str, Any]:
+def _use_case(
+    connection: Connection, usecase: UseCase, now: datetime, problems: list[str], reasons: list[str]
+) -> dict[str, Any]:
     name = usecase.name
     live = _one(connection, "live", name)
     checked = _one(connection, "index_checked", name).get("at")
     night = _one(connection, "last_night", name)
     good = _one(connection, "last_good_night", name).get("at")
+    blocking = [check for check in night.pop("checks", None) or [] if check["verdict"] not in ("pass", "condition")]
+    blocking = blocking if night.get("outcome") == "block" else []
     incidents = database.fetch(connection, "status", "incidents", use_case=name)
+    if not live.get("model_digest"):
+        problems.append(f"{name}: no model is live")
+    if night.get("state") == "failed":
+        problems.append(f"{name}: the last night failed")
+    if night.get("outcome") == "block":
+        problems.append(f"{name}: the last night was blocked by {'; '.join(map(_blocked, blocking)) or 'its gate'}")
     reasons += [
         f"{name}: {reason}"
         for reason in (
-            None if live.get("model_digest") else "no model is live",
             None if live.get("index_digest") else "no index is live",
             _late("the last good night", good, usecase.freshness.night, now),
             _late("the live index", checked, usecase.freshness.index, now) if live.get("index_digest") else None,
@@ -89,12 +101,20 @@ def _use_case(connection: Connection, usecase: UseCase, now: datetime, reasons: 
         {
             "champion": champion,
             "index": index,
-            "last_night": night | {"last_good_at": good} if night else None,
+            "last_night": night | {"last_good_at": good, "blocked_by": blocking} if night else None,
             "waiting": [dict(row) for row in database.fetch(connection, "status", "waiting", use_case=name)],
             "incidents": [dict(row) for row in incidents],
         }
     )
     return answer
+
+
+def _blocked(check: dict[str, Any]) -> str:
+    """Returns what a check that did not pass found, and what it wants."""
+    if "value" not in check:
+        return f"{check['name']} ({check['verdict']}: {check['reason']})"
+    found = f"{check['value']:.3f} [{check['low']:.3f}, {check['high']:.3f}]"
+    return f"{check['name']} ({check['verdict']}: {found}, wanted ≥ {check['wanted']:.3f})"
 
 
 def _one(connection: Connection, query: str, use_case: str | None = None) -> dict[str, Any]:

@@ -36,14 +36,18 @@ def status(
     return status_module.status(found, usecase_module.find(found, name) if name else None, strict=strict)
 
 
+Of = Annotated[str | None, typer.Option("--usecase", help="Refuse what is of another use case.")]
+
+
 def lineage(
-    ref: Annotated[str, typer.Argument(help="A digest's beginning, or a version's id.")],
+    ref: Annotated[str, typer.Argument(help="A digest's beginning, a version's id, decision:N or deployment:N.")],
     down: Annotated[bool, typer.Option("--down", help="What it went into, instead of what it was made from.")] = False,
+    usecase: Of = None,
 ) -> Answer:
     """Show what an artifact was made from, or what it went into."""
     from pipeline import graph
 
-    return graph.lineage(settings(), ref, down=down)
+    return graph.lineage(settings(), ref, down=down, use_case=usecase)
 
 
 def lines(graph: Answer) -> Answer:
@@ -62,11 +66,11 @@ def lines(graph: Answer) -> Answer:
     return {"root": graph["root"], "direction": graph["direction"], "artifacts": told}
 
 
-def explain(run: Annotated[str, typer.Argument(help="A run's id.")]) -> Answer:
+def explain(run: Annotated[str, typer.Argument(help="A run's id.")], usecase: Of = None) -> Answer:
     """Say which part of a run's cache key differs from the run before it."""
     from pipeline import graph
 
-    return graph.explain(settings(), run)
+    return graph.explain(settings(), run, usecase)
 
 
 def sql(

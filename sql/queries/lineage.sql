@@ -12,13 +12,22 @@ where o.run_id = :'run'::uuid
 order by o.role;
 
 -- latest_version --
--- The newest standing version of an artifact.
+-- The standing version of an artifact that a run registered last. Content that comes back has the version from then: the
+-- newest is not the highest id.
 select v.version_id, v.digest, v.meta
-from lineage.artifact_version v
-join lineage.artifact a using (artifact_id)
+from lineage.artifact a
+join lineage.artifact_version v using (artifact_id)
+join lineage.run_output o using (version_id)
 where a.use_case = :'use_case' and a.kind = :'kind' and a.name = :'name' and v.purged_at is null
-order by v.version_id desc
+order by o.registered desc
 limit 1;
+
+-- emitter --
+-- A run that came to its end, with who asked for it and the task of Airflow that it was.
+select r.run_id, j.use_case, r.requested_by, r.dag_id, r.dag_run_id
+from lineage.run r
+join lineage.job j using (job_id)
+where r.run_id = :'run'::uuid and r.state in ('succeeded', 'reused');
 
 -- version_by_id --
 -- One artifact version.

@@ -22,8 +22,10 @@ select max(at) as at from (
 
 -- last_night --
 -- The newest night, in whatever state.
-select night, state, started_at, ended_at, runs, reused, failed, decision_id, outcome
-from lineage.nights where use_case = :'use_case' order by started_at desc limit 1;
+select n.night, n.state, n.started_at, n.ended_at, n.runs, n.reused, n.failed, n.decision_id, n.outcome, d.checks
+from lineage.nights n
+left join release.decision d on d.decision_id = n.decision_id
+where n.use_case = :'use_case' order by n.started_at desc limit 1;
 
 -- last_good_night --
 -- When the newest night ended that came to its end.

@@ -86,6 +86,7 @@ create table lineage.run_output (
     role text not null,
     version_id bigint not null references lineage.artifact_version,
     made_of text[], -- roles of the run's inputs; null: all of them
+    registered bigint generated always as identity, -- in this order; clocks go back
     primary key (run_id, role)
 );
 create index run_output_by_version on lineage.run_output (version_id);

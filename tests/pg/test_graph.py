@@ -92,3 +92,15 @@ def test_explain_the_first_run_and_an_unknown_one(world: "World") -> None:
         graph.explain(world.settings, "zzzz")
     with pytest.raises(BadInput, match="runs begin so"):
         graph.explain(world.settings, "")
+
+
+def test_what_is_of_another_use_case_is_refused_where_one_is_named(world: "World") -> None:
+    digest = world.versions["night-1.sft.adapter"].digest
+    run = str(world.runs["night-1.gate"].run_id)
+    for ref in (digest, f"decision:{world.decisions['night-1']}", f"deployment:{world.deployments['model']}"):
+        assert graph.lineage(world.settings, ref, use_case="demo")["roots"]
+        with pytest.raises(BadInput, match="none of other"):
+            graph.lineage(world.settings, ref, use_case="other")
+    assert graph.explain(world.settings, run, "demo")["job"] == "release.gate"
+    with pytest.raises(BadInput, match="none of other"):
+        graph.explain(world.settings, run, "other")

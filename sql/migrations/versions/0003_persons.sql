@@ -236,6 +236,9 @@ create trigger audited after insert or update or delete on release.person for ea
 create trigger audited after insert or update or delete on release.person_alias for each row execute function
     audit.record('alias', 'person');
 
+-- Which version of an artifact is the newest: the one that a run registered last, not the one that was first made last.
+alter table lineage.run_output add column registered bigint generated always as identity;
+
 grant execute on function release.answer to approver, approvers;
 grant usage on schema release to approvers;
 grant select on release.waiting, release.decision, release.approval to approvers;
