@@ -48,11 +48,11 @@ def build(usecase: UseCase) -> None:
 
     @task(outlets=[assets.dataset])
     def publish_dataset(committed):
-        factory.publish(assets.dataset, committed["dataset"]["changed"], digest=committed["dataset"]["digest"])
+        factory.publish(assets.dataset, committed["dataset"]["changed"], committed["run"])
 
     @task(outlets=[assets.documents])
     def publish_documents(committed):
-        factory.publish(assets.documents, committed["corpus"]["changed"], digest=committed["corpus"]["digest"])
+        factory.publish(assets.documents, committed["corpus"]["changed"], committed["run"])
 
     @dag(**factory.common(usecase, "data", __doc__, schedule=factory.cron(usecase.schedule.data)))
     def flow():

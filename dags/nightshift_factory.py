@@ -4,6 +4,7 @@ The work of a stage is not here and not in the DAG files: a task imports its sta
 
 import functools
 import importlib.util
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import (
     Asset,
     AssetOrTimeSchedule,
@@ -32,6 +32,9 @@ from pipeline.usecase import UseCase
 
 if TYPE_CHECKING:
     from pipeline.lineage import Origin
+    from pipeline.origins import AssetEvent
+
+log = logging.getLogger("airflow.task")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -203,7 +206,7 @@ def told(work: Callable[P, R]) -> Callable[P, R]:
 def here(name: str) -> "tuple[Settings, UseCase, Origin]":
     """Returns what a stage is called with, inside a task: the settings, the use case as it is now, and who asked."""
     settings = settings_module.from_environment()
-    return settings, usecase_module.find(settings, name), origin(get_current_context())
+    return settings, usecase_module.find(settings, name), origin(settings, name, get_current_context())
 
 
 def params() -> Mapping[str, Any]:
@@ -216,35 +219,47 @@ def reuse() -> Any:
     return params()["reuse"]
 
 
-def origin(context: Mapping[str, Any]) -> "Origin":
+def origin(settings: Settings, use_case: str, context: Mapping[str, Any]) -> "Origin":
     """Returns who asked for the running task, and where it runs."""
     from pipeline.lineage import Origin
 
     instance = context["ti"]
-    return Origin("airflow", asked_by(context), instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
+    requester = requested_by(settings, use_case, context)
+    return Origin("airflow", requester, instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
 
 
-def asked_by(context: Mapping[str, Any]) -> str:
-    """Returns the user who triggered the run; for a run that an asset began, who asked for what made the asset new;
-    `schedule` where nobody did."""
-    run = context["dag_run"]
-    if run.triggering_user_name:
-        return str(run.triggering_user_name)
-    return str(news(context).get("requested_by") or "schedule")
+def requested_by(settings: Settings, use_case: str, context: Mapping[str, Any]) -> str:
+    """Returns the user who triggered the run; for a run that an asset began, who asked for the run of ours that made
+    the asset new, by the lineage's word and not the event's; `schedule` where nobody did.
+
+    Raises Refused where no run of ours emitted the event.
+    """
+    from pipeline import origins
+
+    user = context["dag_run"].triggering_user_name
+    if user:
+        return origins.of_airflow(str(user))
+    events = asset_events(context)
+    return origins.emission(settings, use_case, events).requested_by if events else "schedule"
 
 
-def news(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what came with the newest asset event that began the run; nothing where none did."""
-    events = [event for group in context["triggering_asset_events"].values() for event in group]
-    return dict(max(events, key=lambda event: event.timestamp).extra) if events else {}
+def asset_events(context: Mapping[str, Any]) -> "list[AssetEvent]":
+    """Returns the asset events that began the run."""
+    from pipeline.origins import AssetEvent
+
+    return [
+        AssetEvent(event.timestamp, (event.extra or {}).get("run"), event.source_dag_id, event.source_run_id)
+        for group in context["triggering_asset_events"].values()
+        for event in group
+    ]
 
 
-def publish(asset: Asset, changed: bool, **extra: Any) -> None:
-    """Lets the asset event of the running task out where something is new, else skips the task: it emits none then."""
+def publish(asset: Asset, changed: bool, run: str) -> None:
+    """Lets the asset event of the running task out where something is new, else skips the task: it emits none then. The
+    event names the run of ours that made it new, and nothing else: what an event says, a REST client can write, too."""
     if not changed:
         raise AirflowSkipException(f"{asset.name}: nothing new")
-    context = get_current_context()
-    context["outlet_events"][asset].extra = {"requested_by": asked_by(context), **extra}
+    get_current_context()["outlet_events"][asset].extra = {"run": run}
 
 
 def demand(passed: bool, what: str, found: Any) -> None:
@@ -253,52 +268,23 @@ def demand(passed: bool, what: str, found: Any) -> None:
         raise AirflowFailException(f"{what}: {found}")
 
 
-def wanted_decision() -> int | None:
-    """Returns the decision that the run is about: by its parameter, or by the candidate that began it."""
+def wanted_decision(settings: Settings, usecase: UseCase) -> int | None:
+    """Returns the decision that the run is about: by its parameter, or what the gate came to that began it; None where
+    neither says so."""
+    from pipeline import origins, release
+
     context = get_current_context()
-    wanted = context["params"]["decision_id"] or news(context).get("decision_id")
-    return None if wanted is None else int(wanted)
+    if context["params"]["decision_id"] is not None:
+        return int(context["params"]["decision_id"])
+    events = asset_events(context)
+    if not events:
+        return None
+    return release.decision_of(settings, usecase, origins.emission(settings, usecase.name, events).run_id)
 
 
 def or_skip(found: dict[str, Any] | None, why: str) -> dict[str, Any]:
     """Returns what was found; skips the running task, and what depends on it, where that is nothing."""
     if found is None:
+        log.info(why)
         raise AirflowSkipException(why)
     return found
-
-
-class Approval(HITLOperator):
-    """Asks a person about a release, waiting without a worker, and records the answer: approve, reject or silence.
-
-    It records what Airflow hands back itself, instead of leaving that to a task after it: an XCom can be written by
-    anyone who may edit the run. There is no default answer, so silence fails. Returns {decision_id, answer, person}
-    with the answer as it counts: an approval by whoever asked for the run is recorded as refused.
-    """
-
-    template_fields = (*HITLOperator.template_fields, "decision")
-
-    def __init__(self, *, decision: Any, params: Any = None, **keys: Any) -> None:
-        reason = Param("", "kept on record", source="task", type="string", maxLength=500, title="Reason")
-        keys |= {
-            "options": ["Approve", "Reject"],
-            "params": {"reason": reason},
-            "retries": 0,
-            "execution_timeout": None,
-        }
-        super().__init__(**keys)
-        self.decision = decision
-
-    @told
-    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Records the answer, then returns it, or fails as the base class does where there was none."""
-        from pipeline import release
-
-        settings, decision_id = settings_module.from_environment(), int(self.decision["decision_id"])
-        if event.get("error_type") == "timeout":
-            release.answer(settings, decision_id, "timeout", None, "nobody answered in time")
-        given = super().execute_complete(context, event)
-        person = (given["responded_by_user"] or {}).get("name")
-        wanted = "approve" if given["chosen_options"] == ["Approve"] else "reject"
-        reason = str(given["params_input"].get("reason") or "no reason given")
-        counted = release.answer(settings, decision_id, wanted, person, reason)
-        return {"decision_id": decision_id, "answer": counted, "person": person}

@@ -67,7 +67,7 @@ def build(usecase: UseCase) -> None:
 
     @task(outlets=[assets.index])
     def publish_index(built, swapped):
-        factory.publish(assets.index, swapped["swapped"], generation=built["generation"])
+        factory.publish(assets.index, swapped["swapped"], built["run"])
 
     schedule = factory.asset_or_cron(assets.documents, usecase.schedule.reindex)
 

@@ -1,10 +1,12 @@
 """Lets a candidate through, or not: asks a person where the gate or the risk tier wants one, and promotes.
 
-**When a task fails.** `approve` fails when nobody answers in time; silence is recorded and is never a yes. It can also
-fail when it is answered within a second of asking: Airflow then takes its process for killed, nothing is recorded, and
-the decision goes on waiting. An approval by the person who asked for the run is recorded as refused and nothing is
-promoted: the decision goes on waiting, so trigger this DAG again and let someone else answer. `promote` refuses when
-another deployment went live since the decision was made: run `retrain` again.
+**When a task fails.** `approve` fails when a person rejects, and when nobody answers in time: both are recorded, and
+what was live stays live. It can also fail when it is answered within a second of asking: Airflow then takes its process
+for killed, nothing is recorded, and the decision goes on waiting. Airflow takes an answer from those who may approve
+alone, never from the person who asked for the run; where there is nobody, the task says so: `nightshift person add`. An
+approval that the rules refuse is recorded, and the decision goes on waiting: trigger this DAG again and let someone
+else answer. `choose` fails where no run of Nightshift emitted the asset event that began the run. `promote` refuses
+when another deployment went live since the decision was made: run `retrain` again.
 
 **Clearing is safe**: `approve` asks again unless the decision has its final answer, and a decision is promoted once.
 A newer candidate supersedes a waiting one; an answer to the old question then counts for nothing, and says so.
@@ -14,6 +16,7 @@ from datetime import timedelta
 
 import nightshift_factory as factory
 from airflow.sdk import Param, TriggerRule, dag, task
+from nightshift_approval import Approval
 
 from pipeline.usecase import UseCase
 
@@ -32,16 +35,12 @@ def build(usecase: UseCase) -> None:
         from pipeline import release
 
         settings, found, origin = factory.here(name)
-        chosen = release.choose(settings, found, origin, factory.wanted_decision())
-        return factory.or_skip(chosen, "no decision waits")
+        chosen = release.choose(settings, found, origin, factory.wanted_decision(settings, found))
+        return factory.or_skip(chosen, "nothing waits: no decision can be released")
 
     @task.branch
     def needs_person(chosen):
         return "approve" if chosen["needs_person"] else "promote"
-
-    @task.short_circuit
-    def approved(answered):
-        return answered["answer"] == "approve"
 
     @task(retries=0, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
     @factory.told
@@ -73,17 +72,15 @@ def build(usecase: UseCase) -> None:
     )
     def flow():
         chosen = choose()
-        approve = factory.Approval(
+        approve = Approval(
             task_id="approve",
+            use_case=name,
             decision=chosen,
-            subject=f"{name}: release {{{{ ti.xcom_pull('choose')['candidate'][:12] }}}}?",
-            body="{{ ti.xcom_pull('choose')['question'] }}",
             response_timeout=timedelta(hours=usecase.release.approval.timeout_hours),
         )
         promoted = promote(chosen, approve.output)
         branch = needs_person(chosen)
         branch >> [approve, promoted]
-        approved(approve.output) >> promoted
         packet(promoted, chosen)
 
     flow()

@@ -92,8 +92,7 @@ def build(usecase: UseCase) -> None:
 
     @task(outlets=[assets.candidate])
     def publish_candidate(gated, written):
-        released = gated["decision"] != "block"
-        factory.publish(assets.candidate, released, decision_id=gated["decision_id"], packet=written["digest"])
+        factory.publish(assets.candidate, gated["decision"] != "block", gated["run"])
 
     @dag(**factory.common(usecase, "retrain", __doc__, schedule=factory.cron(usecase.schedule.retrain)))
     def flow():

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow, dict_row
 
 from pipeline import sql
-from pipeline.errors import FencedOut, NightshiftError, NotAvailable, Refused, Stale
+from pipeline.errors import BadInput, FencedOut, NightshiftError, NotAvailable, Refused, Stale
 from pipeline.settings import Settings
 
 Role = Literal["pipeline", "trainer", "evaluator", "retriever", "reader", "auditor", "approver"]
@@ -20,7 +20,7 @@ DATABASE = "nightshift"
 Connection = psycopg.Connection[DictRow]
 
 # What the functions under sql/ raise, by their SQLSTATE.
-_ERRORS: dict[str, type[NightshiftError]] = {"NS001": FencedOut, "NS002": Stale}
+_ERRORS: dict[str, type[NightshiftError]] = {"NS001": FencedOut, "NS002": Stale, "NS021": BadInput}
 
 
 def connect(settings: Settings, role: Role) -> Connection:

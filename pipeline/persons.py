@@ -1,6 +1,8 @@
 """Persons: who may answer for a release. Written with the superuser's login alone: a worker that could add a person
 could be the second pair of eyes to its own work."""
 
+import os
+import pwd
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,15 @@ def everybody(settings: Settings) -> list[Person]:
         )
         for row in rows
     ]
+
+
+def of_process() -> str:
+    """Returns who runs this process, as a name that no person can have: `os:` and the user whom the system knows. What
+    the environment says about him is not asked."""
+    try:
+        return f"os:{pwd.getpwuid(os.geteuid()).pw_name}"
+    except KeyError:
+        return f"os:{os.geteuid()}"
 
 
 def _administration(settings: Settings) -> Connection:

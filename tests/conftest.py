@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -21,7 +22,7 @@ from pipeline import database, migrations, persons, server
 from pipeline import settings as settings_module
 from pipeline.lineage import Origin
 from pipeline.persons import Person
-from pipeline.settings import Settings
+from pipeline.settings import ROOT, Settings
 
 _serial = itertools.count(1)
 
@@ -61,11 +62,21 @@ def superuser(settings: Settings, dbname: str = "postgres") -> psycopg.Connectio
     return psycopg.connect(dsn, autocommit=True)
 
 
-def nightshift(settings: Settings, *arguments: str, ends_with: int = 0) -> Any:
-    """Returns the JSON that a command prints for an installation. Fails where it ends with another exit code."""
+def nightshift(
+    settings: Settings, *arguments: str, ends_with: int = 0, typed: str = "", environ: Mapping[str, str] | None = None
+) -> Any:
+    """Returns the JSON that a command prints for an installation, with what is typed on its standard input. Fails where
+    its exit code is another than `ends_with`."""
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments, "--json"],
-        env={"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", **settings.environment()},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "HF_HUB_OFFLINE": "1",
+            **settings.environment(),
+            **(environ or {}),
+        },
+        input=typed,
         capture_output=True,
         text=True,
         timeout=300,
@@ -112,6 +123,38 @@ def administration(installation: Settings, settings: Settings) -> Settings:
     assert settings.database_url is not None
     password = installation.superuser_file.read_text().strip()
     return replace(settings, database_url=settings.database_url.replace("///", f"//postgres:{password}@/", 1))
+
+
+@pytest.fixture
+def own_settings(
+    installation: Settings, settings: Settings, administration: Settings
+) -> Iterator[Callable[..., Settings]]:
+    """A function that returns the settings of a person who has a database login of his own, or of a login that may
+    answer and is nobody's who is known. Logins belong to the whole server: they are named after the test's database."""
+    assert settings.database_url is not None
+    url = settings.database_url
+    suffix = url.removeprefix("postgresql:///").split("?")[0]
+    logins: list[str] = []
+
+    def own(name: str, known: bool = True) -> Settings:
+        login = f"{name}_{suffix}"
+        logins.append(login)
+        if known:
+            file = persons.add(administration, Person(name, None, login, True))
+            assert file is not None
+            assert file.stat().st_mode & 0o077 == 0
+            password = file.read_text()
+        else:
+            password = "x"
+            with superuser(installation) as connection:
+                statement = sql.SQL("create role {} login password 'x' in role approvers")
+                connection.execute(statement.format(sql.Identifier(login)))
+        return replace(settings, database_url=url.replace("///", f"//{login}:{quote(password)}@/", 1))
+
+    yield own
+    with superuser(installation) as connection:
+        for login in logins:
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(login)))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import typer
 
-from pipeline.cli import installation, records, stages
+from pipeline.cli import installation, people, records, stages
 
 app = typer.Typer(
     name="nightshift",
@@ -12,5 +12,6 @@ app = typer.Typer(
     help="Retrains, re-indexes, evaluates and documents a language-model assistant every night.",
 )
 stages.register(app)
+people.register(app)
 records.register(app)
 installation.register(app)

@@ -1,8 +1,8 @@
 """What most commands begin with: the settings, the use case, and who is asking."""
 
-import getpass
 from dataclasses import dataclass
 
+from pipeline import identity
 from pipeline import settings as settings_module
 from pipeline import usecase as usecase_module
 from pipeline.lineage import Origin
@@ -16,12 +16,15 @@ class Context:
 
     settings: Settings
     usecase: UseCase
-    origin: Origin
 
+    @property
+    def origin(self) -> Origin:
+        """Returns who asked for what a command does: who is logged in, else the system's user, who is no person."""
+        return Origin("cli", identity.current(self.settings).name)
 
-def person() -> str:
-    """Returns who is logged in on this machine: commands act in this name and take no other."""
-    return getpass.getuser()
+    def person(self, what: str) -> str:
+        """Returns who is logged in, for what a person answers for. Raises Refused where nobody is."""
+        return identity.require(self.settings, what).name
 
 
 def settings() -> Settings:
@@ -32,4 +35,4 @@ def settings() -> Settings:
 def context(name: str) -> Context:
     """Returns the context for a use case. Raises BadInput where there is none of this name or its YAML is wrong."""
     found = settings()
-    return Context(found, usecase_module.find(found, name), Origin("cli", person()))
+    return Context(found, usecase_module.find(found, name))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pipeline import database, deployments, lineage
-from pipeline.cli.context import context, person, settings
+from pipeline.cli.context import context, settings
 from pipeline.cli.output import Answer, command, waiting
 from pipeline.errors import BadInput, NotAvailable
 from pipeline.lineage import Version
@@ -48,8 +48,6 @@ def register(app: typer.Typer) -> None:
     command(app, "search")(search)
     command(app, "evaluate")(evaluate)
     command(app, "gate", ok=lambda answer: answer["decision"] != "block")(gate)
-    command(app, "approve", ok=lambda answer: answer["answer"] == "approve")(approve)
-    command(app, "reject")(reject)
     command(app, "promote")(promote)
     command(app, "rollback")(rollback)
 
@@ -242,30 +240,13 @@ Reason = Annotated[str, typer.Option(help="Why. It is kept with the answer.")]
 DecisionId = Annotated[int, typer.Option("--decision", help="Which decision; see `nightshift status`.")]
 
 
-def approve(name: UseCaseName, decision: DecisionId, reason: Reason) -> Answer:
-    """Approve a waiting release, in the name of who is logged in."""
-    return _answer(name, decision, "approve", reason)
-
-
-def reject(name: UseCaseName, decision: DecisionId, reason: Reason) -> Answer:
-    """Reject a waiting release, in the name of who is logged in. The champion stays."""
-    return _answer(name, decision, "reject", reason)
-
-
-def _answer(name: str, decision: int, answer: str, reason: str) -> Answer:
-    from pipeline import release
-
-    here = context(name)
-    counted = release.answer(here.settings, decision, answer, person(), reason)
-    return {"decision": decision, "answer": counted, "person": person()}
-
-
 def promote(name: UseCaseName, decision: DecisionId, why: Reason = "promoted at the command line") -> Answer:
     """Make live what a decision let through."""
     from pipeline import release
 
     here = context(name)
-    return release.promote(here.settings, decision, person(), why)
+    release.check(here.settings, here.usecase, decision)
+    return release.promote(here.settings, decision, here.person("a promotion"), why)
 
 
 def rollback(
@@ -277,4 +258,4 @@ def rollback(
     from pipeline import release
 
     here = context(name)
-    return release.rollback(here.settings, here.usecase, to, person(), why)
+    return release.rollback(here.settings, here.usecase, to, here.person("a rollback"), why)

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.prompt import Prompt
 
 from pipeline.demo.watch import Ended, Watch
-from pipeline.services.rest import Airflow
+from pipeline.errors import Refused
+from pipeline.services.rest import Airflow, Answered
 
 TASK = "approve"
 WAITING = "awaiting_input"
@@ -33,33 +35,9 @@ class Release:
     reviewer: Airflow
     interactive: bool
 
-    def carry_out(self, dag_id: str, run_id: str, requested_by: str) -> list[Ended]:
-        """Returns the runs that it took: one, or two where the first answer was refused."""
-        if self.interactive:
-            return [self._answered(dag_id, run_id, None)]
-        if requested_by != self.engineer.user:
-            return [self._answered(dag_id, run_id, self._second_pair_of_eyes())]
-        self.console.print(
-            f"\nNo terminal, so the demo answers: first as [bold]{self.engineer.user}[/], who asked for it."
-        )
-        first = self._answered(
-            dag_id, run_id, Answer(self.engineer, "Approve", "the demo tries to approve its own run")
-        )
-        if first.succeeded("promote") or not first.succeeded(TASK):
-            return [first]
-        self.console.print(
-            "  Refused and recorded: nobody approves what he asked for himself. Nothing was promoted.\n"
-            f"Now as [bold]{self.reviewer.user}[/], in a second run of the release:"
-        )
-        decision = self.watch.airflow.result(dag_id, run_id, TASK)["decision_id"]
-        again = self.reviewer.trigger(dag_id, {"decision_id": decision})
-        return [first, self._answered(dag_id, again, self._second_pair_of_eyes())]
-
-    def _second_pair_of_eyes(self) -> Answer:
-        return Answer(self.reviewer, "Approve", "the demo approves as its reviewer: the gate's checks passed")
-
-    def _answered(self, dag_id: str, run_id: str, answer: Answer | None) -> Ended:
-        """Returns the run at its end. Without an answer, a person is asked when it comes to that."""
+    def carry_out(self, dag_id: str, run_id: str, requested_by: str) -> Ended:
+        """Returns the run of the release at its end. Where it comes to a question, a person at the terminal answers it,
+        or the demo: as its reviewer, after Airflow turned away who asked for the run."""
         ended = self.watch.follow(dag_id, run_id, until=WAITING)
         if ended.state != WAITING:
             return ended
@@ -67,10 +45,34 @@ class Release:
         asked = self.watch.airflow.call("GET", path)
         self.console.print()
         self.console.print(Markdown(str(asked["body"])))
-        given = answer or self._ask(asked)
-        given.user.call("PATCH", path, {"chosen_options": [given.option], "params_input": {"reason": given.reason}})
+        if not self.interactive and requested_by == self.engineer.user:
+            self.console.print(
+                f"\nNo terminal, so the demo answers: first as [bold]{requested_by}[/], who asked for it."
+            )
+            self._try_own(path, asked)
+            self.console.print(f"Now as [bold]{self.reviewer.user}[/]:")
+        given = self._ask(asked) if self.interactive else self._second_pair_of_eyes()
+        self._give(path, asked, given)
         self.console.print(f"  [bold]{given.user.user}[/] answers: {given.option} ({given.reason})")
-        return self.watch.follow(dag_id, run_id)
+        return self.watch.follow(dag_id, run_id, may_fail=given.option == "Reject")
+
+    def _try_own(self, path: str, asked: dict[str, Any]) -> None:
+        """Answers as who asked for the run, and shows that it is turned away. Raises Refused where it is not."""
+        try:
+            self._give(path, asked, Answer(self.engineer, "Approve", "the demo tries to approve its own run"))
+        except Answered as refusal:
+            if refusal.status != httpx.codes.FORBIDDEN:
+                raise
+            self.console.print("  Turned away: nobody approves what he asked for himself. Nothing was promoted.")
+            return
+        raise Refused("Airflow took an approval from who asked for the run", where=path)
+
+    def _give(self, path: str, asked: dict[str, Any], given: Answer) -> None:
+        params = {"decision": asked["params"]["decision"]["value"], "reason": given.reason}
+        given.user.call("PATCH", path, {"chosen_options": [given.option], "params_input": params})
+
+    def _second_pair_of_eyes(self) -> Answer:
+        return Answer(self.reviewer, "Approve", "the demo approves as its reviewer: the gate's checks passed")
 
     def _ask(self, asked: dict[str, Any]) -> Answer:
         """Returns the answer of the person at the terminal, who stands in for the reviewer."""

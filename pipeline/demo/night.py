@@ -113,8 +113,7 @@ def _drive(night: Night, engineer: Airflow, reviewer: Airflow, interactive: bool
     with night.stage("release"):
         asked = report.decision(night.settings, gated)["requested_by"]
         release = Release(watch, night.console, engineer, reviewer, interactive)
-        runs = release.carry_out(dags["release"], watch.begun_by(dags["release"], retrain), asked)
-        last = night.keep(runs[-1])
+        last = night.keep(release.carry_out(dags["release"], watch.begun_by(dags["release"], retrain), asked))
     if not last.succeeded("promote"):
         return _told(night, "not approved", gated, engineer.result(dags["retrain"], retrain.run_id, "evidence"))
     return _told(night, "promoted", gated, engineer.result(dags["release"], last.run_id, "packet"))

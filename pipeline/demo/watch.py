@@ -27,7 +27,7 @@ class Ended:
 
     dag_id: str
     run_id: str
-    state: str  # success, or awaiting_input
+    state: str  # success, awaiting_input, or failed where it may
     seconds: float
     tasks: dict[str, str]  # the states by task; of a mapped task the worst
     task_seconds: dict[str, float]  # of a mapped task the sum
@@ -46,10 +46,11 @@ class Watch:
     console: Console
     _shown: set[tuple[str, str, str, int, int, str]] = field(default_factory=set)
 
-    def follow(self, dag_id: str, run_id: str, *, until: str | None = None) -> Ended:
+    def follow(self, dag_id: str, run_id: str, *, until: str | None = None, may_fail: bool = False) -> Ended:
         """Returns the run when it has succeeded, or when a task has come to rest in the state `until`.
 
-        Raises Refused, with the end of the failed task's log, where it fails; NotAvailable where Airflow goes away.
+        Raises Refused, with the end of the failed task's log, where it fails and may not; NotAvailable where Airflow
+        goes away.
         """
         begun, settled = time.monotonic(), 0
         with self.console.status(dag_id) as status:
@@ -58,11 +59,11 @@ class Watch:
                 self._show(dag_id, run_id, tasks)
                 busy = [each["task_id"] for each in tasks if each["state"] in ("running", "queued", "up_for_retry")]
                 status.update(f"{dag_id}: {', '.join(sorted(set(busy))) or run['state']}")
-                if run["state"] == "failed":
+                if run["state"] == "failed" and not may_fail:
                     raise self._failed(dag_id, run_id, tasks)
                 settled = settled + 1 if until and any(each["state"] == until for each in tasks) else 0
-                if run["state"] == "success" or settled == SETTLED:
-                    state = "success" if run["state"] == "success" else str(until)
+                if run["state"] in ("success", "failed") or settled == SETTLED:
+                    state = str(run["state"] if run["state"] in ("success", "failed") else until)
                     return _ended(dag_id, run_id, state, time.monotonic() - begun, tasks)
                 self._demand_alive()
                 time.sleep(SECONDS)

@@ -1,9 +1,25 @@
 """The release stage: thresholds sealed before training, their application with error bars, persons' answers, and what
 is live."""
 
-from pipeline.release.approval import answer, choose, supersede, waiting
+from pipeline.release.approval import Answer, Question, answer, ask, check, choose, decision_of, supersede, waiting
 from pipeline.release.gate import gate
 from pipeline.release.policy import seal
 from pipeline.release.registry import history, promote, rollback, unchanged
 
-__all__ = ["answer", "choose", "gate", "history", "promote", "rollback", "seal", "supersede", "unchanged", "waiting"]
+__all__ = [
+    "Answer",
+    "Question",
+    "answer",
+    "ask",
+    "check",
+    "choose",
+    "decision_of",
+    "gate",
+    "history",
+    "promote",
+    "rollback",
+    "seal",
+    "supersede",
+    "unchanged",
+    "waiting",
+]

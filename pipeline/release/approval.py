@@ -1,7 +1,10 @@
 """Persons' answers to decisions. The rules stand in the database: nobody approves his own run, an answer is final, and
 silence is never a yes."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from pipeline import database
 from pipeline.database import Connection
@@ -11,24 +14,76 @@ from pipeline.release.checks import Check
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it is recorded."""
+
+    decision_id: int
+    answer: str  # approve, reject, timeout, or refused for an approval that the rules do not accept
+    person: str | None  # None for a timeout
+    reason: str  # the person's, or why the approval was refused
+
+
+@dataclass(frozen=True)
+class Question:
+    """What persons are asked about a decision, and whom to ask."""
+
+    decision_id: int
+    subject: str
+    body: str  # Markdown: digests, checks and who asked
+    eligible: Mapping[str, str]  # ids at Airflow to names
+
+
 _MARKS = {"pass": "✓", "condition": "!", "inconclusive": "?", "fail": "✗"}
 
 
-def answer(settings: Settings, decision_id: int, answer: str, person: str | None, reason: str) -> str:
+def answer(
+    settings: Settings, usecase: UseCase, decision_id: int, answer: str, person: str | None, reason: str | None
+) -> Answer:
     """Returns the answer as it counts: approve, reject or timeout, or refused for an approval that the rules do not
-    accept (of one's own run, of a blocked candidate). Each is recorded; after "refused" the decision goes on waiting.
+    accept (of one's own run, by nobody who is known here, of a blocked candidate). Each is recorded; after "refused"
+    the decision goes on waiting.
 
-    A rejection counts whoever it is from, and without a reason. Raises Refused for a second answer, BadInput for a
-    decision that does not exist or an approval that names nobody.
+    `person` is who Airflow says is logged in; None for a timeout. A rejection counts whoever it is from, and without a
+    reason. Raises Refused for a second answer, BadInput for a decision that is none of the use case or an approval that
+    names nobody.
     """
     if answer not in ("approve", "reject", "timeout"):
         raise BadInput("unknown answer", found=answer, allowed="approve, reject, timeout")
     if (answer == "timeout" and person is not None) or (answer == "approve" and not person):
         raise BadInput("an approval is a named person's, and silence is nobody's", found=f"{answer} by {person}")
     with database.connect(settings, "approver") as connection:
-        _decision(connection, decision_id)
-        (row,) = database.call(connection, "release.answer", decision_id, answer, person, reason)
-    return str(row["answer"])
+        _decision(connection, usecase, decision_id)
+        arguments = (decision_id, answer, person, reason, usecase.name)
+        database.call(connection, "release.answer", *arguments)
+        row = database.fetch_one(connection, "persons", "newest_answer", decision_id=decision_id)
+    assert row is not None
+    return Answer(decision_id, row["answer"], row["person"], row["reason"])
+
+
+def check(settings: Settings, usecase: UseCase, decision_id: int) -> None:
+    """Raises BadInput where a decision is none of the use case."""
+    with database.connect(settings, "approver") as connection:
+        _decision(connection, usecase, decision_id)
+
+
+def ask(settings: Settings, usecase: UseCase, decision_id: int) -> Question:
+    """Returns what persons are asked about a decision, and whom to ask. Raises Refused where nobody may approve it."""
+    with database.connect(settings, "approver") as connection:
+        row = _decision(connection, usecase, decision_id)
+        eligible = database.fetch(connection, "release", "eligible", decision_id=decision_id)
+    if not eligible:
+        raise Refused(
+            f"nobody may approve decision {decision_id}",
+            found=f"asked for by {row['requested_by']}",
+            allowed="a person who is known here, with an id at Airflow, and did not ask for it",
+            next_step="`nightshift person list` shows who is known, `nightshift person add` adds one",
+        )
+    subject = f"{usecase.name}: release {row['model_digest'][:12]}?"
+    return Question(
+        decision_id, subject, question(usecase, row), {each["airflow_id"]: each["name"] for each in eligible}
+    )
 
 
 def supersede(settings: Settings, decision_id: int) -> list[int]:
@@ -61,15 +116,23 @@ def waiting(settings: Settings, usecase: UseCase) -> list[dict[str, Any]]:
     ]
 
 
+def decision_of(settings: Settings, usecase: UseCase, run: UUID) -> int:
+    """Returns the decision that a gate's run came to. Raises BadInput where it came to none of the use case."""
+    with database.connect(settings, "approver") as connection:
+        row = database.fetch_one(connection, "release", "decision_of_run", run=str(run), use_case=usecase.name)
+    if row is None:
+        raise BadInput(f"this run came to no decision of {usecase.name}", found=run)
+    return int(row["decision_id"])
+
+
 def choose(
     settings: Settings, usecase: UseCase, origin: Origin, decision_id: int | None = None
 ) -> dict[str, Any] | None:
-    """Returns {"decision_id", "needs_person", "candidate", "outcome", "requested_by", "question"} of the decision to
-    act on: the given one, or the newest that can still be promoted; None where there is nothing to do.
+    """Returns {"decision_id", "needs_person", "candidate", "outcome", "requested_by"} of the decision to act on: the
+    given one, or the newest that can still be promoted; None where there is nothing to do.
 
-    `needs_person` is false where the person has answered by now. `question` is Markdown for the approver: digests,
-    checks and who asked. Raises BadInput for a decision that is none of this use case, Refused for one that cannot be
-    promoted any more.
+    `needs_person` is false where the person has answered by now. Raises BadInput for a decision that is none of this
+    use case, Refused for one that cannot be promoted any more.
     """
     found = decision_id
     if found is None:
@@ -77,8 +140,8 @@ def choose(
         if found is None:
             return None
     with database.connect(settings, "approver") as connection:
-        row = _decision(connection, found)
-    if row["use_case"] != usecase.name or row["kind"] != "model":
+        row = _decision(connection, usecase, found)
+    if row["kind"] != "model":
         raise BadInput(f"this is no decision about a model of {usecase.name}", found=found)
     if row["deployment_id"] is not None:
         return None
@@ -91,7 +154,6 @@ def choose(
         "candidate": row["model_digest"],
         "outcome": row["outcome"],
         "requested_by": row["requested_by"],
-        "question": question(usecase, row),
     }
 
 
@@ -118,10 +180,12 @@ def _line(check: Check) -> str:
     return f"| {mark} | {check['name']} | {found} | ≥ {check['wanted']:.3f} | {check['n']} |"
 
 
-def _decision(connection: Connection, decision_id: int) -> dict[str, Any]:
+def _decision(connection: Connection, usecase: UseCase, decision_id: int) -> dict[str, Any]:
     row = database.fetch_one(connection, "release", "decision", decision_id=decision_id)
-    if row is None:
+    if row is None or row["use_case"] != usecase.name:
         raise BadInput(
-            "there is no such decision", found=decision_id, next_step="`nightshift status` lists those that wait"
+            f"there is no such decision of {usecase.name}",
+            found=decision_id,
+            next_step=f"`nightshift status {usecase.name}` lists those that wait",
         )
     return row

@@ -12,11 +12,14 @@ from pipeline.errors import NotAvailable, Refused
 class Airflow:
     """A session at the API server as one of its users. Close it, or use it in a `with` block."""
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(self, url: str, user: str, password: str | None = None, token: str | None = None) -> None:
+        """Begins a session by a password, or by a token that an earlier login left."""
         # No proxy of the environment stands between two processes of one machine.
         self._http = httpx.Client(base_url=url, timeout=60.0, trust_env=False)
         self.user = user
         self._password = password
+        if token is not None:
+            self._http.headers["Authorization"] = f"Bearer {token}"
 
     def __enter__(self) -> "Airflow":
         return self
@@ -31,11 +34,9 @@ class Airflow:
         """
         try:
             answer = self._send(method, path, body, query)
-            if answer.status_code == httpx.codes.UNAUTHORIZED:  # the token is not there yet, or too old
-                token = self._http.post("/auth/token", json={"username": self.user, "password": self._password})
-                if token.is_error:
-                    raise Answered(token)
-                self._http.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
+            # The token is not there yet, or too old.
+            if answer.status_code == httpx.codes.UNAUTHORIZED and self._password is not None:
+                self.log_in()
                 answer = self._send(method, path, body, query)
         except httpx.HTTPError as error:
             raise NotAvailable(
@@ -48,8 +49,22 @@ class Airflow:
             raise Answered(answer)
         return answer.json() if answer.content else None
 
+    def log_in(self) -> str:
+        """Returns a new token for the user and the password of this session. Raises Answered where they are wrong."""
+        answer = self._http.post("/auth/token", json={"username": self.user, "password": self._password})
+        if answer.is_error:
+            raise Answered(answer)
+        token = str(answer.json()["access_token"])
+        self._http.headers["Authorization"] = f"Bearer {token}"
+        return token
+
+    def me(self) -> str:
+        """Returns the id of the user whom the server takes this session for."""
+        return str(self.call("GET", "/ui/auth/me")["id"])
+
     def _send(self, method: str, path: str, body: Any, query: dict[str, Any]) -> httpx.Response:
-        return self._http.request(method, f"/api/v2/{path}", json=body, params=query)
+        url = path if path.startswith("/") else f"/api/v2/{path}"
+        return self._http.request(method, url, json=body, params=query)
 
     def everything(self, path: str, key: str, **query: Any) -> list[dict[str, Any]]:
         """Returns all entries of a collection, page by page."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline import identity, migrations, persons, server, usecase
+from pipeline import migrations, persons, server, usecase
 from pipeline.persons import Person
 from pipeline.services import airflow, configuration
 from pipeline.settings import Settings
@@ -40,7 +40,7 @@ def _introduce(settings: Settings) -> None:
     """Lets the database know Airflow's users as persons, unless it does. Whoever starts the installation here is its
     engineer, so that what he asks for in a shell is no other person's work."""
     known = {person.name for person in persons.everybody(settings)}
-    aliases = {"engineer": (identity.of_process(),)}
+    aliases = {"engineer": (persons.of_process(),)}
     for user, role in configuration.USERS.items():
         if user not in known:
             persons.add(settings, Person(user, user, None, role != "viewer", aliases.get(user, ())))

@@ -16,3 +16,7 @@ select release.whoami() as name, session_user as login;
 -- waiting --
 -- The newest decisions of a use case that wait for a person's answer.
 select decision_id, kind, outcome, requested_by from release.waiting where use_case = :'use_case' order by decision_id desc;
+
+-- newest_answer --
+-- The newest answer to a decision.
+select answer, person, reason from release.approval where decision_id = :'decision_id'::bigint order by approval_id desc limit 1;

@@ -54,6 +54,14 @@ left join release.approval a on a.decision_id = d.decision_id and a.answer <> 'r
 left join lineage.deployment w on w.decision_id = d.decision_id
 where d.decision_id = :'decision_id'::bigint;
 
+-- decision_of_run --
+-- The decision that a gate's run came to.
+select decision_id from release.decision where run_id = :'run'::uuid and use_case = :'use_case' and kind = 'model';
+
+-- eligible --
+-- The persons who may let a decision through, as far as they can be asked in Airflow.
+select name, airflow_id from release.eligible(:'decision_id'::bigint) where airflow_id is not null;
+
 -- open --
 -- Decisions about a model that were let through by the gate and are neither live nor turned down, newest first. Stale: what
 -- they were to replace is not live any more.

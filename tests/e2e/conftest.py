@@ -44,8 +44,10 @@ class World:
     def answer(self, user: Airflow, ended: Ended, option: str, reason: str) -> Ended:
         """Returns the release run after a user's answer to what it waits for."""
         path = f"dags/{ended.dag_id}/dagRuns/{ended.run_id}/taskInstances/approve/-1/hitlDetails"
-        user.call("PATCH", path, {"chosen_options": [option], "params_input": {"reason": reason}})
-        return self.watch.follow(ended.dag_id, ended.run_id)
+        decision = user.call("GET", path)["params"]["decision"]["value"]
+        params = {"decision": decision, "reason": reason}
+        user.call("PATCH", path, {"chosen_options": [option], "params_input": params})
+        return self.watch.follow(ended.dag_id, ended.run_id, may_fail=option == "Reject")
 
 
 def real_usecase(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Airflow itself: who may do what, which DAGs there are, when an asset event goes out, how a release is answered."""
 
+import json
 from pathlib import Path
 
 import httpx
@@ -7,11 +8,12 @@ import psutil
 import pytest
 import yaml
 
-from pipeline import cookbook, services
+from pipeline import cookbook, database, persons, services, session
 from pipeline.demo.approval import WAITING
 from pipeline.demo.watch import Ended
 from pipeline.services import airflow, processes, rest
-from pipeline.services.configuration import folder
+from pipeline.services.configuration import folder, passwords
+from tests.conftest import nightshift
 from tests.e2e.conftest import World, small_usecase
 
 pytestmark = pytest.mark.e2e
@@ -40,17 +42,25 @@ def night(world: World, index: Ended) -> Ended:
 
 
 @pytest.fixture(scope="module")
-def refused(world: World, night: Ended) -> Ended:
-    """The release after the engineer, who asked for the night, tried to approve it."""
-    asked = world.begun_by("small_release", night, until=WAITING)
-    return world.answer(world.engineer, asked, "Approve", "my own work")
+def asked(world: World, night: Ended) -> Ended:
+    """The release while it waits for an answer."""
+    return world.begun_by("small_release", night, until=WAITING)
 
 
 @pytest.fixture(scope="module")
-def released(world: World, refused: Ended) -> Ended:
-    """A second release of the same decision, which the reviewer approves."""
-    asked = world.run("small_release", until=WAITING)
-    return world.answer(world.reviewer, asked, "Approve", "the checks passed")
+def released(world: World, asked: Ended) -> Ended:
+    """The release after the reviewer approved it, at the command line."""
+    log_in(world, "reviewer")
+    found = nightshift(world.settings, "approve", "small", "--reason", "the checks passed")
+    assert (found["answer"], found["person"], found["by"]) == ("approve", "reviewer", "airflow")
+    return world.watch.follow(asked.dag_id, asked.run_id)
+
+
+def log_in(world: World, user: str) -> None:
+    """Logs a user in at the command line, as he would."""
+    password = passwords(world.settings)[user]
+    assert nightshift(world.settings, "login", user, typed=f"{password}\n")["user"] == user
+    assert nightshift(world.settings, "whoami")["name"] == user
 
 
 def events(world: World, name: str) -> list[str]:
@@ -62,8 +72,6 @@ def events(world: World, name: str) -> list[str]:
 
 def asked_by(world: World, ended: Ended) -> set[str]:
     """Returns whom the lineage names as having asked for a run of a DAG."""
-    from pipeline import database
-
     with database.connect(world.settings, "auditor") as connection:
         rows = connection.execute(
             "select distinct requested_by from lineage.run where dag_id = %s and dag_run_id = %s",
@@ -154,11 +162,48 @@ def test_who_asked_is_carried_from_run_to_run(world: World, data: Ended, index: 
         assert asked_by(world, ended) == {"engineer"}
 
 
-def test_nobody_approves_what_he_asked_for(world: World, refused: Ended) -> None:
-    assert refused.tasks["approve"] == "success"
-    assert refused.tasks["promote"] == "skipped"
-    recorded = cookbook.run(world.settings, "refused_approvals", {})
-    assert [row["person"] for row in recorded if row["use_case"] == "small"] == ["engineer"]
+def test_nobody_approves_what_he_asked_for(world: World, asked: Ended) -> None:
+    """Neither by the page's API, nor at the command line, whatever the environment says about him; nor does who is no
+    approver, nor who is nobody."""
+    path = f"dags/small_release/dagRuns/{asked.run_id}/taskInstances/approve/-1/hitlDetails"
+    question = world.engineer.call("GET", path)
+    assert question["assigned_users"] == [{"id": "reviewer", "name": "reviewer"}]
+    decision = question["params"]["decision"]["value"]
+    body = {"chosen_options": ["Approve"], "params_input": {"decision": decision, "reason": "my own work"}}
+    for user in (world.engineer, world.auditor):
+        with pytest.raises(rest.Answered) as refusal:
+            user.call("PATCH", path, body)
+        assert refusal.value.status == httpx.codes.FORBIDDEN
+    approve = ("approve", "small", "--reason", "mine")
+    environ = {"LOGNAME": "reviewer", "USER": "reviewer", "USERNAME": "reviewer"}
+    assert "nobody is logged in" in nightshift(world.settings, *approve, ends_with=1, environ=environ)["error"]["what"]
+    assert nightshift(world.settings, "whoami", ends_with=1, environ=environ)["name"] == persons.of_process()
+    assert "reviewer" not in persons.of_process()
+    log_in(world, "engineer")
+    for command in (approve, ("reject", "small")):
+        assert "may not answer" in nightshift(world.settings, *command, ends_with=1, environ=environ)["error"]["what"]
+    assert "no question" in nightshift(world.settings, *approve, "--decision", "999", ends_with=1)["error"]["what"]
+    assert nightshift(world.settings, "logout")["logged_out"]
+    with database.connect(world.settings, "auditor") as connection:
+        assert connection.execute("select from release.approval where decision_id = %s", [decision]).fetchall() == []
+
+
+def test_a_forged_login_is_none(world: World, asked: Ended) -> None:
+    log_in(world, "engineer")
+    file = session.file(world.settings)
+    assert file.stat().st_mode & 0o077 == 0
+    kept = json.loads(file.read_text())
+    try:
+        file.write_text(json.dumps(kept | {"user": "reviewer"}))
+        assert nightshift(world.settings, "whoami")["name"] == "engineer", "the server says whose token it is"
+        file.write_text(json.dumps(kept | {"token": kept["token"][:-4] + "AAAA"}))
+        assert not nightshift(world.settings, "whoami", ends_with=1)["logged_in"]
+        answer = nightshift(world.settings, "reject", "small", ends_with=1)
+        assert "does not take the login" in answer["error"]["what"]
+        log_in_fails = nightshift(world.settings, "login", "reviewer", typed="guess\n", ends_with=1)
+        assert "Airflow refused" in log_in_fails["error"]["what"]
+    finally:
+        nightshift(world.settings, "logout")
 
 
 def test_another_person_approves_and_the_pair_goes_live(world: World, released: Ended) -> None:
@@ -185,4 +230,29 @@ def test_the_daily_round_finds_everything_in_order(world: World, released: Ended
 
 
 def test_a_release_with_nothing_waiting_is_skipped(world: World, released: Ended) -> None:
-    assert set(world.run("small_release").tasks.values()) == {"skipped"}
+    ended = world.run("small_release")
+    assert set(ended.tasks.values()) == {"skipped"}
+    (task,) = [task for task in world.engineer.tasks(ended.dag_id, ended.run_id) if task["task_id"] == "choose"]
+    assert any("nothing waits" in line for line in world.engineer.log(ended.dag_id, ended.run_id, task, lines=200))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dag_id", "task"), [("candidate", "small_release", "choose"), ("documents", "small_reindex", "plan")]
+)
+def test_who_asked_is_not_taken_from_an_event_that_a_client_wrote(
+    world: World, released: Ended, night: Ended, kind: str, dag_id: str, task: str
+) -> None:
+    gated = world.engineer.result("small_retrain", night.run_id, "gate")
+    (asset,) = [each for each in world.engineer.everything("assets", "assets") if each["name"] == f"small/{kind}"]
+    extra = {"run": gated["run"], "requested_by": "reviewer", "decision_id": gated["decision_id"]}
+    before = {run["dag_run_id"] for run in world.engineer.everything(f"dags/{dag_id}/dagRuns", "dag_runs")}
+    world.engineer.call("POST", "assets/events", {"asset_id": asset["id"], "extra": extra})
+
+    def begun() -> list[str]:
+        runs = world.engineer.everything(f"dags/{dag_id}/dagRuns", "dag_runs")
+        return [run["dag_run_id"] for run in runs if run["dag_run_id"] not in before]
+
+    (run_id,) = rest.wait(begun, 120)
+    ended = world.watch.follow(dag_id, run_id, may_fail=True)
+    assert (ended.state, ended.tasks[task]) == ("failed", "failed")
+    assert asked_by(world, ended) == set(), "no step was taken in anybody's name"

@@ -1,20 +1,17 @@
 """Who may answer for a release, attacked with each login: names that look alike, workers that name somebody, logins of
 one's own, and requesters under another name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from pipeline import database, persons
 from pipeline.database import Connection, Role
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.persons import Person
 from pipeline.settings import Settings
-from tests.conftest import superuser
 from tests.pg.sql.test_release import Ground, begin, ground
 
 pytestmark = pytest.mark.pg
@@ -172,7 +169,7 @@ def test_who_left_approves_nothing_more(ground: Ground, administration: Settings
     decision = ground.decide()
     persons.end(administration, "reviewer")
     assert ground.answer(decision, "approve", "reviewer") == "refused"
-    with pytest.raises(Refused, match="no person is called"):
+    with pytest.raises(BadInput, match="no person is called"):
         persons.end(administration, "reviewer")
 
 
@@ -201,35 +198,13 @@ def test_no_row_names_who_may_not_approve_whoever_writes_it(ground: Ground, atta
 
 
 @pytest.fixture
-def own_login(
-    installation: Settings, settings: Settings, administration: Settings
-) -> Iterator[Callable[..., Connection]]:
-    """A function that returns a connection by a person's own login, named after him and the test's database."""
-    assert settings.database_url is not None
-    url = settings.database_url
-    suffix = url.removeprefix("postgresql:///").split("?")[0]
-    logins: list[str] = []
+def own_login(own_settings: Callable[..., Settings]) -> Callable[..., Connection]:
+    """A function that returns a connection by a person's own login, or by a login of nobody who is known."""
 
     def connect(name: str, known: bool = True) -> Connection:
-        login = f"{name}_{suffix}"
-        logins.append(login)
-        if known:
-            file = persons.add(administration, Person(name, None, login, True))
-            assert file is not None
-            assert file.stat().st_mode & 0o077 == 0
-            password = file.read_text()
-        else:
-            password = "x"
-            with superuser(installation) as connection:
-                connection.execute(
-                    sql.SQL("create role {} login password 'x' in role approvers").format(sql.Identifier(login))
-                )
-        return database.open_connection(url.replace("///", f"//{login}:{quote(password)}@/", 1), "test")
+        return database.open_connection(str(own_settings(name, known).database_url), "test")
 
-    yield connect
-    with superuser(installation) as connection:
-        for login in logins:
-            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(login)))
+    return connect
 
 
 def test_a_login_of_ones_own_answers_in_its_own_name(ground: Ground, own_login: Callable[..., Connection]) -> None:
@@ -243,7 +218,7 @@ def test_a_login_of_ones_own_answers_in_its_own_name(ground: Ground, own_login: 
         assert answers(ground, decision) == []
         (row,) = database.call(engineer, "release.answer", decision, "approve", None, "mine is good")
         assert row["answer"] == "refused"
-        with pytest.raises(Refused, match="there is no decision"):
+        with pytest.raises(BadInput, match="there is no decision"):
             database.call(reviewer, "release.answer", decision, "approve", None, "x", "other")
         (row,) = database.call(reviewer, "release.answer", decision, "approve", "reviewer", "sound", "demo")
         assert row["answer"] == "approve"

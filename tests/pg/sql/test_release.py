@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline import database
 from pipeline.database import Connection, Role
-from pipeline.errors import NightshiftError, Refused, Stale
+from pipeline.errors import BadInput, NightshiftError, Refused, Stale
 from pipeline.settings import Settings
 
 pytestmark = pytest.mark.pg
@@ -223,7 +223,7 @@ def test_promotion_is_of_what_was_decided_alone(ground: Ground) -> None:
         ground.promote(decision, None, model=ground.model + 1)
     with pytest.raises(Refused, match="another pair"):
         ground.promote(decision, 77)
-    with pytest.raises(Refused, match="none of use case"):
+    with pytest.raises(BadInput, match="none of use case"):
         ground.promote(404, None)
 
 

@@ -10,9 +10,24 @@ from typing import Any
 
 REVIEWER, ENGINEER = ({"id": name, "name": name} for name in ("reviewer", "engineer"))
 EVENTS: dict[str, dict[str, Any]] = {
-    "approve": {"chosen_options": ["Approve"], "params_input": {"reason": "fine"}, "responded_by_user": REVIEWER},
+    "approve": {
+        "chosen_options": ["Approve"],
+        "params_input": {"decision": 7, "reason": "fine"},
+        "responded_by_user": REVIEWER,
+    },
+    "another": {  # the XCom was changed after the person was asked
+        "chosen_options": ["Approve"],
+        "params_input": {"decision": 8, "reason": "fine"},
+        "responded_by_user": REVIEWER,
+    },
+    "unsaid": {"chosen_options": ["Approve"], "params_input": {}, "responded_by_user": REVIEWER},
     "reject": {"chosen_options": ["Reject"], "params_input": {}, "responded_by_user": REVIEWER},
-    "own": {"chosen_options": ["Approve"], "params_input": {}, "responded_by_user": ENGINEER},
+    "nobody": {"chosen_options": ["Reject"], "params_input": {}, "responded_by_user": None},
+    "own": {
+        "chosen_options": ["Approve"],
+        "params_input": {"decision": 7, "reason": ""},
+        "responded_by_user": ENGINEER,
+    },
     "silence": {"error": "too late", "error_type": "timeout"},
     "broken": {"error": "broken", "error_type": "unknown"},
 }
@@ -23,10 +38,10 @@ def main(folder: Path) -> dict[str, Any]:
     sys.path.append(str(folder))
     factory = import_module("nightshift_factory")
     return {
-        "asked": asked(factory),
+        "requested": requested(factory),
         "published": published(factory),
         "told": told(factory),
-        "answers": answers(factory),
+        "answers": answers(import_module("nightshift_approval")),
         "retries": retries(factory),
         "fenced": fenced(factory),
     }
@@ -95,13 +110,18 @@ def context(user: str | None = None, events: tuple[Any, ...] = (), **more: Any) 
     }
 
 
-def asked(factory: Any) -> list[str]:
-    """Returns who asked: a user, an asset's source, an asset that does not say, the clock."""
-    older = Of(timestamp=1, extra={"requested_by": "somebody"})
-    newer = Of(timestamp=2, extra={"requested_by": "engineer"})
-    silent = Of(timestamp=1, extra={})
-    contexts = (context("reviewer", (newer,)), context(None, (newer, older)), context(None, (silent,)), context())
-    return [factory.asked_by(each) for each in contexts]
+def requested(factory: Any) -> dict[str, Any]:
+    """Returns who asked for runs that a user or the clock began; what the module reads of an asset event."""
+    event = Of(timestamp=2, extra={"run": "ours", "requested_by": "x"}, source_dag_id="demo_data", source_run_id="r")
+    written = Of(timestamp=1, extra=None, source_dag_id=None, source_run_id=None)
+    users = ("reviewer", "schedule", "os:root", "Jos\N{LATIN SMALL LETTER E WITH ACUTE}")
+    (read, bare) = factory.asset_events(context(None, (event, written)))
+    return {
+        "users": [factory.requested_by(None, "demo", context(user, (event,))) for user in users],
+        "clock": factory.requested_by(None, "demo", context()),
+        "event": [read.run, read.dag_id, read.dag_run_id],
+        "bare": [bare.run, bare.dag_id, bare.dag_run_id],
+    }
 
 
 def published(factory: Any) -> list[Any]:
@@ -114,9 +134,9 @@ def published(factory: Any) -> list[Any]:
 
     factory.get_current_context = lambda: context("engineer", outlet_events=Outlets())
     asset = Of(name="demo/dataset")
-    skipped = raised(lambda: factory.publish(asset, False, digest="abc"))
+    skipped = raised(lambda: factory.publish(asset, False, "a run"))
     before = event.extra
-    factory.publish(asset, True, digest="abc")
+    factory.publish(asset, True, "a run")
     return [skipped, before, event.extra]
 
 
@@ -134,26 +154,34 @@ def told(factory: Any) -> list[list[str]]:
     return [raised(meeting(error)) for error in errors]
 
 
-def answers(factory: Any) -> dict[str, list[Any]]:
-    """Returns, for every way in which a question can end, what was recorded and what the task returned or raised."""
+def answers(module: Any) -> dict[str, list[Any]]:
+    """Returns, for every way in which a question can end, what was recorded, what the task returned or left, and the
+    error that it ended with."""
     from pipeline import release
 
     kept: list[Any] = []
+    left: dict[str, Any] = {}
 
-    def record(settings: Any, decision_id: int, answer: str, person: str | None, reason: str) -> str:
+    def record(
+        settings: Any, usecase: Any, decision_id: int, answer: str, person: str | None, reason: str | None
+    ) -> release.Answer:
         kept.append([decision_id, answer, person, reason])
-        return "refused" if person == "engineer" else answer
+        return release.Answer(decision_id, "refused" if person == "engineer" else answer, person, reason or "-")
 
     setattr(release, "answer", record)  # noqa: B010
+    module.usecase_module = Of(find=lambda settings, name: name)
     found: dict[str, list[Any]] = {}
+    instance = Of(xcom_push=lambda key, value: left.update({key: value}))
     for name, event in EVENTS.items():
         kept.clear()
-        question = factory.Approval(task_id="approve", decision={"decision_id": 7}, subject="?", body="?")
+        left.clear()
+        question = module.Approval(task_id="approve", use_case="demo", decision={"decision_id": 7})
+        returned, error = None, []
         try:
-            returned = question.execute_complete({}, event | {"responded_at": datetime.now(UTC)})
-        except Exception as error:
-            returned = type(error).__name__
-        found[name] = [list(kept), returned]
+            returned = question.execute_complete({"ti": instance}, event | {"responded_at": datetime.now(UTC)})
+        except Exception as problem:
+            error = [type(problem).__name__, str(problem)]
+        found[name] = [list(kept), returned or left.get("return_value"), error]
     return found
 
 

@@ -33,15 +33,22 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return told
 
 
-def test_who_asked_is_the_user_then_whoever_made_the_asset_new_then_the_schedule(found: dict[str, Any]) -> None:
-    assert found["asked"] == ["reviewer", "engineer", "schedule", "schedule"]
+def test_who_asked_is_the_user_who_triggered_a_run_or_the_clock(found: dict[str, Any]) -> None:
+    """An event's word never is. Users who are called like what no person can be, are told apart from it."""
+    assert found["requested"]["users"] == ["reviewer", "%schedule", "os%3Aroot", "Jos%C3%A9"]
+    assert found["requested"]["clock"] == "schedule"
 
 
-def test_an_asset_event_goes_out_for_something_new_alone_and_says_who_asked(found: dict[str, Any]) -> None:
+def test_of_an_asset_event_the_run_and_its_source_are_read_alone(found: dict[str, Any]) -> None:
+    assert found["requested"]["event"] == ["ours", "demo_data", "r"]
+    assert found["requested"]["bare"] == [None, None, None]
+
+
+def test_an_asset_event_goes_out_for_something_new_alone_and_names_the_run(found: dict[str, Any]) -> None:
     skipped, before, after = found["published"]
     assert skipped == ["AirflowSkipException", "demo/dataset: nothing new"]
     assert before is None
-    assert after == {"requested_by": "engineer", "digest": "abc"}
+    assert after == {"run": "a run"}
 
 
 def test_bad_input_and_refusals_end_a_task_at_once_and_other_errors_may_be_tried_again(found: dict[str, Any]) -> None:
@@ -75,18 +82,27 @@ def test_losses_of_the_machinery_cost_none_of_a_tasks_own_tries(found: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("ending", "recorded", "returned"),
+    ("ending", "recorded", "answer", "error"),
     [
-        ("approve", [7, "approve", "reviewer", "fine"], {"answer": "approve", "person": "reviewer"}),
-        ("reject", [7, "reject", "reviewer", "no reason given"], {"answer": "reject", "person": "reviewer"}),
-        ("own", [7, "approve", "engineer", "no reason given"], {"answer": "refused", "person": "engineer"}),
-        ("silence", [7, "timeout", None, "nobody answered in time"], "HITLTimeoutError"),
-        ("broken", None, "HITLTriggerEventError"),
+        ("approve", [7, "approve", "reviewer", "fine"], "approve", None),
+        ("another", [8, "approve", "reviewer", "fine"], "approve", None),
+        ("unsaid", None, None, "does not say which decision"),
+        ("reject", [7, "reject", "reviewer", None], "reject", "reviewer rejected decision 7"),
+        ("nobody", [7, "reject", None, None], "reject", "rejected decision 7"),
+        ("own", [7, "approve", "engineer", ""], "refused", "the approval of decision 7 was refused"),
+        ("silence", [7, "timeout", None, None], None, "nobody answered in time"),
+        ("broken", None, None, "broken"),
     ],
 )
-def test_every_answer_is_recorded_and_silence_fails(
-    found: dict[str, Any], ending: str, recorded: list[Any] | None, returned: Any
+def test_every_answer_is_recorded_and_what_is_no_approval_fails(
+    found: dict[str, Any], ending: str, recorded: list[Any] | None, answer: str | None, error: str | None
 ) -> None:
-    kept, result = found["answers"][ending]
+    kept, result, raised = found["answers"][ending]
     assert kept == ([] if recorded is None else [recorded])
-    assert result == ({"decision_id": 7} | returned if isinstance(returned, dict) else returned)
+    assert (result and result["answer"]) == answer
+    if error is None:
+        assert raised == []
+        assert result["message"].startswith("reviewer approved decision")
+    else:
+        assert raised[0] == ("HITLTriggerEventError" if ending == "broken" else "AirflowFailException")
+        assert error in raised[1]

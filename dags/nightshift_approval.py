@@ -1,0 +1,115 @@
+"""The task that asks persons about a release, and records what they answer."""
+
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Param
+from airflow.sdk.exceptions import AirflowFailException
+from nightshift_factory import told
+
+from pipeline import settings as settings_module
+from pipeline import usecase as usecase_module
+
+DECISION = {"title": "Decision", "description": "what the answer is about", "source": "task"}
+REASON = {"title": "Reason", "description": "kept on record", "source": "task"}
+
+
+class Approval(HITLOperator):
+    """Asks who may approve a decision, waiting without a worker, and records the answer: approve, reject or silence.
+
+    What is asked comes from the database and not from another task, and the answer carries the decision that the
+    person saw: an XCom can be written by anyone who may edit the run. Airflow takes an answer from those who may
+    approve alone, never from who asked for the run; whether it counts is the database's to say. There is no default
+    answer, so silence fails. Returns {outcome, message, decision_id, answer, person} for an approval that counts; for
+    any other answer the task leaves the same as its result and fails.
+    """
+
+    template_fields = (*HITLOperator.template_fields, "decision")
+
+    def __init__(self, *, use_case: str, decision: Any, params: Any = None, **keys: Any) -> None:
+        keys |= {
+            "subject": f"{use_case}: release?",
+            "options": ["Approve", "Reject"],
+            "params": {
+                "decision": Param(None, type=["null", "integer"], **DECISION),
+                "reason": Param("", type="string", maxLength=500, **REASON),
+            },
+            "retries": 0,
+            "execution_timeout": None,
+        }
+        super().__init__(**keys)
+        self.use_case = use_case
+        self.decision = decision
+
+    @told
+    def execute(self, context: Any) -> Any:
+        """Asks; raises for Airflow to wait. Fails where nobody may approve the decision."""
+        from pipeline import release
+
+        settings = settings_module.from_environment()
+        asked = release.ask(settings, usecase_module.find(settings, self.use_case), int(self.decision["decision_id"]))
+        self.subject, self.body = asked.subject, asked.body
+        self.params["decision"] = Param(asked.decision_id, type="integer", enum=[asked.decision_id], **DECISION)
+        self.assigned_users = [{"id": user, "name": name} for user, name in asked.eligible.items()]
+        return super().execute(context)
+
+    @told
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Records the answer and returns it, or fails where it is no approval that counts."""
+        from pipeline import release
+
+        settings = settings_module.from_environment()
+        usecase = usecase_module.find(settings, self.use_case)
+        if event.get("error_type") == "timeout":
+            release.answer(settings, usecase, int(self.decision["decision_id"]), "timeout", None, None)
+            raise AirflowFailException("nobody answered in time: what was live stays live, and silence is recorded")
+        given = super().execute_complete(context, event)
+        wanted = "approve" if given["chosen_options"] == ["Approve"] else "reject"
+        counted = release.answer(
+            settings,
+            usecase,
+            self._answered(given, wanted),
+            wanted,
+            _person(given),
+            given["params_input"].get("reason"),
+        )
+        message = _MESSAGES[counted.answer].format(
+            decision=counted.decision_id, person=counted.person, why=counted.reason
+        )
+        result = {
+            "outcome": counted.answer,
+            "message": message,
+            "decision_id": counted.decision_id,
+            "answer": counted.answer,
+            "person": counted.person,
+        }
+        self.log.info(message)
+        if counted.answer == "approve":
+            return result
+        context["ti"].xcom_push("return_value", result)
+        raise AirflowFailException(message)
+
+    def _answered(self, given: Any, wanted: str) -> int:
+        """Returns the decision that the person answered for; a rejection needs not say which."""
+        decision = given["params_input"].get("decision")
+        if decision is None and wanted == "approve":
+            raise AirflowFailException(
+                "the approval does not say which decision it is about: nothing was recorded, and the decision waits on"
+            )
+        return int(self.decision["decision_id"] if decision is None else decision)
+
+
+_MESSAGES = {
+    "approve": "{person} approved decision {decision}: {why}",
+    "reject": "{person} rejected decision {decision}: {why}. What was live stays live",
+    "refused": "the approval of decision {decision} was refused: {why}. It waits on: trigger this DAG again and let"
+    " another person answer",
+}
+
+
+def _person(given: Any) -> str | None:
+    """Returns who Airflow says answered, by the id of his login there."""
+    from pipeline.origins import of_airflow
+
+    user = (given["responded_by_user"] or {}).get("id")
+    return None if user is None else of_airflow(str(user))
