@@ -11,3 +11,12 @@ done
 install --mode 0600 /logins/all/trainer /logins/gpu/
 airflow db migrate
 airflow pools set gpu 1 "one training at a time"
+# Airflow's users as persons, who may answer for a release; who is known already stays as he is.
+known=$(nightshift person list --json)
+for user in engineer reviewer auditor; do
+    if ! grep --quiet "\"name\": \"$user\"" <<<"$known"; then
+        approver=--approver
+        if [ "$user" = auditor ]; then approver=--no-approver; fi
+        nightshift person add "$user" --airflow "$user" "$approver"
+    fi
+done

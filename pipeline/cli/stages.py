@@ -101,7 +101,7 @@ def data_accept(
     here = context(name)
     if not findings:
         return {"accepted": [], "waiting": data.waiting(here.settings, here.usecase)}
-    accepted = data.accept(here.settings, here.usecase, findings, here.origin.requested_by, reason)
+    accepted = data.accept(here.settings, here.usecase, findings, here.person("an acceptance"), reason)
     return {"accepted": accepted, "waiting": data.waiting(here.settings, here.usecase)}
 
 

@@ -32,8 +32,11 @@ def test_a_commit_says_what_it_left_out_and_where_to_read_why(
     assert (finding["file"], finding["rule"]) == ("documents/bad.md", "classification")
 
 
+REVIEWER = {"LOGNAME": "reviewer", "USER": "reviewer"}
+
+
 def test_a_widening_waits_until_it_is_accepted_at_the_command_line(
-    settings: Settings, usecase_folder: Callable[..., Path]
+    settings: Settings, usecase_folder: Callable[..., Path], own_settings: Callable[..., Settings]
 ) -> None:
     folder = usecase_folder("demo")
     (folder / "sft.jsonl").write_text(json.dumps(ROW) + "\n")
@@ -45,8 +48,11 @@ def test_a_widening_waits_until_it_is_accepted_at_the_command_line(
     assert waiting["detail"] == "classification restricted → public"
     assert nightshift(settings, "data", "accept", "demo")["waiting"] == [waiting]
     number = str(waiting["finding"])
+    nobody = nightshift(settings, "data", "accept", "demo", number, "--reason", "x", ends_with=1, environ=REVIEWER)
+    assert "nobody is logged in" in nobody["error"]["what"]
+    steward = own_settings("engineer")
     for arguments in ([number], [number, "--reason", " "], ["999", "--reason", "x"], [number, "999", "--reason", "x"]):
-        nightshift(settings, "data", "accept", "demo", *arguments, ends_with=2)
-    answer = nightshift(settings, "data", "accept", "demo", number, "--reason", "published")
+        nightshift(steward, "data", "accept", "demo", *arguments, ends_with=2)
+    answer = nightshift(steward, "data", "accept", "demo", number, "--reason", "published")
     assert answer == {"accepted": [waiting], "waiting": []}
     assert nightshift(settings, "data", "commit", "demo")["corpus"]["changed"]
