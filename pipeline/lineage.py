@@ -150,7 +150,7 @@ def step(settings: Settings, origin: Origin, spec: Step, work: Callable[[Attempt
         run_id, fence = _begin(connection, origin, spec, parts)
         # Both last until the attempt has ended: verifying what an earlier run made may take long, and can fail too.
         with _recorded(settings, spec.role, run_id, fence), _heartbeat(settings, spec.role, run_id, fence):
-            earlier = _reusable(connection, store, cachekey.key(parts)) if spec.reuse == "auto" else None
+            earlier = _reusable(connection, store, spec, cachekey.key(parts)) if spec.reuse == "auto" else None
             if earlier is not None:
                 return _finish(connection, run_id, fence, Result({}, earlier["facts"]), earlier["run_id"])
             with _scratch(settings, run_id, fence) as scratch:
@@ -204,9 +204,9 @@ def _begin(connection: Connection, origin: Origin, spec: Step, parts: dict[str, 
     return row["run_id"], row["fence"]
 
 
-def _reusable(connection: Connection, store: ArtifactStore, key: str) -> dict[str, Any] | None:
+def _reusable(connection: Connection, store: ArtifactStore, spec: Step, key: str) -> dict[str, Any] | None:
     """Returns the run that can answer for this key: its outputs exist, were not purged, and hash as recorded."""
-    for run in database.fetch(connection, "lineage", "runs_by_key", key=key):
+    for run in database.fetch(connection, "lineage", "runs_by_key", use_case=spec.use_case, job=spec.job, key=key):
         outputs = database.fetch(connection, "lineage", "run_outputs", run=run["run_id"])
         damaged = [
             f"{row['kind']} {row['digest'][:12]}: {problem}"

@@ -1,6 +1,11 @@
 -- runs_by_key --
--- Finished runs that had this cache key, newest first.
-select run_id, facts from lineage.run where cache_key = :'key' and state = 'succeeded' order by ended_at desc;
+-- Finished runs of this login, use case and job that had this cache key, newest first.
+select r.run_id, r.facts
+from lineage.run r
+join lineage.job j using (job_id)
+where r.cache_key = :'key' and r.state = 'succeeded' and j.use_case = :'use_case' and j.name = :'job'
+  and exists (select from lineage.attempt a where a.run_id = r.run_id and a.state = 'succeeded' and a.login = session_user)
+order by r.ended_at desc;
 
 -- run_outputs --
 -- What a run recorded as its outputs.

@@ -112,6 +112,46 @@ create unique index one_live_deployment on lineage.deployment (use_case, alias) 
 create index deployment_by_model on lineage.deployment (model_version_id);
 create index deployment_by_index on lineage.deployment (index_version_id);
 
+-- permission: which login may begin and finish which job, and which kinds of artifact the job makes. What is not here, nobody
+-- may do: a worker's login that could write another's kind could forge what another is to check.
+create table lineage.permission (
+    login text not null,
+    job text not null,
+    kinds text[] not null,
+    primary key (login, job)
+);
+insert into lineage.permission (login, job, kinds) values
+    ('pipeline', 'data.fetch', '{snapshot}'),
+    ('pipeline', 'data.check', '{check_report, snapshot}'),
+    ('pipeline', 'data.commit', '{dataset, corpus}'),
+    ('pipeline', 'data.commit_documents', '{corpus}'),
+    ('pipeline', 'data.card', '{card}'),
+    ('pipeline', 'retrieval.plan', '{index_plan}'),
+    ('pipeline', 'retrieval.embed', '{}'),
+    ('pipeline', 'retrieval.build', '{index_generation}'),
+    ('pipeline', 'retrieval.check', '{gate_report}'),
+    ('pipeline', 'retrieval.swap', '{}'),
+    ('pipeline', 'release.gate', '{gate_report}'),
+    ('pipeline', 'governance.packet', '{packet}'),
+    ('trainer', 'training.preflight', '{base_model}'),
+    ('trainer', 'training.sft', '{adapter}'),
+    ('trainer', 'training.dpo', '{adapter}'),
+    ('evaluator', 'evaluation.evaluate', '{evaluation}');
+
+-- permitted: the kinds that this login may make in this job. Raises where the job is none of its work.
+create function lineage.permitted(p_job text) returns text[]
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_kinds text[];
+begin
+    select p.kinds into v_kinds from lineage.permission p where p.login = session_user and p.job = p_job;
+    if v_kinds is null then
+        raise exception 'the login % may not do the job %', session_user, coalesce(p_job, 'without a name') using errcode = 'NS030';
+    end if;
+    return v_kinds;
+end
+$$;
+
 -- begin_run: opens a run, or a new attempt of one that has not finished. A run that finished is never overwritten:
 -- asking for it again makes a new run which names the old one.
 create function lineage.begin_run(
@@ -126,6 +166,7 @@ declare
     v_fence bigint;
     v_job bigint;
 begin
+    perform lineage.permitted(p_job);
     insert into lineage.job (use_case, name) values (p_use_case, p_job) on conflict do nothing;
     select j.job_id into v_job from lineage.job j where j.use_case = p_use_case and j.name = p_job;
     loop
@@ -136,6 +177,10 @@ begin
         on conflict on constraint run_pkey do nothing;
         exit when found;
         select r.state into v_state from lineage.run r where r.run_id = v_run for update;
+        if not exists (select from lineage.run r join lineage.attempt a on a.run_id = r.run_id and a.login = session_user
+                       where r.run_id = v_run and r.job_id = v_job) then
+            raise exception 'run % is another login''s, or of another job', v_run using errcode = 'NS030';
+        end if;
         if v_state not in ('succeeded', 'reused') then
             update lineage.run r
             set state = 'running', ended_at = null, params = p_params, cache_key = p_cache_key, cache_parts = p_cache_parts
@@ -171,13 +216,16 @@ begin
             p_fence, p_run, coalesce(v_newest::text, 'none'), coalesce(v_state, 'unknown')
             using errcode = 'NS001';
     end if;
+    if not exists (select from lineage.attempt a where a.run_id = p_run and a.fence = p_fence and a.login = session_user) then
+        raise exception 'attempt % of run % is not one of %', p_fence, p_run, session_user using errcode = 'NS030';
+    end if;
 end
 $$;
 
 create function lineage.heartbeat(p_run uuid, p_fence bigint) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     update lineage.attempt set heartbeat_at = clock_timestamp()
-    where run_id = p_run and fence = p_fence and state = 'running'
+    where run_id = p_run and fence = p_fence and state = 'running' and login = session_user
 $$;
 
 -- register: one version per artifact and content; returns its id, old or new.
@@ -204,21 +252,39 @@ begin
 end
 $$;
 
--- finish_run: the outputs come into being in the transaction that marks success.
+-- finish_run: the outputs come into being in the transaction that marks success. They are of the kinds that the job makes; a
+-- run that is reused was of the same job and key, and its work was done by a login whose work it is.
 create function lineage.finish_run(p_run uuid, p_fence bigint, p_outputs jsonb, p_facts jsonb, p_reused_from uuid)
 returns table (role text, version_id bigint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    v_use_case text;
+    v_job lineage.job;
+    v_kinds text[];
+    v_wrong text;
 begin
     perform lineage.hold_attempt(p_run, p_fence);
-    select j.use_case into v_use_case from lineage.run r join lineage.job j using (job_id) where r.run_id = p_run;
+    select j.* into v_job from lineage.run r join lineage.job j using (job_id) where r.run_id = p_run;
+    v_kinds := lineage.permitted(v_job.name);
     if p_reused_from is not null then
+        if not exists (
+            select from lineage.run old
+            join lineage.run new on new.job_id = old.job_id and new.cache_key = old.cache_key
+            join lineage.attempt a on a.run_id = old.run_id and a.state = 'succeeded' and a.login = session_user
+            where old.run_id = p_reused_from and new.run_id = p_run and old.state = 'succeeded'
+        ) then
+            raise exception 'run % cannot answer for run %: it is not a finished run of the same job and key by %',
+                p_reused_from, p_run, session_user using errcode = 'NS030';
+        end if;
         insert into lineage.run_output (run_id, role, version_id, made_of)
         select p_run, o.role, o.version_id, o.made_of from lineage.run_output o where o.run_id = p_reused_from;
     else
+        select string_agg(distinct coalesce(o ->> 'kind', 'nothing'), ', ') into v_wrong from jsonb_array_elements(p_outputs) o
+        where not coalesce(o ->> 'kind' = any (v_kinds), false);
+        if v_wrong is not null then
+            raise exception 'the job % of the login % does not make: %', v_job.name, session_user, v_wrong using errcode = 'NS030';
+        end if;
         insert into lineage.run_output (run_id, role, version_id, made_of)
-        select p_run, o ->> 'role', lineage.register(v_use_case, o),
+        select p_run, o ->> 'role', lineage.register(v_job.use_case, o),
                case when o -> 'made_of' <> 'null' then array(select jsonb_array_elements_text(o -> 'made_of')) end
         from jsonb_array_elements(p_outputs) o;
         if exists (select from lineage.run_output o cross join unnest(o.made_of) m (role)

@@ -53,6 +53,26 @@ create table eval.result (
     primary key (evaluation_id, case_id)
 );
 
+-- check_evaluation: an evaluation is of the run that made its artifact, and written by the login that did the work.
+create function eval.check_evaluation() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (
+        select from lineage.run r
+        join lineage.job j on j.job_id = r.job_id and j.name = 'evaluation.evaluate' and j.use_case = new.use_case
+        join lineage.attempt a on a.run_id = r.run_id and a.login = session_user
+        join lineage.run_output o on o.run_id = r.run_id and o.version_id = new.artifact_version_id
+        where r.run_id = new.run_id
+    ) then
+        raise exception 'run % made no such evaluation of %, or not as the login %', new.run_id, new.use_case, session_user
+            using errcode = 'NS030';
+    end if;
+    return new;
+end
+$$;
+create trigger check_evaluation before insert on eval.evaluation
+for each row execute function eval.check_evaluation();
+
 -- The paired difference of two evaluations over the same cases.
 create table eval.comparison (
     comparison_id bigint generated always as identity primary key,

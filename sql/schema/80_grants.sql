@@ -18,7 +18,7 @@ grant execute on function lineage.sweep_lost to pipeline;
 grant execute on function lineage.promote to pipeline, approver;
 
 -- The data stage.
-grant select, insert on all tables in schema catalog to pipeline;
+grant select on all tables in schema catalog to pipeline;
 grant update (removed_in) on catalog.document_member, catalog.example_member to pipeline;
 grant update (body) on catalog.document_version to pipeline;
 grant update (source, file) on catalog.document_place to pipeline;
@@ -30,12 +30,11 @@ grant select on catalog.dataset, catalog.dataset_version, catalog.example, catal
 
 -- The evaluator reads what it scores on.
 grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.locked_example, catalog.example_member to evaluator;
-grant select, insert on all tables in schema eval to evaluator;
+grant select on all tables in schema eval to evaluator;
 grant select on release.policy to evaluator;
 
 -- The index builder (pipeline) and its functions; chunks themselves are granted to nobody.
 grant select on rag.generation, rag.acl_set, rag.embedding_cache, rag.principal, rag.withdrawal to pipeline;
-grant insert on rag.acl_set, rag.embedding_cache, rag.principal to pipeline;
 grant update on rag.principal to pipeline;
 grant delete on rag.principal to pipeline;
 grant execute on function rag.create_version, rag.seal_version, rag.attach, rag.adopt, rag.standing, rag.contents,
@@ -47,12 +46,10 @@ grant execute on function rag.open_session, rag.search, rag.search_generation to
 grant select on rag.generation to evaluator;
 grant execute on function rag.search to retriever;
 
-grant select, insert on all tables in schema eval to pipeline;
+grant select on all tables in schema eval to pipeline;
 grant select on all tables in schema release to pipeline, auditor, approver;
-grant insert on release.decision to pipeline;
 grant execute on function release.seal_policy to pipeline;
 grant execute on function release.answer to approver, approvers;
-grant insert on release.waiver to approver;
 
 -- Persons. Their own logins answer for a release and read what they answer for; nobody but the superuser says who is who.
 grant usage on schema release to approvers;
@@ -60,6 +57,27 @@ grant select on release.waiting, release.decision, release.approval to approvers
 grant execute on function release.person_of, release.impersonal, release.eligible, release.whoami
     to pipeline, evaluator, approver, reader, auditor, approvers;
 grant select on release.person, release.person_alias to reader;
+
+-- What is inserted without a function is inserted without the columns that the database fills in by itself: nobody chooses
+-- the time of his own row, or under whose login it was written.
+do $$
+declare
+    v_grant record;
+begin
+    for v_grant in
+        select w.login, c.table_schema, c.table_name, string_agg(quote_ident(c.column_name), ', ' order by c.ordinal_position) as columns
+        from (values ('pipeline', 'catalog', null), ('pipeline', 'eval', 'comparison'), ('pipeline', 'rag', 'acl_set'),
+                     ('pipeline', 'rag', 'embedding_cache'), ('pipeline', 'rag', 'principal'), ('evaluator', 'eval', null),
+                     ('approver', 'release', 'waiver'), ('pipeline', 'release', 'decision')) w (login, table_schema, table_name)
+        join information_schema.columns c on c.table_schema = w.table_schema and c.table_name = coalesce(w.table_name, c.table_name)
+        join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name and t.table_type = 'BASE TABLE'
+        where c.is_identity = 'NO' and coalesce(c.column_default, '') !~* 'clock_timestamp|session_user|now\(\)'
+        group by w.login, c.table_schema, c.table_name
+    loop
+        execute format('grant insert (%s) on %I.%I to %I', v_grant.columns, v_grant.table_schema, v_grant.table_name, v_grant.login);
+    end loop;
+end
+$$;
 
 -- The auditor reads every record and no text.
 grant select on all tables in schema audit to auditor;

@@ -328,8 +328,9 @@ def _night(made: World, night: str, quality: float, outcome: str, needs_person: 
     index = made.versions["index.generation"]
     files = {"base": ("base_model", "base", b'{"model": "tiny"}', False)}
     made.run(
-        f"{night}.preflight", "training.preflight", files, night=night, param="the second night reuses the first's"
-    )
+        f"{night}.preflight", "training.preflight", files, role="trainer", night=night,
+        param="the second night reuses the first's",
+    )  # fmt: skip
     base = made.versions[f"{night}.preflight.base"]
     weights = canonical.dumps({"weights": night}).encode()
     made.run(

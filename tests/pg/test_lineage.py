@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -25,6 +26,16 @@ pytestmark = pytest.mark.pg
 
 TASK = Origin("airflow", "engineer", "demo_data", "manual__1", "commit")
 SPEC = Step("demo", "data.commit", "pipeline", ("pipeline.canonical",), params={"n": 1})
+
+
+@pytest.fixture(autouse=True)
+def work_of_the_tests(attacker: psycopg.Connection[Any]) -> None:
+    """Every job of these tests may make a card as `pipeline`: what is tested here is not who may do what."""
+    attacker.execute("update lineage.permission set kinds = kinds || '{card}' where login = 'pipeline'")
+    attacker.execute(
+        "insert into lineage.permission (login, job, kinds)"
+        " select 'pipeline', 'x.' || n, '{card}' from unnest('{a,b,c,d,e,both}'::text[]) n"
+    )
 
 
 def writes(content: bytes) -> Callable[[Attempt], Result]:

@@ -30,7 +30,7 @@ def release(library: Library, attacker: psycopg.Connection[Any], name: str) -> i
     def work(attempt: Attempt) -> Result:
         return Result({"adapter": Output("adapter", name, canonical.digest_text(name), None, 0, False)})
 
-    spec = Step("demo", "training.dpo", "pipeline", ("pipeline.canonical",), {"name": name}, reuse="never")
+    spec = Step("demo", "training.dpo", "trainer", ("pipeline.canonical",), {"name": name}, reuse="never")
     model = lineage.step(library.settings, Origin("cli", "tester"), spec, work).outputs["adapter"].version_id
     with attacker.transaction():
         attacker.execute("set local session_replication_role = replica")

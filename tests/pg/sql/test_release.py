@@ -76,9 +76,11 @@ class Ground:
         return {"policy_id": self.policy + 1, "needs_person": False}
 
 
-def begin(connection: Connection, use_case: str = "demo", by: str = "engineer") -> tuple[UUID, int]:
+def begin(
+    connection: Connection, use_case: str = "demo", by: str = "engineer", job: str = "release.gate"
+) -> tuple[UUID, int]:
     (row,) = database.call(
-        connection, "lineage.begin_run", uuid4(), use_case, "release.gate", "cli", None, None, None, -1, by,
+        connection, "lineage.begin_run", uuid4(), use_case, job, "cli", None, None, None, -1, by,
         Jsonb({}), Jsonb([]), "key", Jsonb({}), Jsonb({}),
     )  # fmt: skip
     return row["run_id"], row["fence"]
@@ -93,7 +95,7 @@ def ground(settings: Settings) -> Any:
             )
             for place, asks in enumerate((True, False))
         ]
-        run, fence = begin(connection)
+        run, _ = begin(connection)
         output = {
             "role": "adapter",
             "kind": "adapter",
@@ -102,7 +104,9 @@ def ground(settings: Settings) -> Any:
             "size_bytes": 1,
             "private": True,
         }
-        (made,) = database.call(connection, "lineage.finish_run", run, fence, Jsonb([output]), Jsonb({}), None)
+        with database.connect(settings, "trainer") as trainer:
+            training, fence = begin(trainer, job="training.dpo")
+            (made,) = database.call(trainer, "lineage.finish_run", training, fence, Jsonb([output]), Jsonb({}), None)
         yield Ground(settings, connection, run, sealed[0][0]["seal_policy"], made["version_id"])
 
 
