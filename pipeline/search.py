@@ -1,8 +1,10 @@
 """Search with access control. The gateway opens a session for a principal; the search runs under a role that can do
 nothing but search; what comes back is what the session's rights allow, and is written down."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,11 +13,14 @@ from pgvector import HalfVector
 from pipeline import database
 from pipeline.database import Role
 from pipeline.embedding import Embedder
-from pipeline.errors import BadInput, NotAvailable, nearest
+from pipeline.errors import BadInput, NotAvailable, Refused, nearest
 from pipeline.lineage import Version
 from pipeline.prompt import Passage
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
+
+_LIFETIME = "10 minutes"
+_RENEWED_SECONDS = 480.0  # a searcher that lives longer than its session opens another
 
 
 @dataclass(frozen=True)
@@ -59,14 +64,12 @@ class Searcher:
         gateway: Role = "evaluator",
         index: Version | None = None,
         embedder: Embedder | None = None,
-        lifetime: str = "4 hours",
     ) -> None:
         """Raises BadInput for an unknown principal, and NotAvailable where the generation does not stand."""
         _known(usecase, principal)
         self.embedder = embedder or Embedder(settings.device)
-        with database.connect(settings, gateway) as connection:
-            (row,) = database.call(connection, "rag.open_session", usecase.name, principal, lifetime)
-        self._token = row["open_session"]
+        self._open = partial(_open, settings, gateway, usecase.name, principal)
+        self._token, self._opened = self._open(), time.monotonic()
         self._connection = database.connect(settings, role)
         try:
             self._generation = None if index is None else self._find(usecase, index)
@@ -86,20 +89,26 @@ class Searcher:
         ]
 
     def _run(self, text: str, embedding: HalfVector, k: int) -> Answer:
+        if time.monotonic() - self._opened > _RENEWED_SECONDS:
+            self._token, self._opened = self._open(), time.monotonic()
         given: dict[str, Any] = {"token": self._token, "embedding": embedding, "text": text, "k": k}
+        # Two statements, each its own transaction: the text is given against the search's committed audit row.
         if self._generation is None:
-            rows = database.fetch(self._connection, "retrieval", "search", **given)
+            search = database.fetch_one(self._connection, "retrieval", "search", **given)
         else:
-            rows = database.fetch(
+            search = database.fetch_one(
                 self._connection, "retrieval", "search_generation", generation=self._generation, **given
             )
-        told = database.fetch_one(self._connection, "retrieval", "last_search")
-        assert told is not None
+        assert search is not None
+        if search["route"] == "refused":
+            raise Refused("the search was refused", found=search["reason"], where=f"audit row {search['audit_id']}")
+        reading = {"token": self._token, "audit": search["audit_id"], "embedding": embedding}
+        rows = database.fetch(self._connection, "retrieval", "read_hits", **reading) if search["chunk_ids"] else []
         hits = [
             Hit(row["document_key"], row["document_version_id"], row["chunk_id"], row["score"], row["body"])
             for row in rows
         ]
-        return Answer(hits, told["route"], told["audit_id"])
+        return Answer(hits, search["route"], search["audit_id"])
 
     def _find(self, usecase: UseCase, index: Version) -> int:
         row = database.fetch_one(
@@ -131,15 +140,19 @@ def search(settings: Settings, usecase: UseCase, text: str, principal: str, k: i
 
     Raises BadInput for an unknown principal, naming the nearest.
     """
-    with Searcher(
-        settings, usecase, principal, role="retriever", gateway="pipeline", lifetime="10 minutes"
-    ) as searcher:
+    with Searcher(settings, usecase, principal, role="retriever", gateway="pipeline") as searcher:
         found = searcher.search(text, k)
     results = [
         {"document": hit.document, "version": hit.version, "chunk": hit.chunk, "score": hit.score, "text": hit.text}
         for hit in found.hits
     ]
     return {"results": results, "route": found.route, "audit_id": found.audit_id}
+
+
+def _open(settings: Settings, gateway: Role, use_case: str, principal: str) -> str:
+    with database.connect(settings, gateway) as connection:
+        (row,) = database.call(connection, "rag.open_session", use_case, principal, _LIFETIME)
+    return str(row["open_session"])
 
 
 def _known(usecase: UseCase, principal: str) -> None:

@@ -181,7 +181,7 @@ def _ask(
 def _query(shelf: Shelf, noise: np.random.Generator) -> NDArray[np.float32]:
     """Returns a query near one of the chunks, as the index will round it: at half precision."""
     if not len(shelf.vectors):
-        return np.zeros(384, dtype=np.float32)
+        return np.eye(1, 384, dtype=np.float32)[0]
     chosen = shelf.vectors[noise.integers(len(shelf.vectors))]
     found = chosen + noise.normal(0, _NOISE, chosen.shape)
     rounded: NDArray[np.float32] = (found / np.linalg.norm(found)).astype(np.float16).astype(np.float32)
@@ -196,16 +196,14 @@ def _search(
     (opened,) = database.call(
         connection, "rag.open_session_as", usecase.name, caller.tenant, list(caller.groups), caller.clearance
     )
-    return database.fetch(
-        connection,
-        "retrieval",
-        "search_generation",
-        token=opened["open_session_as"],
-        generation=generation,
-        embedding=HalfVector(query),
-        text="",
-        k=K,
+    given = {"token": opened["open_session_as"], "embedding": HalfVector(query)}
+    search = database.fetch_one(
+        connection, "retrieval", "search_generation", generation=generation, text="", k=K, **given
     )
+    assert search is not None
+    if not search["chunk_ids"]:
+        return []
+    return database.fetch(connection, "retrieval", "read_hits", audit=search["audit_id"], **given)
 
 
 def _recall(tally: Tally, minimum: float) -> dict[str, Any]:

@@ -16,10 +16,17 @@ from pipeline.usecase import UseCase
 
 def sync(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse = "auto") -> dict[str, Any]:
     """Returns {generation, unchanged, documents: {added, changed, removed, unchanged}, chunks: {embedded, reused,
-    deleted}, gates, swapped}: the index brought up to the newest corpus. `gates` is None where nothing changed.
+    deleted}, gates, passed, swapped}: the index brought up to the newest corpus. `gates` is None where nothing changed.
 
     Raises NotAvailable where no corpus was committed.
     """
+    with database.connect(settings, "pipeline") as connection:
+        # A second one waits, and then has nothing to do: it would embed everything once more.
+        database.fetch(connection, "retrieval", "lock_sync", use_case=usecase.name)
+        return _sync(settings, usecase, origin, reuse)
+
+
+def _sync(settings: Settings, usecase: UseCase, origin: Origin, reuse: Reuse) -> dict[str, Any]:
     planned = plan(settings, usecase, origin, reuse=reuse)
     chunks = planned["chunks"]
     told: dict[str, Any] = {
@@ -28,6 +35,7 @@ def sync(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse =
         "documents": planned["documents"],
         "chunks": {"embedded": 0, "reused": chunks["reused"], "deleted": chunks["deleted"]},
         "gates": None,
+        "passed": True,
         "swapped": False,
     }
     if planned["unchanged"]:

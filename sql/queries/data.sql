@@ -23,7 +23,7 @@ order by f.place;
 
 -- lock_commits --
 -- Makes the commits of a use case wait for each other, until this connection ends.
-select pg_advisory_lock(hashtextextended('data.commit/' || :'use_case', 0));
+select rag.lock_work(:'use_case', 'commit');
 
 -- standing --
 -- The newest version of a dataset.
@@ -77,7 +77,7 @@ where d.use_case = :'use_case' and d.kind = 'examples' and coalesce(e.source, l.
 -- seen --
 -- Of document versions that the catalog has: whether they were withdrawn since they were first seen, and how often their
 -- documents were in all.
-select o.document_key, count(w.seq) as withdrawals, coalesce(max(w.at) >= v.first_seen_at, false) as withdrawn
+select o.document_key, count(w.seq) as withdrawals, coalesce(max(w.seq) > v.withdrawal_mark, false) as withdrawn
 from unnest(:'keys'::text[], :'digests'::text[]) as asked (document_key, digest)
 join catalog.document o on o.use_case = :'use_case' and o.document_key = asked.document_key
 join catalog.document_version v on v.document_id = o.document_id and v.digest = asked.digest

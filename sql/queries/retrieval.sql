@@ -20,7 +20,7 @@ where n.artifact_version_id = :'corpus'::bigint and v.status = 'approved' and v.
   -- The same content may have been committed twice: A, B, and A again are one artifact and two versions.
   and n.version = (select max(o.version) from catalog.dataset_version o where o.artifact_version_id = n.artifact_version_id)
   and not exists (select from rag.withdrawal w where w.use_case = d.use_case and w.document_key = d.document_key
-                  and w.at >= v.first_seen_at)
+                  and w.seq > v.withdrawal_mark)
   and (:'digests'::text[] is null or v.digest = any (:'digests'::text[]))
 order by d.document_key, v.document_version_id;
 
@@ -113,15 +113,19 @@ select (select count(*) from gone) as removed, (select count(*) from changed) as
 
 -- lock_build --
 -- Waits until no other session builds an index of this use case. Held until the session ends, however it ends.
-select pg_advisory_lock(hashtextextended('rag.build/' || :'use_case', 0));
+select rag.lock_work(:'use_case', 'build');
+
+-- lock_sync --
+-- Waits until no other session brings the index of this use case up to date. Held until the session ends.
+select rag.lock_work(:'use_case', 'sync');
 
 -- try_lock_build --
 -- Whether no session builds an index of this use case; if so, the lock is held until it is given back.
-select pg_try_advisory_lock(hashtextextended('rag.build/' || :'use_case', 0)) as held;
+select rag.try_lock_work(:'use_case', 'build') as held;
 
 -- unlock_build --
 -- Gives the lock back.
-select pg_advisory_unlock(hashtextextended('rag.build/' || :'use_case', 0));
+select rag.unlock_work(:'use_case', 'build');
 
 -- unfinished_generations --
 -- Generations whose build began and did not end.
@@ -148,18 +152,18 @@ order by g.generation_id desc;
 select distinct use_case from rag.generation where state <> 'dropped' order by use_case;
 
 -- search --
--- The nearest chunks that the token may see, in what is live.
-select document_key, document_version_id, chunk_id, score, body, route, audit_id
-from rag.search(:'token', :'embedding'::halfvec, :'text', :'k'::int);
+-- The nearest chunks that the token may see, in what is live: by id, against an audit row.
+select audit_id, route, reason, chunk_ids from rag.search(:'token', :'embedding'::halfvec, :'text', :'k'::int);
 
 -- search_generation --
--- The nearest chunks that the token may see, in one generation.
-select document_key, document_version_id, chunk_id, score, body, route, audit_id
-from rag.search_generation(:'token', :'generation'::int, :'embedding'::halfvec, :'text', :'k'::int, null);
+-- The nearest chunks that the token may see, in one generation: by id, against an audit row.
+select audit_id, route, reason, chunk_ids
+from rag.search_generation(:'token', :'generation'::int, :'embedding'::halfvec, :'text', :'k'::int);
 
--- last_search --
--- How this session's last search went, also where it found nothing.
-select current_setting('nightshift.route') as route, current_setting('nightshift.audit_id')::bigint as audit_id;
+-- read_hits --
+-- The text of what a committed search found, once.
+select document_key, document_version_id, chunk_id, score, body
+from rag.read_hits(:'token', :'audit'::bigint, :'embedding'::halfvec);
 
 -- generation_of --
 -- The generation that an index version names.

@@ -42,6 +42,7 @@ create table catalog.document_version (
     fresh_until date,
     retain_until date,
     first_seen_at timestamptz not null default clock_timestamp(),
+    withdrawal_mark bigint not null default 0, -- the last withdrawal of the document that came before this version
     unique (document_id, digest)
 );
 

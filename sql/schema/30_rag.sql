@@ -7,21 +7,33 @@ create table rag.principal (
     tenant text not null,
     groups text[] not null,
     clearance text not null check (clearance in ('public', 'internal', 'confidential', 'restricted')),
+    principal_id bigint generated always as identity unique, -- who was removed and comes back is another
     primary key (use_case, name)
 );
 
--- What the gateway issues. The caller knows the token; the table knows its digest. A session keeps the rights that its
--- principal had when it was opened, and lives for minutes. A clearance that nobody knows sees nothing.
+-- What the gateway issues. The caller knows the token; the table knows its digest. A session holds no rights: they are its
+-- principal's, as they are when it is used, and it goes with the principal. A caller of the leak test has no principal, and
+-- rights of his own; a clearance that nobody knows sees nothing.
 create table rag.session (
     token_digest bytea primary key,
     use_case text not null,
-    principal text not null,
-    tenant text not null,
-    groups text[] not null,
-    clearance text not null,
-    expires_at timestamptz not null
+    tenant text,
+    groups text[],
+    clearance text,
+    expires_at timestamptz not null,
+    principal_id bigint references rag.principal (principal_id) on delete cascade,
+    opened_at timestamptz not null default clock_timestamp(),
+    check ((principal_id is null) = (tenant is not null and groups is not null and clearance is not null)),
+    check (expires_at > opened_at and expires_at <= opened_at + interval '1 hour')
 );
 create index session_by_expiry on rag.session (expires_at);
+create index session_by_principal on rag.session (principal_id);
+
+-- caller: whose rights each session has, now.
+create view rag.caller as
+select s.token_digest, s.use_case, coalesce(p.name, 'leak test') as principal, coalesce(p.tenant, s.tenant) as tenant,
+       coalesce(p.groups, s.groups) as groups, coalesce(p.clearance, s.clearance) as clearance, s.expires_at
+from rag.session s left join rag.principal p on p.principal_id = s.principal_id;
 
 -- One row per distinct right to read, so that a change of rights touches one row and no chunk.
 create table rag.acl_set (
@@ -78,8 +90,8 @@ create table rag.chunk (
 alter table rag.chunk enable row level security;
 alter table rag.chunk force row level security;
 
--- Withdrawals in order. One counts for every version of its document that had been seen by then; a document comes back
--- by a new version alone.
+-- Withdrawals in order, which is the order of their numbers: a clock can be set back. One counts for every version of its
+-- document that does not name it as known when the version came in; a document comes back by a new version alone.
 create table rag.withdrawal (
     seq bigint generated always as identity primary key,
     use_case text not null,
@@ -102,8 +114,23 @@ create table rag.retrieval_audit (
     visible int not null,
     acl_ids int[] not null,
     chunk_ids bigint[] not null,
-    reason text
+    reason text,
+    login text not null default session_user,
+    token_digest bytea, -- text is handed out to this session alone,
+    transaction xid8 not null default pg_current_xact_id(), -- once the search has been committed
+    read_at timestamptz
 );
+
+-- What a reader may rely on is committed: an older snapshot would still show what was withdrawn since.
+create function rag.require_read_committed() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'search runs in the isolation level read committed, not %: an older snapshot shows what was withdrawn',
+            current_setting('transaction_isolation') using errcode = 'NS012';
+    end if;
+end
+$$;
 
 create function rag.rank(p_classification text) returns int
 language sql immutable set search_path = pg_catalog, pg_temp as $$
@@ -124,14 +151,16 @@ $$;
 -- evaluated with the rights of whoever asks: the token cannot be made up, so the setting may be anyone's to set.
 create function rag.token_tenant() returns text
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select s.tenant from rag.session s
-    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8')) and s.expires_at > now()
+    select s.tenant from rag.caller s
+    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))
+      and s.expires_at > clock_timestamp()
 $$;
 
 create function rag.token_acl_ids() returns int[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select rag.acl_ids(s.use_case, s.tenant, s.groups, s.clearance) from rag.session s
-    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8')) and s.expires_at > now()
+    select rag.acl_ids(s.use_case, s.tenant, s.groups, s.clearance) from rag.caller s
+    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))
+      and s.expires_at > clock_timestamp()
 $$;
 
 -- The second wall: whoever was granted the table by mistake sees what his token may see, and without one nothing.
@@ -142,15 +171,18 @@ create policy chunk_visible on rag.chunk for select using (
 create policy chunk_maintained on rag.chunk to nightshift_owner using (true) with check (true);
 
 -- issue: writes a session and returns its token. For the two functions below alone.
-create function rag.issue(p_use_case text, p_principal text, p_tenant text, p_groups text[], p_clearance text, p_lifetime interval)
+create function rag.issue(p_use_case text, p_principal bigint, p_tenant text, p_groups text[], p_clearance text, p_lifetime interval)
 returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_token text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
+    v_now timestamptz := clock_timestamp();
 begin
-    insert into rag.session (token_digest, use_case, principal, tenant, groups, clearance, expires_at)
-    values (sha256(convert_to(v_token, 'UTF8')), p_use_case, p_principal, p_tenant, p_groups, p_clearance,
-            clock_timestamp() + p_lifetime);
+    if p_lifetime is null or not (p_lifetime > interval '0' and p_lifetime <= interval '1 hour') then
+        raise exception 'a session lives for up to an hour, not %', coalesce(p_lifetime::text, 'null') using errcode = 'NS013';
+    end if;
+    insert into rag.session (token_digest, use_case, principal_id, tenant, groups, clearance, opened_at, expires_at)
+    values (sha256(convert_to(v_token, 'UTF8')), p_use_case, p_principal, p_tenant, p_groups, p_clearance, v_now, v_now + p_lifetime);
     return v_token;
 end
 $$;
@@ -160,13 +192,13 @@ create function rag.open_session(p_use_case text, p_principal text, p_lifetime i
 returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    v_principal rag.principal;
+    v_principal bigint;
 begin
-    select * into v_principal from rag.principal p where p.use_case = p_use_case and p.name = p_principal;
+    select p.principal_id into v_principal from rag.principal p where p.use_case = p_use_case and p.name = p_principal;
     if not found then
         raise exception 'use case % has no principal %', p_use_case, p_principal using errcode = 'NS010';
     end if;
-    return rag.issue(p_use_case, p_principal, v_principal.tenant, v_principal.groups, v_principal.clearance, p_lifetime);
+    return rag.issue(p_use_case, v_principal, null, null, null, p_lifetime);
 end
 $$;
 
@@ -174,7 +206,20 @@ $$;
 -- the name "leak test".
 create function rag.open_session_as(p_use_case text, p_tenant text, p_groups text[], p_clearance text) returns text
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-    select rag.issue(p_use_case, 'leak test', p_tenant, p_groups, p_clearance, interval '10 minutes')
+    select rag.issue(p_use_case, null, p_tenant, p_groups, p_clearance, interval '10 minutes')
+$$;
+
+-- revoke: ends the sessions of a principal at once. Returns how many there were.
+create function rag.revoke(p_use_case text, p_principal text) returns int
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_sessions int;
+begin
+    delete from rag.session s using rag.principal p
+    where p.principal_id = s.principal_id and p.use_case = p_use_case and p.name = p_principal;
+    get diagnostics v_sessions = row_count;
+    return v_sessions;
+end
 $$;
 
 create function rag.prune_sessions() returns int
@@ -223,77 +268,127 @@ begin
 end
 $$;
 
--- search_generation: the k nearest chunks of one generation for a token. An unknown or expired token is answered with
--- nothing and written down: an exception would roll its own audit row back. The settings nightshift.route and
--- nightshift.audit_id tell the session what happened, also where no row comes back.
+-- refusal: why a search is not made, or null. The vector has length 1, as the embedder gives it.
+create function rag.refusal(p_caller rag.caller, p_embedding halfvec, p_text text, p_k int) returns text
+language sql stable set search_path = pg_catalog, public, pg_temp as $$
+    select case
+        when p_caller.use_case is null then 'unknown token'
+        when p_caller.expires_at < clock_timestamp() then 'expired token'
+        when p_text is null then 'no text'
+        when p_k is null or p_k < 1 or p_k > 100 then 'k is not 1 to 100'
+        when p_embedding is null or vector_dims(p_embedding) <> 384 then 'no vector of 384 dimensions'
+        when not abs(l2_norm(p_embedding) - 1) <= 0.01 then 'a vector that is not of length 1'
+    end
+$$;
+
+-- run_search: finds the k nearest chunks of one generation for a token and writes them down, by ids. What is refused is
+-- written down too and answered with nothing: an exception would roll its own audit row back. For the two functions below.
 -- It names the tenant's own partition: a session that holds a lock on rag.chunk since before a swap would not see there
 -- the partition that the new deployment names, and find nothing.
-create function rag.search_generation(p_token text, p_generation int, p_embedding halfvec, p_text text, p_k int, p_deployment bigint)
-returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
+create function rag.run_search(p_token text, p_generation int, p_embedding halfvec, p_text text, p_k int, p_deployment bigint)
+returns table (audit_id bigint, route text, reason text, chunk_ids bigint[])
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
-    v_session rag.session;
+    v_digest bytea := sha256(convert_to(p_token, 'UTF8'));
+    v_caller rag.caller;
     v_generation rag.generation;
     v_part text;
-    v_k int := greatest(least(p_k, 100), 0);
     v_acl int[] := '{}';
     v_visible int := 0;
-    v_route text;
+    v_route text := 'refused';
     v_reason text;
     v_chunks bigint[] := '{}';
     v_audit bigint;
 begin
-    select * into v_session from rag.session s where s.token_digest = sha256(convert_to(p_token, 'UTF8'));
-    if v_session.use_case is null or v_session.expires_at < clock_timestamp() then
-        v_route := 'refused';
-        v_reason := case when v_session.use_case is null then 'unknown token' else 'expired token' end;
-    else
+    perform rag.require_read_committed();
+    select * into v_caller from rag.caller s where s.token_digest = v_digest;
+    v_reason := rag.refusal(v_caller, p_embedding, p_text, p_k);
+    if v_reason is null then
         select * into v_generation from rag.generation g
-        where g.generation_id = p_generation and g.use_case = v_session.use_case and g.state in ('attached', 'live', 'retired');
-        v_part := format('chunk_g%s_t%s', p_generation, array_position(v_generation.tenants, v_session.tenant));
-        v_acl := rag.acl_ids(v_session.use_case, v_session.tenant, v_session.groups, v_session.clearance);
+        where g.generation_id = p_generation and g.use_case = v_caller.use_case and g.state in ('attached', 'live', 'retired');
+        v_part := format('chunk_g%s_t%s', p_generation, array_position(v_generation.tenants, v_caller.tenant));
+        v_acl := rag.acl_ids(v_caller.use_case, v_caller.tenant, v_caller.groups, v_caller.clearance);
         v_route := 'empty';
         if v_generation.generation_id is null then
             v_reason := 'no such index generation';
-        elsif v_session.tenant = any (v_generation.tenants) then
+        elsif v_caller.tenant = any (v_generation.tenants) then
             execute format('select count(*) from rag.%I c where c.acl_id = any ($1) and c.status = 1'
                            ' and c.expires_at > clock_timestamp()', v_part) into v_visible using v_acl;
         end if;
         if v_visible > 3000 and to_regclass(format('rag.%I', v_part || '_hnsw')) is not null then
             v_route := 'hnsw';
-            v_chunks := rag.nearest_hnsw(v_part, v_acl, p_embedding, v_k);
+            v_chunks := rag.nearest_hnsw(v_part, v_acl, p_embedding, p_k);
         end if;
         -- A graph that lost its way is no excuse for a short answer.
-        if v_visible > 0 and (v_route = 'empty' or cardinality(v_chunks) < least(v_k, v_visible)) then
+        if v_visible > 0 and (v_route = 'empty' or cardinality(v_chunks) < least(p_k, v_visible)) then
             v_route := 'exact';
-            v_chunks := rag.nearest_exact(v_part, v_acl, p_embedding, v_k);
+            v_chunks := rag.nearest_exact(v_part, v_acl, p_embedding, p_k);
         end if;
     end if;
     insert into rag.retrieval_audit (use_case, principal, tenant, query_digest, deployment_id, generation_id, route, visible,
-                                     acl_ids, chunk_ids, reason)
-    values (v_session.use_case, v_session.principal, v_session.tenant, encode(sha256(convert_to(p_text, 'UTF8')), 'hex'),
-            p_deployment, p_generation, v_route, v_visible, v_acl, v_chunks, v_reason)
+                                     acl_ids, chunk_ids, reason, token_digest)
+    values (v_caller.use_case, v_caller.principal, v_caller.tenant, encode(sha256(convert_to(p_text, 'UTF8')), 'hex'),
+            p_deployment, p_generation, v_route, v_visible, v_acl, v_chunks, v_reason, v_digest)
     returning retrieval_audit.audit_id into v_audit;
-    perform set_config('nightshift.route', v_route, false), set_config('nightshift.audit_id', v_audit::text, false);
-    if cardinality(v_chunks) > 0 then
-        return query execute format(
-            'select c.document_key, c.document_version_id, c.chunk_id, (-(c.embedding <#> $2))::real, c.body, $3, $4
-             from unnest($1) with ordinality as hit (id, place) join rag.%I c on c.chunk_id = hit.id
-             order by hit.place', v_part) using v_chunks, p_embedding, v_route, v_audit;
-    end if;
+    return query select v_audit, v_route, v_reason, v_chunks;
 end
 $$;
 
--- search: over the index that is live for the token's use case.
+-- search_generation: a search over one generation, for the evaluator and the tests of an index: one row, without text.
+create function rag.search_generation(p_token text, p_generation int, p_embedding halfvec, p_text text, p_k int)
+returns table (audit_id bigint, route text, reason text, chunk_ids bigint[])
+language sql security definer set search_path = pg_catalog, public, pg_temp as $$
+    select * from rag.run_search(p_token, p_generation, p_embedding, p_text, p_k, null)
+$$;
+
+-- search: over the index that is live for the token's use case: one row, without text.
 create function rag.search(p_token text, p_embedding halfvec, p_text text, p_k int)
-returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text, route text, audit_id bigint)
+returns table (audit_id bigint, route text, reason text, chunk_ids bigint[])
 language sql security definer set search_path = pg_catalog, public, pg_temp as $$
     select s.* from (select 1) one
     left join rag.session t on t.token_digest = sha256(convert_to(p_token, 'UTF8'))
     left join lineage.deployment d on d.use_case = t.use_case and d.alias = 'live' and d.valid_to is null
     left join rag.generation g on g.artifact_version_id = d.index_version_id and g.use_case = d.use_case
                               and g.state in ('attached', 'live', 'retired')
-    cross join lateral rag.search_generation(p_token, g.generation_id, p_embedding, p_text, p_k, d.deployment_id) s
+    cross join lateral rag.run_search(p_token, g.generation_id, p_embedding, p_text, p_k, d.deployment_id) s
+$$;
+
+-- read_hits: the text of what a search found. It is handed out against an audit row that has been committed, to the login
+-- and the session that searched, within a minute and once; and what the caller may read is looked at again, so that
+-- nothing is read that was withdrawn, or that he lost the right to, in between. A reading that is rolled back may be done
+-- again within the minute: the search is on record all the same.
+create function rag.read_hits(p_token text, p_audit bigint, p_embedding halfvec)
+returns table (document_key text, document_version_id bigint, chunk_id bigint, score real, body text)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '5s' as $$
+declare
+    v_audit rag.retrieval_audit;
+    v_caller rag.caller;
+    v_tenants text[];
+begin
+    perform rag.require_read_committed();
+    select * into v_audit from rag.retrieval_audit a where a.audit_id = p_audit for update;
+    select * into v_caller from rag.caller s
+    where s.token_digest = sha256(convert_to(p_token, 'UTF8')) and s.expires_at > clock_timestamp();
+    if v_audit.audit_id is null or v_caller.use_case is null or v_audit.login <> session_user
+       or v_audit.token_digest is distinct from v_caller.token_digest
+       or pg_xact_status(v_audit.transaction) is distinct from 'committed' or v_audit.read_at is not null
+       or v_audit.at < clock_timestamp() - interval '60 seconds' or v_audit.at > clock_timestamp() + interval '60 seconds' then
+        raise exception 'the text of search % is not to be had: it is given once, within a minute, to the session that'
+            ' searched, after the search was committed', p_audit using errcode = 'NS014';
+    end if;
+    update rag.retrieval_audit a set read_at = clock_timestamp() where a.audit_id = p_audit;
+    select g.tenants into v_tenants from rag.generation g
+    where g.generation_id = v_audit.generation_id and g.use_case = v_caller.use_case and g.state in ('attached', 'live', 'retired');
+    if v_caller.tenant = any (v_tenants) then
+        return query execute format(
+            'select c.document_key, c.document_version_id, c.chunk_id, (-(c.embedding <#> $2))::real, c.body
+             from unnest($1) with ordinality as hit (id, place) join rag.%I c on c.chunk_id = hit.id
+             where c.acl_id = any ($3) and c.status = 1 and c.expires_at > clock_timestamp()
+             order by hit.place', format('chunk_g%s_t%s', v_audit.generation_id, array_position(v_tenants, v_caller.tenant)))
+            using v_audit.chunk_ids, p_embedding,
+                  rag.acl_ids(v_caller.use_case, v_caller.tenant, v_caller.groups, v_caller.clearance);
+    end if;
+end
 $$;
 
 -- create_version: a generation and one staging table per tenant, which the builder alone may COPY into. (COPY into a
@@ -301,7 +396,7 @@ $$;
 -- The lock makes every withdrawal up to the mark committed, so that a builder that reads them afterwards sees them all.
 create function rag.create_version(p_use_case text, p_embedder text, p_chunker jsonb, p_tenants text[])
 returns table (generation_id int, tenant text, staging regclass)
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '30s' as $$
 declare
     v_generation int;
     v_place bigint;
@@ -373,7 +468,7 @@ $$;
 -- replay: applies the withdrawals that came in while a generation was being built. Under the lock that withdraw holds
 -- shared, so that none slips between the replay and the end of the transaction.
 create function rag.replay(p_generation int) returns int
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '30s' as $$
 declare
     v_use_case text;
     v_chunks int;
@@ -384,7 +479,7 @@ begin
     from catalog.document_version v
     where c.generation_id = p_generation and c.status = 1 and v.document_version_id = c.document_version_id
       and exists (select from rag.withdrawal w
-                  where w.use_case = v_use_case and w.document_key = c.document_key and w.at >= v.first_seen_at);
+                  where w.use_case = v_use_case and w.document_key = c.document_key and w.seq > v.withdrawal_mark);
     get diagnostics v_chunks = row_count;
     return v_chunks;
 end
@@ -476,10 +571,13 @@ $$;
 
 -- withdraw: takes effect in every generation at commit, whichever is live.
 create function rag.withdraw(p_use_case text, p_document_key text, p_reason text) returns int
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '30s' as $$
 declare
     v_chunks int;
 begin
+    if not exists (select from catalog.document d where d.use_case = p_use_case and d.document_key = p_document_key) then
+        raise exception 'use case % has no document % to withdraw', p_use_case, p_document_key using errcode = 'NS015';
+    end if;
     perform pg_advisory_xact_lock_shared(hashtextextended('rag.swap/' || p_use_case, 0));
     insert into rag.withdrawal (use_case, document_key, reason) values (p_use_case, p_document_key, p_reason);
     update rag.chunk c set status = 2
@@ -514,7 +612,7 @@ $$;
 
 -- swap: replays, then makes the generation live through promote. In one transaction.
 create function rag.swap(p_generation int, p_expected bigint, p_decision bigint, p_by text, p_why text) returns bigint
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '30s' as $$
 declare
     v_generation rag.generation;
     v_model bigint;
@@ -587,4 +685,49 @@ $$;
 create function rag.record_gates(p_generation int, p_gates jsonb) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     update rag.generation set gates = p_gates where generation_id = p_generation and state in ('attached', 'retired', 'live')
+$$;
+
+-- mark_withdrawals: a document version knows the last withdrawal of its document that came before it, whichever code path
+-- writes it. One that is not committed yet is not known, and counts.
+create function rag.mark_withdrawals() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    select coalesce(max(w.seq), 0) into new.withdrawal_mark
+    from catalog.document d join rag.withdrawal w on w.use_case = d.use_case and w.document_key = d.document_key
+    where d.document_id = new.document_id;
+    return new;
+end
+$$;
+create trigger marked before insert on catalog.document_version
+for each row execute function rag.mark_withdrawals();
+
+-- Locks that a build, a commit and a sync of a use case hold while they last, until the session ends. Only these
+-- functions can take them: nobody else may call pg_advisory_lock in this database (see the grants).
+create function rag.lock_work(p_use_case text, p_work text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform pg_advisory_lock(hashtextextended('work/' || p_work || '/' || p_use_case, 0));
+end
+$$;
+
+create function rag.try_lock_work(p_use_case text, p_work text) returns boolean
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    select pg_try_advisory_lock(hashtextextended('work/' || p_work || '/' || p_use_case, 0))
+$$;
+
+create function rag.unlock_work(p_use_case text, p_work text) returns boolean
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    select pg_advisory_unlock(hashtextextended('work/' || p_work || '/' || p_use_case, 0))
+$$;
+
+-- end_idle: ends sessions of our logins that have stood idle in a transaction for so long: the locks they hold keep
+-- others waiting, and a login can undo its own time-outs. Returns how many.
+create function rag.end_idle(p_longer interval) returns int
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    select count(*)::int from (
+        select pg_terminate_backend(a.pid) from pg_stat_activity a
+        where a.datname = current_database() and a.pid <> pg_backend_pid() and a.state like 'idle in transaction%'
+          and a.state_change < clock_timestamp() - p_longer
+          and a.usename in ('pipeline', 'trainer', 'evaluator', 'retriever', 'reader', 'auditor', 'approver')
+    ) ended
 $$;

@@ -39,12 +39,13 @@ grant update on rag.principal to pipeline;
 grant delete on rag.principal to pipeline;
 grant execute on function rag.create_version, rag.seal_version, rag.attach, rag.adopt, rag.standing, rag.contents,
     rag.text_digests, rag.withdraw, rag.erase, rag.replay, rag.swap, rag.drop_version, rag.prune_cache, rag.prune_sessions,
-    rag.record_gates, rag.acl_ids, rag.open_session, rag.open_session_as, rag.search, rag.search_generation to pipeline;
+    rag.record_gates, rag.acl_ids, rag.open_session, rag.open_session_as, rag.search, rag.search_generation, rag.read_hits,
+    rag.revoke, rag.lock_work, rag.try_lock_work, rag.unlock_work, rag.end_idle to pipeline;
 -- A policy is evaluated with the rights of whoever reads: anyone may ask what his own token shows.
 grant execute on function rag.token_tenant, rag.token_acl_ids to public;
-grant execute on function rag.open_session, rag.search, rag.search_generation to evaluator;
+grant execute on function rag.open_session, rag.search, rag.search_generation, rag.read_hits to evaluator;
 grant select on rag.generation to evaluator;
-grant execute on function rag.search to retriever;
+grant execute on function rag.search, rag.read_hits to retriever;
 
 grant select on all tables in schema eval to pipeline;
 grant select on all tables in schema release to pipeline, auditor, approver;
@@ -98,3 +99,23 @@ grant select on release.policy, release.decision, release.approval, release.waiv
 grant select on audit.events, audit.chain to reader, pipeline;
 
 reset role;
+
+-- An advisory lock is anybody's to take, and ours keep withdrawals and swaps in order: only the owner's functions take
+-- them. A limit that a login can undo is no wall, but it ends what was left open by mistake.
+do $$
+declare
+    f regprocedure;
+    name text;
+begin
+    for f in select p.oid from pg_proc p where p.pronamespace = 'pg_catalog'::regnamespace and p.proname ~ '^pg_(try_)?advisory' loop
+        execute format('revoke execute on function %s from public', f);
+        execute format('grant execute on function %s to nightshift_owner', f);
+    end loop;
+    foreach name in array array['pipeline', 'trainer', 'evaluator', 'retriever', 'reader', 'auditor', 'approver'] loop
+        execute format('alter role %I in database %I set lock_timeout = ''5min''', name, current_database());
+        execute format('alter role %I in database %I set statement_timeout = ''2h''', name, current_database());
+        execute format('alter role %I in database %I set idle_in_transaction_session_timeout = ''30min''', name, current_database());
+    end loop;
+    grant pg_signal_backend, pg_read_all_stats to nightshift_owner;
+end
+$$;

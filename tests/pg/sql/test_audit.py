@@ -22,6 +22,10 @@ def test_sixteen_writers_and_a_long_transaction_do_not_wait_for_one_another(
 ) -> None:
     """The sixteen commit and are sealed while the seventeenth is open: were one waiting for another, the joins below
     would not return."""
+    attacker.execute(
+        "insert into catalog.document (use_case, document_key)"
+        " select 'demo', 'long' union all select 'demo', 'document ' || n from generate_series(0, 15) n"
+    )
     with database.connect(settings, "auditor") as sealer:
         database.call(sealer, "audit.seal")  # the persons whom every test finds
     with database.connect(settings, "pipeline") as long:
@@ -62,6 +66,7 @@ def test_sixteen_writers_and_a_long_transaction_do_not_wait_for_one_another(
 
 
 def test_writing_needs_no_lock_but_that_of_its_own_row(settings: Settings, attacker: psycopg.Connection[Any]) -> None:
+    attacker.execute("insert into catalog.document (use_case, document_key) values ('demo', 'a document')")
     with database.connect(settings, "pipeline") as connection, connection.transaction():
         connection.execute("select rag.withdraw('demo', 'a document', 'test')")
         held = attacker.execute(
@@ -141,6 +146,7 @@ def test_updates_and_deletions_are_events_too(world: "World", attacker: psycopg.
 
 
 def test_what_is_rolled_back_leaves_no_event(settings: Settings, attacker: psycopg.Connection[Any]) -> None:
+    attacker.execute("insert into catalog.document (use_case, document_key) values ('demo', 'a document')")
     before = attacker.execute("select count(*) from audit.event").fetchone()
     with database.connect(settings, "pipeline") as connection, connection.transaction(force_rollback=True):
         connection.execute("select rag.withdraw('demo', 'a document', 'test')")

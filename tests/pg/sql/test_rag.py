@@ -26,6 +26,7 @@ pytestmark = pytest.mark.pg
 
 QUERY = HalfVector(hashed_vectors(["leave is granted"])[0])
 SEARCH = b"select * from rag.search(%s, %s, 'leave is granted', %s)"
+READ = b"select * from rag.read_hits(%s, %s, %s)"
 GROUPS = st.lists(st.sampled_from(["staff", "safety", "sales"]), max_size=3, unique=True).map(sorted).map(tuple)
 RIGHTS = st.builds(
     Right, st.sampled_from(["acme", "other"]), st.sampled_from(CLEARANCES), GROUPS.filter(lambda groups: groups != ())
@@ -98,8 +99,25 @@ def test_what_each_principal_gets(live: Library, retriever: psycopg.Connection[A
         assert keys(rows_of(retriever, token(live, principal), 10)) == expected
 
 
+def found(connection: psycopg.Connection[Any], given_token: str | None, k: int | None = 10) -> Any:
+    """Returns what a search says: one row of ids, whatever came of it."""
+    (row,) = connection.execute(SEARCH, [given_token, QUERY, k]).fetchall()
+    return row
+
+
 def rows_of(connection: psycopg.Connection[Any], given_token: str | None, k: int | None) -> list[Any]:
-    return connection.execute(SEARCH, [given_token, QUERY, k]).fetchall()
+    """Returns the chunks that a search and the reading after it give."""
+    search = found(connection, given_token, k)
+    if not search["chunk_ids"]:
+        return []
+    return connection.execute(READ, [given_token, search["audit_id"], QUERY]).fetchall()
+
+
+def expire(attacker: psycopg.Connection[Any]) -> None:
+    """Lets every session that is open be over."""
+    attacker.execute(
+        "update rag.session set opened_at = opened_at - interval '2 hours', expires_at = opened_at - interval '1 h'"
+    )
 
 
 @pytest.mark.parametrize("wrong", ["", "nobody", r"\x41", "\\", "'; drop table rag.chunk; --", "é", None])
@@ -115,12 +133,15 @@ def test_a_refused_caller_gets_nothing_and_is_written_down(
 def test_an_expired_session_gets_nothing_and_is_written_down(
     live: Library, retriever: psycopg.Connection[Any], attacker: psycopg.Connection[Any]
 ) -> None:
-    assert rows_of(retriever, token(live, "clerk", "-1 second"), 10) == []
+    opened = token(live, "clerk")
+    expire(attacker)
+    assert rows_of(retriever, opened, 10) == []
     assert last_audit(attacker)[:4] == ("refused", "expired token", "clerk", 0)
 
 
 def test_sessions_that_expired_are_pruned(live: Library, attacker: psycopg.Connection[Any]) -> None:
-    token(live, "clerk", "-1 second")
+    token(live, "clerk")
+    expire(attacker)
     keep = token(live, "inspector", "1 hour")
     retrieval.maintain(live.settings)
     assert rows(attacker, "select count(*) from rag.session where expires_at < clock_timestamp()") == [(0,)]
@@ -128,7 +149,9 @@ def test_sessions_that_expired_are_pruned(live: Library, attacker: psycopg.Conne
         assert len(rows_of(connection, keep, 10)) == 3
 
 
-@pytest.mark.parametrize(("k", "expected"), [(0, 0), (-1, 0), (1, 1), (10, 3), (10**6, 3), (None, 3)])
+@pytest.mark.parametrize(
+    ("k", "expected"), [(0, 0), (-1, 0), (1, 1), (10, 3), (100, 3), (101, 0), (10**6, 0), (None, 0)]
+)
 def test_k_is_bounded(live: Library, retriever: psycopg.Connection[Any], k: int | None, expected: int) -> None:
     assert len(rows_of(retriever, token(live, "inspector"), k)) == expected
 
@@ -155,10 +178,12 @@ def test_every_search_is_written_down_without_its_text(
 
 
 def test_nothing_live_is_an_empty_answer(library: Library, attacker: psycopg.Connection[Any]) -> None:
-    attacker.execute("insert into rag.principal values ('demo', 'clerk', 'acme', '{staff}', 'internal')")
+    attacker.execute(
+        "insert into rag.principal (use_case, name, tenant, groups, clearance)"
+        " values ('demo', 'clerk', 'acme', '{staff}', 'internal')"
+    )
     with database.connect(library.settings, "retriever") as connection:
         assert rows_of(connection, token(library, "clerk"), 10) == []
-        assert database.fetch_one(connection, "retrieval", "last_search") is not None
     assert last_audit(attacker)[:2] == ("empty", "no such index generation")
 
 
@@ -187,7 +212,7 @@ def test_the_retriever_may_search_and_nothing_else(
         "select proname from pg_proc where pronamespace = 'rag'::regnamespace"
         " and has_function_privilege('retriever', oid, 'execute') order by proname",
     )
-    assert allowed == [("search",), ("token_acl_ids",), ("token_tenant",)]
+    assert allowed == [("read_hits",), ("search",), ("token_acl_ids",), ("token_tenant",)]
 
 
 def test_no_role_is_granted_chunks_on_any_level(live: Library, attacker: psycopg.Connection[Any]) -> None:
@@ -223,7 +248,8 @@ def test_a_grant_by_mistake_shows_what_the_token_shows(live: Library, attacker: 
         assert keys(rows(connection, seen)) == ["leave", "notice"]
         connection.execute("select set_config('nightshift.token', 'made up', false)")
         assert rows(connection, seen) == []
-        connection.execute("select set_config('nightshift.token', %s, false)", [token(live, "clerk", "-1 second")])
+        connection.execute("select set_config('nightshift.token', %s, false)", [token(live, "clerk")])
+        expire(attacker)
         assert rows(connection, seen) == []
 
 
@@ -274,7 +300,7 @@ def test_a_withdrawal_takes_effect_at_commit(live: Library, retriever: psycopg.C
         with connection.transaction():
             (row,) = database.call(connection, "rag.withdraw", "demo", "leave", "wrong")
             assert row["withdraw"] == 1
-            assert keys(rows_of(retriever, clerk, 10)) == ["leave", "notice"]
+            assert keys(rows_of(retriever, clerk, 10)) == ["leave", "notice"], "nothing is withdrawn before it commits"
         assert keys(rows_of(retriever, clerk, 10)) == ["notice"]
 
 
@@ -375,9 +401,9 @@ def test_readers_go_on_while_an_index_is_attached(live: Library, origin: Origin)
     live.commit(changed(DOCUMENTS, "notice", text="The office is open."))
     with database.connect(live.settings, "retriever") as reader, reader.transaction():
         clerk = token(live, "clerk")
-        assert len(rows_of(reader, clerk, 10)) == 2
+        assert len(found(reader, clerk)["chunk_ids"]) == 2
         assert retrieval.sync(live.settings, live.usecase, origin)["swapped"] is True
-        assert len(rows_of(reader, clerk, 10)) == 2
+        assert len(found(reader, clerk)["chunk_ids"]) == 2
 
 
 def test_an_erased_document_is_gone_from_every_generation(
@@ -511,13 +537,15 @@ def test_many_visible_chunks_are_searched_by_the_graph(library: Library, attacke
             recalls = []
             for place in range(0, 6000, 200):
                 query = vectors[place].astype(np.float16).astype(np.float32)
-                found = database.fetch(
-                    connection, "retrieval", "search_generation", token=opened["open_session_as"],
-                    generation=generation, embedding=HalfVector(query), text="", k=10,
-                )  # fmt: skip
+                given = {"token": opened["open_session_as"], "embedding": HalfVector(query)}
+                search = database.fetch_one(
+                    connection, "retrieval", "search_generation", generation=generation, text="", k=10, **given
+                )
+                assert search is not None
+                hits = database.fetch(connection, "retrieval", "read_hits", audit=search["audit_id"], **given)
                 best = set(np.argsort(np.where(allowed, -(vectors @ query), np.inf))[:10].tolist())
-                assert {row["route"] for row in found} == {route}
-                assert all(allowed[row["chunk_id"]] for row in found)
-                assert [row["score"] for row in found] == sorted((row["score"] for row in found), reverse=True)
-                recalls.append(len(best & {row["chunk_id"] for row in found}) / 10)
+                assert search["route"] == route
+                assert all(allowed[row["chunk_id"]] for row in hits)
+                assert [row["score"] for row in hits] == sorted((row["score"] for row in hits), reverse=True)
+                recalls.append(len(best & {row["chunk_id"] for row in hits}) / 10)
             assert np.mean(recalls) >= 0.99, (group, route, recalls)
