@@ -181,7 +181,7 @@ def _ask(
 def _query(shelf: Shelf, noise: np.random.Generator) -> NDArray[np.float32]:
     """Returns a query near one of the chunks, as the index will round it: at half precision."""
     if not len(shelf.vectors):
-        return np.eye(1, 384, dtype=np.float32)[0]
+        return np.asarray(np.eye(1, 384)[0], dtype=np.float32)
     chosen = shelf.vectors[noise.integers(len(shelf.vectors))]
     found = chosen + noise.normal(0, _NOISE, chosen.shape)
     rounded: NDArray[np.float32] = (found / np.linalg.norm(found)).astype(np.float16).astype(np.float32)

@@ -29,11 +29,17 @@ create table rag.session (
 create index session_by_expiry on rag.session (expires_at);
 create index session_by_principal on rag.session (principal_id);
 
--- caller: whose rights each session has, now.
-create view rag.caller as
-select s.token_digest, s.use_case, coalesce(p.name, 'leak test') as principal, coalesce(p.tenant, s.tenant) as tenant,
-       coalesce(p.groups, s.groups) as groups, coalesce(p.clearance, s.clearance) as clearance, s.expires_at
-from rag.session s left join rag.principal p on p.principal_id = s.principal_id;
+-- caller_of: whose rights a session has, now; nulls where there is no such session.
+create type rag.caller as (
+    token_digest bytea, use_case text, principal text, tenant text, groups text[], clearance text, expires_at timestamptz
+);
+create function rag.caller_of(p_digest bytea) returns rag.caller
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select s.token_digest, s.use_case, coalesce(p.name, 'leak test'), coalesce(p.tenant, s.tenant),
+           coalesce(p.groups, s.groups), coalesce(p.clearance, s.clearance), s.expires_at
+    from rag.session s left join rag.principal p on p.principal_id = s.principal_id
+    where s.token_digest = p_digest
+$$;
 
 -- One row per distinct right to read, so that a change of rights touches one row and no chunk.
 create table rag.acl_set (
@@ -151,16 +157,14 @@ $$;
 -- evaluated with the rights of whoever asks: the token cannot be made up, so the setting may be anyone's to set.
 create function rag.token_tenant() returns text
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select s.tenant from rag.caller s
-    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))
-      and s.expires_at > clock_timestamp()
+    select s.tenant from rag.caller_of(sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))) s
+    where s.expires_at > clock_timestamp()
 $$;
 
 create function rag.token_acl_ids() returns int[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select rag.acl_ids(s.use_case, s.tenant, s.groups, s.clearance) from rag.caller s
-    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))
-      and s.expires_at > clock_timestamp()
+    select rag.acl_ids(s.use_case, s.tenant, s.groups, s.clearance) from rag.caller_of(sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))) s
+    where s.expires_at > clock_timestamp()
 $$;
 
 -- The second wall: whoever was granted the table by mistake sees what his token may see, and without one nothing.
@@ -301,7 +305,7 @@ declare
     v_audit bigint;
 begin
     perform rag.require_read_committed();
-    select * into v_caller from rag.caller s where s.token_digest = v_digest;
+    select * into v_caller from rag.caller_of(v_digest);
     v_reason := rag.refusal(v_caller, p_embedding, p_text, p_k);
     if v_reason is null then
         select * into v_generation from rag.generation g
@@ -367,8 +371,7 @@ declare
 begin
     perform rag.require_read_committed();
     select * into v_audit from rag.retrieval_audit a where a.audit_id = p_audit for update;
-    select * into v_caller from rag.caller s
-    where s.token_digest = sha256(convert_to(p_token, 'UTF8')) and s.expires_at > clock_timestamp();
+    select * into v_caller from rag.caller_of(sha256(convert_to(p_token, 'UTF8'))) s where s.expires_at > clock_timestamp();
     if v_audit.audit_id is null or v_caller.use_case is null or v_audit.login <> session_user
        or v_audit.token_digest is distinct from v_caller.token_digest
        or pg_xact_status(v_audit.transaction) is distinct from 'committed' or v_audit.read_at is not null

@@ -23,11 +23,17 @@ update catalog.document_version v set withdrawal_mark = coalesce((
     select max(w.seq) from catalog.document d join rag.withdrawal w on w.use_case = d.use_case and w.document_key = d.document_key
     where d.document_id = v.document_id and w.at < v.first_seen_at), 0);
 
--- caller: whose rights each session has, now.
-create view rag.caller as
-select s.token_digest, s.use_case, coalesce(p.name, 'leak test') as principal, coalesce(p.tenant, s.tenant) as tenant,
-       coalesce(p.groups, s.groups) as groups, coalesce(p.clearance, s.clearance) as clearance, s.expires_at
-from rag.session s left join rag.principal p on p.principal_id = s.principal_id;
+-- caller_of: whose rights a session has, now; nulls where there is no such session.
+create type rag.caller as (
+    token_digest bytea, use_case text, principal text, tenant text, groups text[], clearance text, expires_at timestamptz
+);
+create function rag.caller_of(p_digest bytea) returns rag.caller
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select s.token_digest, s.use_case, coalesce(p.name, 'leak test'), coalesce(p.tenant, s.tenant),
+           coalesce(p.groups, s.groups), coalesce(p.clearance, s.clearance), s.expires_at
+    from rag.session s left join rag.principal p on p.principal_id = s.principal_id
+    where s.token_digest = p_digest
+$$;
 
 create function rag.require_read_committed() returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -41,16 +47,14 @@ $$;
 
 create or replace function rag.token_tenant() returns text
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select s.tenant from rag.caller s
-    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))
-      and s.expires_at > clock_timestamp()
+    select s.tenant from rag.caller_of(sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))) s
+    where s.expires_at > clock_timestamp()
 $$;
 
 create or replace function rag.token_acl_ids() returns int[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select rag.acl_ids(s.use_case, s.tenant, s.groups, s.clearance) from rag.caller s
-    where s.token_digest = sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))
-      and s.expires_at > clock_timestamp()
+    select rag.acl_ids(s.use_case, s.tenant, s.groups, s.clearance) from rag.caller_of(sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))) s
+    where s.expires_at > clock_timestamp()
 $$;
 
 create function rag.issue(p_use_case text, p_principal bigint, p_tenant text, p_groups text[], p_clearance text, p_lifetime interval)
@@ -128,7 +132,7 @@ declare
     v_audit bigint;
 begin
     perform rag.require_read_committed();
-    select * into v_caller from rag.caller s where s.token_digest = v_digest;
+    select * into v_caller from rag.caller_of(v_digest);
     v_reason := rag.refusal(v_caller, p_embedding, p_text, p_k);
     if v_reason is null then
         select * into v_generation from rag.generation g
@@ -188,8 +192,7 @@ declare
 begin
     perform rag.require_read_committed();
     select * into v_audit from rag.retrieval_audit a where a.audit_id = p_audit for update;
-    select * into v_caller from rag.caller s
-    where s.token_digest = sha256(convert_to(p_token, 'UTF8')) and s.expires_at > clock_timestamp();
+    select * into v_caller from rag.caller_of(sha256(convert_to(p_token, 'UTF8'))) s where s.expires_at > clock_timestamp();
     if v_audit.audit_id is null or v_caller.use_case is null or v_audit.login <> session_user
        or v_audit.token_digest is distinct from v_caller.token_digest
        or pg_xact_status(v_audit.transaction) is distinct from 'committed' or v_audit.read_at is not null
@@ -338,6 +341,7 @@ grant execute on function rag.open_session, rag.open_session_as, rag.search, rag
     rag.lock_work, rag.try_lock_work, rag.unlock_work, rag.end_idle to pipeline;
 grant execute on function rag.open_session, rag.search, rag.search_generation, rag.read_hits to evaluator;
 grant execute on function rag.search, rag.read_hits to retriever;
+grant insert (withdrawal_mark) on catalog.document_version to pipeline; -- which its trigger overwrites
 
 reset role;
 
