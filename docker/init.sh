@@ -4,11 +4,14 @@ set -euo pipefail
 nightshift db upgrade
 # Each worker sees the logins of its own work alone: the GPU worker can train, and can neither read a locked test row nor
 # approve a release.
-install --directory --mode 0700 /logins/cpu /logins/gpu
-for role in pipeline evaluator retriever reader auditor approver; do
+install --directory --mode 0700 /logins/cpu /logins/gpu /logins/release
+for role in pipeline evaluator retriever reader auditor; do
     install --mode 0600 "/logins/all/$role" /logins/cpu/
 done
 install --mode 0600 /logins/all/trainer /logins/gpu/
+for role in gatekeeper approver; do
+    install --mode 0600 "/logins/all/$role" /logins/release/
+done
 airflow db migrate
 airflow pools set gpu 1 "one training at a time"
 # Airflow's users as persons, who may answer for a release; who is known already stays as he is.

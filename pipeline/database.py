@@ -14,8 +14,8 @@ from pipeline import sql
 from pipeline.errors import BadInput, FencedOut, NightshiftError, NotAvailable, Refused, Stale
 from pipeline.settings import Settings
 
-Role = Literal["pipeline", "trainer", "evaluator", "retriever", "reader", "auditor", "approver"]
-ROLES: tuple[Role, ...] = ("pipeline", "trainer", "evaluator", "retriever", "reader", "auditor", "approver")
+Role = Literal["pipeline", "trainer", "evaluator", "retriever", "reader", "auditor", "approver", "gatekeeper"]
+ROLES: tuple[Role, ...] = ("pipeline", "trainer", "evaluator", "retriever", "reader", "auditor", "approver", "gatekeeper")
 DATABASE = "nightshift"
 Connection = psycopg.Connection[DictRow]
 

@@ -30,6 +30,7 @@ class Evidence:
     contents: Mapping[str, dict[str, Any]]  # of the evaluations' artifacts
     trained_at: datetime | None  # when these weights were first made
     trained_again_at: datetime | None
+    policy_at_training: int | None  # the policy in force when the training first began
     rolled_back_at: datetime | None  # when they were last taken out of production
 
     @property
@@ -65,6 +66,7 @@ def gather(
         contents,
         trained["first_at"],
         trained["last_at"],
+        trained["policy_id"],
         None if back is None else back["at"],
     )
     _demand(evidence)
@@ -122,9 +124,9 @@ def _sealed(evidence: Evidence) -> Check:
         return {**told, "verdict": "fail", "reason": "another policy was sealed after this one"}
     if trained is None:
         return {**told, "verdict": "fail", "reason": "no run is known that made this model"}
-    if policy.sealed_at < trained:
-        return {**told, "verdict": "pass", "reason": "sealed before this model was first trained"}
-    reason = "this model had been trained before these thresholds were sealed; they were sealed before this gate"
+    if evidence.policy_at_training == policy.policy_id:
+        return {**told, "verdict": "pass", "reason": "in force since before this model was first trained"}
+    reason = "these thresholds were not in force when the training of this model began; they were sealed before this gate"
     return {**told, "verdict": "condition", "reason": reason}
 
 

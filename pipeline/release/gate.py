@@ -38,12 +38,12 @@ def gate(
     since the champion was evaluated, Refused where the sealed policy was altered.
     """
     versions = {subject: Version(**told["outputs"]["evaluation"]) for subject, told in evaluations.items()}
-    with database.connect(settings, "pipeline") as connection:
+    with database.connect(settings, "gatekeeper") as connection:
         evidence = gathering.gather(connection, settings, usecase, sealed, Version(**candidate), versions)
     spec = Step(
         usecase.name,
         "release.gate",
-        "pipeline",
+        "gatekeeper",
         ("pipeline.release.gate",),
         params={"policy": evidence.policy.digest, "baseline": evidence.baseline},
         inputs={

@@ -65,10 +65,13 @@ def check(
 
     def work(attempt: Attempt) -> Result:
         manifest = corpus.read_manifest(attempt.store, version.digest)
-        shelf = _shelf(attempt.connection, generation, pinned, manifest)
-        tally = _ask(attempt.connection, usecase, generation, shelf, manifest, version.digest)
+        # Measured with what the index builder may read; written down by a login that builds none.
+        with database.connect(settings, "pipeline") as reading:
+            shelf = _shelf(reading, generation, pinned, manifest)
+            tally = _ask(reading, usecase, generation, shelf, manifest, version.digest)
+            counts = _counts(reading, generation, manifest)
         gates = {
-            "counts": _counts(attempt.connection, generation, manifest),
+            "counts": counts,
             "recall": _recall(tally, usecase.retrieval.min_recall),
             "leaks": {
                 "callers": tally.callers,
@@ -91,7 +94,7 @@ def check(
     spec = Step(
         usecase.name,
         "retrieval.check",
-        "pipeline",
+        "evaluator",
         ("pipeline.retrieval.checks",),
         params={
             "min_recall": usecase.retrieval.min_recall,

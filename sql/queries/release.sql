@@ -2,13 +2,14 @@
 -- A sealed policy, with when it was last sealed, and which policy of its use case was sealed last.
 select p.policy_id, p.use_case, p.digest, p.content, p.sealed_by, p.sealed_at,
        (select max(s.sealed_at) from release.sealing s where s.policy_id = p.policy_id) as sealed_again_at,
-       (select s.policy_id from release.sealing s where s.use_case = p.use_case order by s.sealing_id desc limit 1) as in_force
+       release.in_force(p.use_case, clock_timestamp()) as in_force
 from release.policy p
 where p.policy_id = :'policy_id'::bigint;
 
 -- trained --
 -- When a model was first made, and last: runs that gave these very weights, under whatever name.
-select min(r.started_at) as first_at, max(r.started_at) as last_at
+select release.trained_at(:'use_case', :'digest') as first_at, max(r.started_at) as last_at,
+       release.in_force(:'use_case', release.trained_at(:'use_case', :'digest')) as policy_id
 from lineage.artifact_version v
 join lineage.artifact a on a.artifact_id = v.artifact_id and a.use_case = :'use_case'
 join lineage.run_output o on o.version_id = v.version_id

@@ -7,7 +7,7 @@ begin
     if not exists (select from pg_roles where rolname = 'nightshift_owner') then
         create role nightshift_owner nologin;
     end if;
-    foreach name in array array['pipeline', 'trainer', 'evaluator', 'retriever', 'reader', 'auditor', 'approver'] loop
+    foreach name in array array['pipeline', 'trainer', 'evaluator', 'retriever', 'reader', 'auditor', 'approver', 'gatekeeper'] loop
         if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I login nosuperuser nocreatedb nocreaterole nobypassrls noinherit', name);
         end if;

@@ -129,14 +129,15 @@ insert into lineage.permission (login, job, kinds) values
     ('pipeline', 'retrieval.plan', '{index_plan}'),
     ('pipeline', 'retrieval.embed', '{}'),
     ('pipeline', 'retrieval.build', '{index_generation}'),
-    ('pipeline', 'retrieval.check', '{gate_report}'),
     ('pipeline', 'retrieval.swap', '{}'),
-    ('pipeline', 'release.gate', '{gate_report}'),
     ('pipeline', 'governance.packet', '{packet}'),
     ('trainer', 'training.preflight', '{base_model}'),
     ('trainer', 'training.sft', '{adapter}'),
     ('trainer', 'training.dpo', '{adapter}'),
-    ('evaluator', 'evaluation.evaluate', '{evaluation}');
+    ('evaluator', 'retrieval.check', '{gate_report}'),
+    ('evaluator', 'evaluation.evaluate', '{evaluation}'),
+    ('gatekeeper', 'release.gate', '{gate_report}'),
+    ('approver', 'release.rollback', '{}');
 
 -- permitted: the kinds that this login may make in this job. Raises where the job is none of its work.
 create function lineage.permitted(p_job text) returns text[]

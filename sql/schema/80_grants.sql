@@ -15,7 +15,7 @@ grant execute on function lineage.begin_run, lineage.hold_attempt, lineage.heart
 grant execute on function lineage.ancestry, lineage.descendants, lineage.what_was_live
     to pipeline, trainer, evaluator, reader, auditor, approver;
 grant execute on function lineage.sweep_lost to pipeline;
-grant execute on function lineage.promote to pipeline, approver;
+grant execute on function lineage.promote to approver;
 
 -- The data stage.
 grant select on all tables in schema catalog to pipeline;
@@ -39,7 +39,7 @@ grant update on rag.principal to pipeline;
 grant delete on rag.principal to pipeline;
 grant execute on function rag.create_version, rag.seal_version, rag.attach, rag.adopt, rag.standing, rag.contents,
     rag.text_digests, rag.withdraw, rag.erase, rag.replay, rag.swap, rag.drop_version, rag.prune_cache, rag.prune_sessions,
-    rag.record_gates, rag.acl_ids, rag.open_session, rag.open_session_as, rag.search, rag.search_generation, rag.read_hits,
+    rag.acl_ids, rag.open_session, rag.open_session_as, rag.search, rag.search_generation, rag.read_hits,
     rag.revoke, rag.lock_work, rag.try_lock_work, rag.unlock_work, rag.end_idle to pipeline;
 -- A policy is evaluated with the rights of whoever reads: anyone may ask what his own token shows.
 grant execute on function rag.token_tenant, rag.token_acl_ids to public;
@@ -67,9 +67,10 @@ declare
 begin
     for v_grant in
         select w.login, c.table_schema, c.table_name, string_agg(quote_ident(c.column_name), ', ' order by c.ordinal_position) as columns
-        from (values ('pipeline', 'catalog', null), ('pipeline', 'eval', 'comparison'), ('pipeline', 'rag', 'acl_set'),
+        from (values ('pipeline', 'catalog', null), ('pipeline', 'rag', 'acl_set'),
                      ('pipeline', 'rag', 'embedding_cache'), ('pipeline', 'rag', 'principal'), ('evaluator', 'eval', null),
-                     ('approver', 'release', 'waiver'), ('pipeline', 'release', 'decision')) w (login, table_schema, table_name)
+                     ('approver', 'release', 'waiver'), ('pipeline', 'release', 'decision'), ('gatekeeper', 'release', 'decision'),
+                     ('approver', 'release', 'decision'), ('gatekeeper', 'eval', 'comparison')) w (login, table_schema, table_name)
         join information_schema.columns c on c.table_schema = w.table_schema and c.table_name = coalesce(w.table_name, c.table_name)
         join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name and t.table_type = 'BASE TABLE'
         where c.is_identity = 'NO' and coalesce(c.column_default, '') !~* 'clock_timestamp|session_user|now\(\)'
@@ -79,6 +80,17 @@ begin
     end loop;
 end
 $$;
+
+-- The gate: it reads what it rests on, and writes what it found. The approver rolls back.
+grant usage on schema lineage, eval, release, rag to gatekeeper;
+grant usage on schema rag to approver;
+grant select on all tables in schema lineage to gatekeeper;
+grant select on all tables in schema release to gatekeeper;
+grant select on eval.suite, eval.evaluation, eval.comparison to gatekeeper;
+grant execute on function lineage.begin_run, lineage.hold_attempt, lineage.heartbeat, lineage.finish_run, lineage.fail_run to gatekeeper;
+grant execute on function release.trained_at, release.in_force to pipeline, gatekeeper, approver;
+grant execute on function release.rollback_asks to approver;
+grant execute on function rag.record_gates to evaluator;
 
 -- The auditor reads every record and no text.
 grant select on all tables in schema audit to auditor;

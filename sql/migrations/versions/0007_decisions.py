@@ -1,0 +1,17 @@
+"""Every kind of decision is checked where it is written."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    connection = op.get_bind().connection.cursor()
+    connection.execute(Path(__file__).with_suffix(".sql").read_text())
+
+
+def downgrade() -> None:
+    raise NotImplementedError("lineage is not taken back: restore a backup instead")
