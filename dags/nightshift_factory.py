@@ -45,6 +45,8 @@ REUSE = Param(
     title="Reuse",
     description="auto: what an earlier run made of the same inputs is taken again. never: everything is made anew.",
 )
+# Gate, approval and promotion: a worker of their own, which alone holds the logins of `gatekeeper` and `approver`.
+RELEASE = {"queue": "release"}
 GPU = {"queue": "gpu", "pool": "gpu"}  # the pool is made at set-up: tasks of a pool that is missing queue for ever
 
 

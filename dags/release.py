@@ -29,7 +29,7 @@ def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_release`."""
     name, assets = usecase.name, factory.Assets.of(usecase)
 
-    @task
+    @task(**factory.RELEASE)
     @factory.told
     def choose():
         from pipeline import release
@@ -42,7 +42,7 @@ def build(usecase: UseCase) -> None:
     def needs_person(chosen):
         return "approve" if chosen["needs_person"] else "promote"
 
-    @task(retries=0, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+    @task(**factory.RELEASE, retries=0, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
     @factory.told
     def promote(chosen, answered):
         from pipeline import release
@@ -74,6 +74,7 @@ def build(usecase: UseCase) -> None:
         chosen = choose()
         approve = Approval(
             task_id="approve",
+            **factory.RELEASE,
             use_case=name,
             decision=chosen,
             response_timeout=timedelta(hours=usecase.release.approval.timeout_hours),

@@ -75,7 +75,7 @@ def build(usecase: UseCase) -> None:
         told = (subject["subject"], prepared["outputs"]["base"], subject["adapter"])
         return evaluation.evaluate(*factory.here(name), *told, index=subject["index"], reuse=factory.reuse())
 
-    @task
+    @task(**factory.RELEASE)
     @factory.told
     def gate(sealed, candidate, asked, results):
         from pipeline import release

@@ -14,6 +14,7 @@ from pipeline.usecase import UseCase
 PARAMS = {
     "to": Param(type="integer", minimum=1, title="Deployment", description="the earlier one, see `nightshift status`"),
     "why": Param(type="string", minLength=3, maxLength=500, title="Reason", description="kept on record"),
+    "to_nothing": Param(False, type="boolean", title="To nothing", description="also to a pair without a model"),
 }
 
 
@@ -21,14 +22,16 @@ def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_rollback`."""
     name = usecase.name
 
-    @task(retries=0)
+    @task(**factory.RELEASE, retries=0)
     @factory.told
     def rollback():
         from pipeline import release
 
         settings, found, origin = factory.here(name)
         wanted = factory.params()
-        return release.rollback(settings, found, wanted["to"], origin.requested_by, wanted["why"])
+        return release.rollback(
+            settings, found, wanted["to"], origin.requested_by, wanted["why"], to_nothing=wanted["to_nothing"]
+        )
 
     @dag(**factory.common(usecase, "rollback", __doc__, schedule=None, params=PARAMS))
     def flow():

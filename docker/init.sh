@@ -9,7 +9,7 @@ for role in pipeline evaluator retriever reader auditor; do
     install --mode 0600 "/logins/all/$role" /logins/cpu/
 done
 install --mode 0600 /logins/all/trainer /logins/gpu/
-for role in gatekeeper approver; do
+for role in gatekeeper approver reader; do
     install --mode 0600 "/logins/all/$role" /logins/release/
 done
 airflow db migrate

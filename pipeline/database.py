@@ -15,7 +15,16 @@ from pipeline.errors import BadInput, FencedOut, NightshiftError, NotAvailable, 
 from pipeline.settings import Settings
 
 Role = Literal["pipeline", "trainer", "evaluator", "retriever", "reader", "auditor", "approver", "gatekeeper"]
-ROLES: tuple[Role, ...] = ("pipeline", "trainer", "evaluator", "retriever", "reader", "auditor", "approver", "gatekeeper")
+ROLES: tuple[Role, ...] = (
+    "pipeline",
+    "trainer",
+    "evaluator",
+    "retriever",
+    "reader",
+    "auditor",
+    "approver",
+    "gatekeeper",
+)
 DATABASE = "nightshift"
 Connection = psycopg.Connection[DictRow]
 

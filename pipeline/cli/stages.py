@@ -253,9 +253,10 @@ def rollback(
     name: UseCaseName,
     to: Annotated[int, typer.Option(help="The earlier deployment whose pair is to be live again.")],
     why: Reason,
+    to_nothing: Annotated[bool, typer.Option("--to-nothing", help="Also to a pair without a model.")] = False,
 ) -> Answer:
     """Point the live deployment back to an earlier pair of model and index."""
     from pipeline import release
 
     here = context(name)
-    return release.rollback(here.settings, here.usecase, to, here.person("a rollback"), why)
+    return release.rollback(here.settings, here.usecase, to, here.person("a rollback"), why, to_nothing=to_nothing)

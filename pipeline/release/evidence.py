@@ -126,7 +126,9 @@ def _sealed(evidence: Evidence) -> Check:
         return {**told, "verdict": "fail", "reason": "no run is known that made this model"}
     if evidence.policy_at_training == policy.policy_id:
         return {**told, "verdict": "pass", "reason": "in force since before this model was first trained"}
-    reason = "these thresholds were not in force when the training of this model began; they were sealed before this gate"
+    reason = (
+        "these thresholds were not in force when the training of this model began; they were sealed before this gate"
+    )
     return {**told, "verdict": "condition", "reason": reason}
 
 

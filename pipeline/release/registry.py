@@ -49,26 +49,42 @@ def promote(settings: Settings, decision_id: int, by: str, why: str) -> dict[str
     }
 
 
-def rollback(settings: Settings, usecase: UseCase, to: int, person: str, why: str) -> dict[str, Any]:
-    """Returns what `promote` returns, after making the pair of an earlier deployment live again.
+def rollback(
+    settings: Settings, usecase: UseCase, to: int, person: str, why: str, *, to_nothing: bool = False
+) -> dict[str, Any]:
+    """Returns what `promote` returns, after making the pair of an earlier deployment live again; where a second person
+    has to agree first, {"decision_id", "use_case", "waits"} of the decision that waits for an approval.
+
+    One person alone goes back to the pair before the live one. Further back or to nothing asks a second one where the
+    policy in force asks a person, and a model that a rollback took out asks one in every tier.
 
     The earlier pair went through its gate when it was first promoted; the rollback is a decision of its own, in the
     person's name. Documents that were withdrawn meanwhile stay withdrawn: chunks carry that in every generation.
 
     Raises BadInput for a deployment that is none of this use case, Refused where it is live, or its model or index does
-    not stand any more, Stale where another deployment goes live at the same time.
+    not stand any more, or it has no model and `to_nothing` is not said, Stale where another deployment goes live at the same time.
     """
     if not person or not why.strip():
         raise BadInput("a rollback is somebody's, for a reason", found=f"by {person!r}, why {why!r}")
-    with database.connect(settings, "pipeline") as connection:
+    with database.connect(settings, "approver") as connection:
         target = database.fetch_one(connection, "release", "deployment", deployment_id=to)
         if target is None or target["use_case"] != usecase.name:
-            raise BadInput(f"this is no deployment of {usecase.name}", found=to, next_step="`nightshift status`")
+            raise BadInput(f"this is no deployment of {usecase.name}", found=to, allowed=_earlier(settings, usecase))
         live = deployments.live(connection, usecase.name)
         pair = (target["model_version_id"], target["index_version_id"])
         if live is None or (live.model_version_id, live.index_version_id) == pair:
             raise Refused("this pair of model and index is live already", where=f"deployment {to}")
         standing = _standing(settings, target)
+        if target["model_version_id"] is None:
+            if not to_nothing:
+                raise Refused(
+                    "this pair has no model: nothing would answer",
+                    where=f"deployment {to}",
+                    allowed=_earlier(settings, usecase),
+                    next_step="choose a pair with a model, or say --to-nothing",
+                )
+            standing = [*standing, {"name": "registry.to_nothing", "verdict": "pass", "reason": "it was asked for"}]
+        (asks,) = database.call(connection, "release.rollback_asks", usecase.name, *pair)
         with connection.transaction():
             if target["generation_id"] is not None:
                 database.call(connection, "rag.replay", target["generation_id"])
@@ -85,11 +101,22 @@ def rollback(settings: Settings, usecase: UseCase, to: int, person: str, why: st
                     evidence={
                         name: target[f"{name}_digest"] for name in ("model", "index") if target[f"{name}_digest"]
                     },
-                    needs_person=False,
+                    needs_person=bool(asks["rollback_asks"]),
                     requested_by=person,
                 ),
             )
+    if asks["rollback_asks"]:
+        return {"decision_id": decision, "use_case": usecase.name, "waits": "for a second person's approval"}
     return promote(settings, decision, person, why)
+
+
+def _earlier(settings: Settings, usecase: UseCase) -> list[str]:
+    """Returns the earlier pairs that a rollback may name, newest first."""
+    return [
+        f"{row['deployment_id']}: model {(row['model'] or 'none')[:12]}, index {(row['index'] or 'none')[:12]}"
+        for row in history(settings, usecase)
+        if row["to"] is not None
+    ][:10]
 
 
 def history(settings: Settings, usecase: UseCase) -> list[dict[str, Any]]:

@@ -84,6 +84,8 @@ $$;
 -- The gate: it reads what it rests on, and writes what it found. The approver rolls back.
 grant usage on schema lineage, eval, release, rag to gatekeeper;
 grant usage on schema rag to approver;
+grant select on rag.generation to approver;
+grant execute on function rag.replay to approver;
 grant select on all tables in schema lineage to gatekeeper;
 grant select on all tables in schema release to gatekeeper;
 grant select on eval.suite, eval.evaluation, eval.comparison to gatekeeper;
@@ -91,6 +93,7 @@ grant execute on function lineage.begin_run, lineage.hold_attempt, lineage.heart
 grant execute on function release.trained_at, release.in_force to pipeline, gatekeeper, approver;
 grant execute on function release.rollback_asks to approver;
 grant execute on function rag.record_gates to evaluator;
+grant execute on function lineage.what_was_live, lineage.ancestry, lineage.descendants to gatekeeper;
 
 -- The auditor reads every record and no text.
 grant select on all tables in schema audit to auditor;

@@ -25,6 +25,7 @@ from tests.pg.retrieval.conftest import hashed, library
 __all__ = ["hashed", "library"]
 
 USE_CASE = "demo"
+SUITES = [{"name": "main", "file": None, "limit": None}]
 EMBEDDER = canonical.digest_text("embedder")
 Write = Callable[[Connection, Mapping[str, Version]], None]
 
@@ -80,7 +81,14 @@ class World:
                 outputs[output] = Output.of(stored, artifact, private=private)
             return Result(outputs, facts or {}, write)
 
-        step = Step(USE_CASE, job, role, ("pipeline.canonical",), params={"name": param or name}, inputs=inputs or {})
+        step = Step(
+            USE_CASE,
+            job,
+            role,
+            ("pipeline.canonical",),
+            params={"name": param or name, "suites": SUITES},
+            inputs=inputs or {},
+        )
         outcome = lineage.step(self.settings, origin, step, work)
         self.runs[name] = outcome
         self.versions |= {f"{name}.{output}": version for output, version in outcome.outputs.items()}
@@ -266,7 +274,10 @@ def _index(made: World) -> None:
         execute = "select rag.attach(%s::int, %s, %s::bigint, %s::bigint)"
         corpus = made.versions["corpus.corpus"].version_id
         connection.execute(execute, [made.generation, version.digest, version.version_id, corpus])
-        database.call(connection, "rag.record_gates", made.generation, Jsonb({"recall": 1.0, "leaks": 0}))
+    with database.connect(made.settings, "evaluator") as connection:
+        gates = Jsonb({"recall": {"passed": True, "value": 1.0}, "leaks": {"passed": True, "leaks": 0}})
+        database.call(connection, "rag.record_gates", made.generation, gates)
+    with database.connect(made.settings, "pipeline") as connection, connection.transaction():
         decision = deployments.decide(
             connection,
             Decision(USE_CASE, "index", None, version.version_id, None, "approve", [], {}, False, "engineer"),
@@ -318,7 +329,10 @@ def _night(made: World, night: str, quality: float, outcome: str, needs_person: 
     """One night: seal, train, evaluate, gate."""
     settings = made.settings
     with database.connect(settings, "pipeline") as connection:
-        content = {"thresholds": [{"metric": "correct", "minimum": 0.6}], "min_cases": 10}
+        content = {
+            "thresholds": [{"metric": "correct", "minimum": 0.6}], "min_cases": 10, "risk_tier": "high",
+            "asks_a_person": True, "suites": SUITES,
+        }  # fmt: skip
         policy = _value(
             connection, "release.seal_policy", USE_CASE, canonical.digest(content), Jsonb(content), "engineer"
         )
@@ -378,7 +392,7 @@ def _night(made: World, night: str, quality: float, outcome: str, needs_person: 
         inputs={"candidate": candidate} | {
             f"{subject}.{retrieval}": made.versions[f"{night}.{subject}.{retrieval}.evaluation"]
             for subject, retrieval in evaluations
-        }, night=night, facts={"outcome": outcome}, write=decide,
+        }, role="gatekeeper", night=night, facts={"outcome": outcome}, write=decide,
     )  # fmt: skip
 
 

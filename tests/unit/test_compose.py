@@ -137,17 +137,18 @@ def test_the_superuser_is_known_to_the_server_and_to_init_alone(compose: dict[st
 
 def test_a_worker_holds_the_logins_of_its_work_and_no_way_into_airflows_database(compose: dict[str, Any]) -> None:
     script = (ROOT / "docker" / "init.sh").read_text()
-    listed = re.search(r"^for role in (.*); do$", script, re.MULTILINE)
-    assert listed is not None
-    assert set(listed[1].split()) == set(database.ROLES) - {"trainer"}
+    work, release = re.findall(r"^for role in (.*); do$", script, re.MULTILINE)
+    assert set(work.split()) == set(database.ROLES) - {"trainer", "gatekeeper", "approver"}
+    assert release.split() == ["gatekeeper", "approver", "reader"]
     assert "install --mode 0600 /logins/all/trainer /logins/gpu/" in script
-    for name, part in (("worker", "cpu"), ("gpu-worker", "gpu")):
+    for name, part in (("worker", "cpu"), ("gpu-worker", "gpu"), ("release-worker", "release")):
         service = services(compose)[name]
         assert "AIRFLOW_DATABASE_PASSWORD" not in json.dumps(service)
         mounts = [m for m in service["volumes"] if isinstance(m, dict) and m["source"] == "logins"]
         assert [mount["volume"]["subpath"] for mount in mounts] == [part]
         assert "logins" not in [m.split(":")[0] for m in service["volumes"] if isinstance(m, str)]
-    queues = {name: services(compose)[name]["command"] for name in ("worker", "gpu-worker")}
+    queues = {name: services(compose)[name]["command"] for name in ("worker", "gpu-worker", "release-worker")}
+    assert "release" in queues["release-worker"]
     assert "default" in queues["worker"]
     assert "gpu" in queues["gpu-worker"]
 

@@ -295,8 +295,8 @@ begin
 end
 $$;
 
-revoke execute on function release.supersede from pipeline;
-grant execute on function release.supersede to gatekeeper;
+revoke execute on function release.supersede from pipeline, approver;
+grant execute on function release.supersede to gatekeeper, approver;
 revoke execute on function lineage.promote from pipeline;
 revoke execute on function rag.record_gates from pipeline;
 revoke insert on all tables in schema eval from pipeline;
@@ -305,6 +305,8 @@ revoke insert (candidate_id, baseline_id, metric, difference, low, high, confide
 -- The gate: it reads what it rests on, and writes what it found. The approver rolls back.
 grant usage on schema lineage, eval, release, rag to gatekeeper;
 grant usage on schema rag to approver;
+grant select on rag.generation to approver;
+grant execute on function rag.replay to approver;
 grant select on all tables in schema lineage to gatekeeper;
 grant select on all tables in schema release to gatekeeper;
 grant select on eval.suite, eval.evaluation, eval.comparison to gatekeeper;
@@ -312,6 +314,7 @@ grant execute on function lineage.begin_run, lineage.hold_attempt, lineage.heart
 grant execute on function release.trained_at, release.in_force to pipeline, gatekeeper, approver;
 grant execute on function release.rollback_asks to approver;
 grant execute on function rag.record_gates to evaluator;
+grant execute on function lineage.what_was_live, lineage.ancestry, lineage.descendants to gatekeeper;
 
 -- What is inserted without a function is inserted without the columns that the database fills in by itself: nobody chooses
 -- the time of his own row, or under whose login it was written.

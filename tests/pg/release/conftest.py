@@ -72,6 +72,10 @@ class House:
             connection.execute(
                 "select rag.attach(%s::int, %s, %s::bigint, null)", [generation, index.digest, index.version_id]
             )
+        with database.connect(self.settings, "evaluator") as connection:
+            gates = Jsonb({"recall": {"passed": True}, "leaks": {"passed": True}})
+            database.call(connection, "rag.record_gates", generation, gates)
+        with database.connect(self.settings, "pipeline") as connection, connection.transaction():
             decision = deployments.decide(
                 connection,
                 Decision(name, "index", model, index.version_id, replaces, "approve", [], {}, False, "engineer"),
@@ -111,8 +115,9 @@ class House:
 
         files, output = {"evaluation.json": content}, "evaluation"
         return self.step(
-            "evaluation.evaluate", "evaluator", files, "evaluation", output, output=output, write=write, inputs=inputs
-        )
+            "evaluation.evaluate", "evaluator", files, "evaluation", output, output=output, write=write, inputs=inputs,
+            params=params,
+        )  # fmt: skip
 
     def evaluations(self, adapter: Told, right: int, base: int = 5) -> dict[str, Told]:
         """Returns the evaluations of a night: base, champion (which keeps what its weights say), candidate."""

@@ -32,7 +32,7 @@ def test_the_first_release_is_compared_with_the_base_model(house: "House") -> No
     assert not gated["needs_person"]
     assert set(verdicts(gated).values()) == {"pass"}
     (decision,) = house.rows("select * from release.decision where decision_id = %s", gated["decision_id"])
-    assert decision["login"] == "pipeline"
+    assert decision["login"] == "gatekeeper"
     assert str(decision["run_id"]) == gated["run"]
     assert decision["evidence"]["report"] == gated["outputs"]["report"]["digest"]
     assert {"policy", "report", "evaluation.base", "evaluation.candidate"} == set(decision["evidence"])

@@ -4,6 +4,7 @@ withdrawals that meet a build or a swap half-way."""
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -478,7 +479,10 @@ def test_a_rollback_is_followed_by_the_generation(
         decision = Decision(
             "demo", "rollback", None, first.index_version_id, second.deployment_id, "approve", [], {}, False, "engineer"
         )
-        decided = deployments.decide(connection, decision)
+        checks = [{"name": "registry.to_nothing", "verdict": "pass"}]
+    with database.connect(live.settings, "approver") as connection:
+        decided = deployments.decide(connection, replace(decision, checks=checks, needs_person=True))
+        database.call(connection, "release.answer", decided, "approve", "reviewer", "agreed", "demo")
         deployments.promote(connection, decided, "engineer", "the new one was worse")
     assert rows(attacker, "select generation_id, state from rag.generation order by 1") == [(1, "live"), (2, "retired")]
 

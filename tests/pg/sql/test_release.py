@@ -22,6 +22,7 @@ from pipeline.settings import Settings
 pytestmark = pytest.mark.pg
 
 DIGEST = "0123456789abcdef" * 4
+SUITES = [{"name": "facts", "file": "f", "limit": None}]
 PASSED = [{"name": "correct.minimum", "verdict": "pass"}]
 
 
@@ -30,7 +31,7 @@ class Ground:
     """One gate run in engineer's name, a sealed policy, and a model, as little as the rules need."""
 
     settings: Settings
-    connection: Connection  # as pipeline
+    connection: Connection  # as gatekeeper
     run: UUID
     policy: int
     model: int
@@ -73,41 +74,58 @@ class Ground:
     @property
     def free(self) -> dict[str, Any]:
         """Returns what makes a decision one that nobody is asked about."""
-        return {"policy_id": self.policy + 1, "needs_person": False}
+        return {"needs_person": False}
 
 
 def begin(
-    connection: Connection, use_case: str = "demo", by: str = "engineer", job: str = "release.gate"
+    connection: Connection,
+    use_case: str = "demo",
+    by: str = "engineer",
+    job: str = "release.gate",
+    inputs: dict[str, int] | None = None,
+    suites: list[Any] | None = None,
 ) -> tuple[UUID, int]:
+    pinned = [{"role": role, "version_id": version} for role, version in (inputs or {}).items()]
     (row,) = database.call(
         connection, "lineage.begin_run", uuid4(), use_case, job, "cli", None, None, None, -1, by,
-        Jsonb({}), Jsonb([]), "key", Jsonb({}), Jsonb({}),
+        Jsonb({"suites": suites}), Jsonb(pinned), "key", Jsonb({}), Jsonb({}),
     )  # fmt: skip
     return row["run_id"], row["fence"]
 
 
+def make(connection: Connection, job: str, kind: str, digest: str = DIGEST, **told: Any) -> int:
+    """Returns the version of an artifact of this kind, made by a run of the job."""
+    run, fence = begin(connection, job=job, **told)
+    output = {"role": "o", "kind": kind, "name": kind, "digest": digest, "size_bytes": 1, "private": True}
+    (made,) = database.call(connection, "lineage.finish_run", run, fence, Jsonb([output]), Jsonb({}), None)
+    return int(made["version_id"])
+
+
+def seal(settings: Settings, digest: str, use_case: str = "demo", **told: Any) -> int:
+    content = {"risk_tier": "limited", "asks_a_person": False, "suites": SUITES} | told
+    with database.connect(settings, "pipeline") as connection:
+        (row,) = database.call(connection, "release.seal_policy", use_case, digest, Jsonb(content), "engineer")
+    return int(row["seal_policy"])
+
+
 @pytest.fixture
 def ground(settings: Settings) -> Any:
-    with database.connect(settings, "pipeline") as connection:
-        sealed = [
-            database.call(
-                connection, "release.seal_policy", "demo", f"{place}", Jsonb({"asks_a_person": asks}), "engineer"
-            )
-            for place, asks in enumerate((True, False))
-        ]
-        run, _ = begin(connection)
-        output = {
-            "role": "adapter",
-            "kind": "adapter",
-            "name": "candidate",
-            "digest": DIGEST,
-            "size_bytes": 1,
-            "private": True,
+    policy = seal(settings, "sealed")
+    with (
+        database.connect(settings, "trainer") as trainer,
+        database.connect(settings, "evaluator") as evaluator,
+        database.connect(settings, "gatekeeper") as connection,
+    ):
+        base = make(trainer, "training.preflight", "base_model")
+        model = make(trainer, "training.dpo", "adapter")
+        told: dict[str, Any] = {"job": "evaluation.evaluate", "kind": "evaluation", "suites": SUITES}
+        # Of the base model, and of the candidate, which is the champion of the decisions after the first.
+        evaluations = {
+            "base": make(evaluator, digest="a" * 64, inputs={"base": base}, **told),
+            "candidate": make(evaluator, digest="b" * 64, inputs={"base": base, "adapter": model}, **told),
         }
-        with database.connect(settings, "trainer") as trainer:
-            training, fence = begin(trainer, job="training.dpo")
-            (made,) = database.call(trainer, "lineage.finish_run", training, fence, Jsonb([output]), Jsonb({}), None)
-        yield Ground(settings, connection, run, sealed[0][0]["seal_policy"], made["version_id"])
+        run, _ = begin(connection, inputs={"model": model} | evaluations)
+        yield Ground(settings, connection, run, policy, model)
 
 
 @pytest.mark.parametrize("login", ["superuser", "approver", "pipeline"])
@@ -141,7 +159,6 @@ def test_nobody_writes_an_approval_of_his_own_run(
         ("pipeline", "select release.answer(1, 'approve', 'reviewer', 'x')"),
         ("pipeline", "insert into lineage.deployment (use_case, decision_id, promoted_by) values ('d', 1, 'x')"),
         ("pipeline", "update lineage.deployment set valid_to = now()"),
-        ("approver", "insert into release.decision (use_case, kind, outcome) values ('demo', 'rollback', 'approve')"),
         ("approver", "update release.approval set answer = 'approve'"),
         ("approver", "delete from release.approval"),
         ("approver", "select release.seal_policy('demo', 'd', '{}', 'x')"),
@@ -169,8 +186,7 @@ def test_no_login_can_do_more_than_its_work(ground: Ground, login: Role, stateme
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
-        ({"needs_person": False}, "a person has to answer"),
-        ({"outcome": "approve_with_conditions", "needs_person": False, "policy": 1}, "a person has to answer"),
+        ({"outcome": "approve_with_conditions", "needs_person": False}, "a person has to answer"),
         ({"requested_by": "somebody else"}, "asked for by engineer"),
         ({"checks": []}, "did not pass"),
         ({"checks": [{"name": "x"}]}, "did not pass"),
@@ -179,12 +195,9 @@ def test_no_login_can_do_more_than_its_work(ground: Ground, login: Role, stateme
         ({"checks": [{"verdict": "condition"}]}, "did not pass"),
         ({"checks": [{"verdict": "inconclusive"}], "outcome": "approve_with_conditions"}, "did not pass"),
         ({"use_case": "other"}, "none of use case other"),
-        ({"kind": "rollback"}, "never live"),
     ],
 )
 def test_a_decision_that_breaks_a_rule_is_not_written(ground: Ground, told: dict[str, Any], reason: str) -> None:
-    if "policy" in told:
-        told = {key: value for key, value in told.items() if key != "policy"} | {"policy_id": ground.policy + 1}
     with pytest.raises(psycopg.Error, match=reason) as caught:
         ground.decide(**told)
     assert caught.value.sqlstate == "NS024"
@@ -197,23 +210,125 @@ def test_a_block_may_say_anything(ground: Ground) -> None:
 
 
 def test_a_policy_that_was_sealed_after_the_gate_began_is_none(ground: Ground) -> None:
-    (late,) = database.call(ground.connection, "release.seal_policy", "demo", "late", Jsonb({}), "engineer")
+    late = seal(ground.settings, "late")
     with pytest.raises(psycopg.Error, match="sealed after its gate began"):
-        ground.decide(policy_id=late["seal_policy"])
+        ground.decide(policy_id=late)
 
 
-def test_a_policy_that_does_not_say_whom_it_asks_asks_a_person(ground: Ground) -> None:
-    (told,) = database.call(ground.connection, "release.seal_policy", "demo", "silent", Jsonb({}), "engineer")
+@pytest.mark.parametrize(
+    "told", [{"asks_a_person": None}, {"risk_tier": None}, {"risk_tier": "high"}, {"asks_a_person": True}]
+)
+def test_a_policy_asks_a_person_unless_it_says_otherwise_and_may(ground: Ground, told: dict[str, Any]) -> None:
+    policy = seal(ground.settings, "another", **told)
     run, _ = begin(ground.connection)
     with pytest.raises(psycopg.Error, match="a person has to answer"):
-        ground.decide(policy_id=told["seal_policy"], run_id=run, needs_person=False)
+        ground.decide(policy_id=policy, run_id=run, needs_person=False)
+
+
+@pytest.mark.parametrize("order", ["lenient, strict, train, lenient", "train, lenient", "strict, train, lenient"])
+def test_the_policy_that_counts_is_the_one_in_force_when_training_began(
+    settings: Settings, ground: Ground, order: str
+) -> None:
+    """A policy of other times needs a person, however early it was sealed first."""
+    policies = {"lenient": 0, "strict": 0}
+    model = 0
+    for step in order.split(", "):
+        if step == "train":
+            with database.connect(settings, "trainer") as trainer:
+                model = make(trainer, "training.dpo", "adapter", "c" * 64)
+        else:
+            policies[step] = seal(settings, step)
+    with database.connect(settings, "evaluator") as evaluator:
+        told: dict[str, Any] = {"job": "evaluation.evaluate", "kind": "evaluation", "suites": SUITES}
+        base = make(evaluator, digest="a" * 64, **told)
+        found = make(evaluator, digest="d" * 64, inputs={"adapter": model}, **told)
+    run, _ = begin(ground.connection, inputs={"model": model, "base": base, "candidate": found})
+    told = {"policy_id": policies["lenient"], "run_id": run, "model_version_id": model}
+    with pytest.raises(psycopg.Error, match="was not in force when the training of this model began"):
+        ground.decide(**told, needs_person=True)
+    assert ground.decide(**told, outcome="approve_with_conditions", needs_person=True) > 0
+
+
+def test_a_policy_between_two_trainings_of_a_candidate_is_not_the_first_one(settings: Settings, ground: Ground) -> None:
+    with database.connect(settings, "trainer") as trainer:
+        tuned = make(trainer, "training.sft", "adapter", "e" * 64)
+        between = seal(settings, "between")
+        make(trainer, "training.dpo", "adapter", "c" * 64, inputs={"adapter": tuned})
+        rows = database.call(ground.connection, "release.trained_at", "demo", "c" * 64)
+        (forced,) = database.call(ground.connection, "release.in_force", "demo", rows[0]["trained_at"])
+    assert forced["in_force"] == ground.policy != between
+
+
+@pytest.mark.parametrize("wrong", ["none", "suites", "no suites", "candidate alone", "base alone", "index", "forged"])
+def test_a_model_is_not_approved_on_evaluations_of_something_else(
+    ground: Ground, attacker: psycopg.Connection[Any], wrong: str
+) -> None:
+    if wrong == "forged":
+        attacker.execute("update lineage.attempt set login = 'trainer' where login = 'evaluator'")
+    elif wrong in ("suites", "no suites"):
+        other = None if wrong == "no suites" else [{**SUITES[0], "file": "g"}]
+        attacker.execute(
+            "update lineage.run set params = %s where params ->> 'suites' <> ''", [Jsonb({"suites": other})]
+        )
+    elif wrong == "index":
+        attacker.execute("update lineage.artifact set kind = 'index_generation' where kind = 'base_model'")
+    else:
+        gone = {"none": "base,candidate", "candidate alone": "base", "base alone": "candidate"}[wrong].split(",")
+        attacker.execute("delete from lineage.run_input where run_id = %s and role = any (%s)", [ground.run, gone])
+    with pytest.raises(psycopg.Error, match="the decision can only block"):
+        ground.decide()
+    assert ground.decide(outcome="block") > 0
+
+
+@pytest.mark.parametrize("login", ["pipeline", "approver", "trainer", "evaluator", "auditor"])
+def test_the_gate_s_login_alone_decides_about_a_model(ground: Ground, login: Role) -> None:
+    with database.connect(ground.settings, login) as connection:
+        ground.connection, kept = connection, ground.connection
+        with pytest.raises(psycopg.Error) as caught:
+            ground.decide()
+        ground.connection = kept
+    assert caught.value.sqlstate in ("NS030", "42501")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({}, "keeps the model of what it replaces"),
+        ({"model_version_id": None}, "has passed its gates"),
+        ({"model_version_id": None, "replaces": 404}, "none of use case"),
+    ],
+)
+def test_an_index_decision_brings_in_neither_a_model_nor_an_ungated_index(
+    ground: Ground, told: dict[str, Any], reason: str
+) -> None:
+    with database.connect(ground.settings, "pipeline") as connection:
+        ground.connection = connection
+        index = {"index_version_id": ground.model, "kind": "index", "needs_person": False}
+        with pytest.raises(psycopg.Error, match=reason):
+            ground.decide(**index, **told)
+
+
+def test_pipeline_records_no_gates(ground: Ground) -> None:
+    with (
+        database.connect(ground.settings, "pipeline") as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("select rag.record_gates(1, '{}')")
+
+
+def test_what_was_never_live_is_nothing_to_roll_back_to(ground: Ground) -> None:
+    with database.connect(ground.settings, "approver") as connection:
+        ground.connection = connection
+        with pytest.raises(psycopg.Error, match="never live"):
+            ground.decide(kind="rollback")
 
 
 def test_promotion_needs_the_approval_it_asks_for(ground: Ground) -> None:
     decision = ground.decide()
-    for role in ("approver", "pipeline"):
-        with pytest.raises(Refused, match="no approval"):
-            ground.promote(decision, None, role=role)
+    with pytest.raises(Refused, match="no approval"):
+        ground.promote(decision, None)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        ground.promote(decision, None, role="pipeline")
     assert ground.answer(decision, "approve", "engineer") == "refused"
     with pytest.raises(Refused, match="no approval"):
         ground.promote(decision, None)
@@ -292,7 +407,7 @@ def test_an_answer_and_a_supersession_at_once_do_not_both_count(ground: Ground) 
     old, new = ground.decide(), ground.decide()
 
     def supersede() -> list[int]:
-        with database.connect(ground.settings, "pipeline") as connection:
+        with database.connect(ground.settings, "gatekeeper") as connection:
             return [row["supersede"] for row in database.call(connection, "release.supersede", new)]
 
     answered, superseded = at_once(lambda: ground.answer(old, "approve", "reviewer"), supersede)
