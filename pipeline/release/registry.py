@@ -62,7 +62,8 @@ def rollback(
     person's name. Documents that were withdrawn meanwhile stay withdrawn: chunks carry that in every generation.
 
     Raises BadInput for a deployment that is none of this use case, Refused where it is live, or its model or index does
-    not stand any more, or it has no model and `to_nothing` is not said, Stale where another deployment goes live at the same time.
+    not stand any more, or it has no model and `to_nothing` is not said, Stale where another deployment goes live at the
+    same time.
     """
     if not person or not why.strip():
         raise BadInput("a rollback is somebody's, for a reason", found=f"by {person!r}, why {why!r}")
