@@ -163,7 +163,7 @@ def broken_jobs(world: "World", rows: Rows) -> None:
 
 
 def attempts_by_login(world: "World", rows: Rows) -> None:
-    assert {row["login"] for row in rows} == {"pipeline", "trainer", "evaluator"}
+    assert {row["login"] for row in rows} == {"pipeline", "trainer", "evaluator", "gatekeeper"}
     assert not any(row["superuser"] or row["owner"] for row in rows)
     assert sum(row["attempts"] for row in rows) == len(world.runs)
 
