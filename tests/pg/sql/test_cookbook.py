@@ -190,7 +190,7 @@ def audit_of_deployment(world: "World", rows: Rows) -> None:
         ("lineage.deployment", "INSERT"),
     ]
     assert all(row["block_no"] is not None for row in rows[:1])
-    assert {row["login"] for row in rows} == {"pipeline", "approver"}
+    assert {row["login"] for row in rows} == {"gatekeeper", "approver"}
 
 
 def audit_chain(world: "World", rows: Rows) -> None:
