@@ -8,7 +8,8 @@ from uuid import UUID
 
 import psycopg
 
-from pipeline import database, sql
+from pipeline import database, sql, usecase
+from pipeline.database import Connection
 from pipeline.errors import BadInput, nearest
 from pipeline.settings import Settings
 
@@ -48,6 +49,7 @@ def run(settings: Settings, name: str, params: Mapping[str, str]) -> list[dict[s
             next_step=" ".join(f"--param {parameter}=…" for parameter in missing),
         )
     with database.connect(settings, "reader") as connection:
+        _known_use_case(settings, connection, name, params)
         try:
             rows = database.fetch(connection, _FILE, name, **params)
         except psycopg.DataError as error:
@@ -55,6 +57,21 @@ def run(settings: Settings, name: str, params: Mapping[str, str]) -> list[dict[s
                 "a parameter has no valid value", where=f"{_PLACE}: {name}", found=error.diag.message_primary
             ) from None
     return [{column: plain(value) for column, value in row.items()} for row in rows]
+
+
+def _known_use_case(settings: Settings, connection: Connection, query: str, params: Mapping[str, str]) -> None:
+    """Raises BadInput for a use case that has neither a YAML nor a run: no rows would look like an answer."""
+    if "use_case" not in params:
+        return
+    rows = database.fetch(connection, "graph", "use_cases")
+    known = {row["use_case"] for row in rows} | {path.parent.name for path in usecase.files(settings)}
+    if params["use_case"] not in known:
+        raise BadInput(
+            "unknown use case",
+            where=f"{_PLACE}: {query}, parameter use_case",
+            found=params["use_case"],
+            allowed=nearest(params["use_case"], known) or "none yet",
+        )
 
 
 def plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import sql as psycopg_sql
@@ -84,6 +85,12 @@ def location(settings: Settings) -> str:
         told = conninfo_to_dict(settings.database_url)
         return make_conninfo("", **{key: value for key, value in told.items() if key not in ("user", "password")})
     return make_conninfo(host=str(socket_folder(settings.pgdata)), dbname=DATABASE)
+
+
+def as_url(conninfo: str) -> str:
+    """Returns a conninfo as a URL. A blank is %20 in it: libpq takes a plus sign for one."""
+    parts = {key: str(value) for key, value in conninfo_to_dict(conninfo).items() if value is not None}
+    return "postgresql:///?" + urlencode(parts, quote_via=quote)
 
 
 def socket_folder(pgdata: Path) -> Path:

@@ -39,7 +39,7 @@ def upgrade(settings: Settings) -> list[str]:
     dsn = superuser_dsn(settings)
     database.open_connection(dsn, "nightshift/upgrade").close()
     config = Config()
-    config.set_main_option("script_location", str(ROOT / "sql" / "migrations"))
+    config.set_main_option("script_location", str(ROOT / "sql" / "migrations").replace("%", "%%"))
     applied: list[str] = []
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn), poolclass=NullPool)
     with engine.connect() as connection:

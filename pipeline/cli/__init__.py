@@ -5,7 +5,8 @@ from pipeline.cli.output import run
 
 
 def main() -> None:
-    """Runs the command line and exits: 0 done, 1 the answer is no, 2 wrong use or bad input, 3 something is missing."""
+    """Runs the command line and exits: 0 done, 1 the answer is no, 2 wrong use or bad input, 3 something is missing,
+    70 a fault of this product."""
     run(app)
 
 

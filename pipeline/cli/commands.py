@@ -1,5 +1,8 @@
 """All commands. Each imports its stage when it is called, so that `nightshift --help` costs no second."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from pipeline.cli import installation, people, records, stages
@@ -11,6 +14,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Retrains, re-indexes, evaluates and documents a language-model assistant every night.",
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nightshift {version('nightshift')}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Retrains, re-indexes, evaluates and documents a language-model assistant every night."""
+
+
 stages.register(app)
 people.register(app)
 records.register(app)

@@ -7,8 +7,12 @@ import logging
 import os
 import re
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -72,14 +76,47 @@ def command(
     return decorate
 
 
+FAULT = 70  # EX_SOFTWARE of sysexits.h: a fault of this product, and no answer
+
+
 def run(app: typer.Typer) -> None:
-    """Runs the app with logs on stderr and exits. A pipe that its reader closed is no error."""
+    """Runs the app with logs on stderr and exits. A pipe that its reader closed is no error; whatever this product did
+    not expect ends with 70, which no answer ends with, and a report in a file."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     try:
         app()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        report = _report(error)
+        print(  # noqa: T201
+            f"nightshift: a fault of Nightshift itself: {type(error).__name__}\n  report: {report}\n"
+            "  next: nothing half-done was kept; send the report to whoever maintains this installation",
+            file=sys.stderr,
+        )
+        sys.exit(FAULT)
+
+
+def _report(error: BaseException) -> Path:
+    """Returns the file that says where the fault lies: versions, the command's name and the frames. No message and no
+    argument is in it: they may quote a row, or a secret."""
+    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+    chain = [type(error).__name__]
+    cause = error.__cause__ or error.__context__
+    while cause is not None and len(chain) < 10:
+        chain.append(type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
+    words = [word for word in sys.argv[1:3] if word.isidentifier()]
+    lines = [
+        f"nightshift {version('nightshift')}, Python {sys.version.split()[0]}",
+        f"command: {' '.join(words)}",
+        f"error: {' <- '.join(chain)}",
+        *frames,
+    ]
+    with tempfile.NamedTemporaryFile("w", prefix="nightshift-fault-", suffix=".txt", delete=False) as file:
+        file.write("\n".join(lines) + "\n")
+    return Path(file.name)
 
 
 def print_json(value: Any) -> None:

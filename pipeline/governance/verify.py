@@ -6,11 +6,12 @@ for artifacts the same digest that the lineage names. What is not: see `unproven
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-from pipeline import canonical, database
+from jinja2 import TemplateError
+
+from pipeline import canonical, database, parsing
 from pipeline.artifacts import MANIFEST, content_digest
 from pipeline.errors import NightshiftError, NotAvailable
 from pipeline.governance import agreement, cards, claims, evidence, files
@@ -18,10 +19,24 @@ from pipeline.governance.claims import Figure
 from pipeline.settings import Settings
 
 # What reading something that was tampered with may raise.
-_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, TemplateError)
+_BOUNDS = parsing.Bounds(size=256 << 20, nodes=5_000_000)
 _ISSUED = {
     "what": "that this packet is the one that was issued",
     "why": "compare its digest with the one in the database, or with one that you kept",
+}
+
+
+_LISTED: dict[str, type] = {
+    "format": int,
+    "use_case": str,
+    "decision": int,
+    "final": bool,
+    "renderer": str,
+    "documents": list,
+    "records": dict,
+    "artifacts": list,
+    "figures": list,
 }
 
 
@@ -40,7 +55,7 @@ class Examination:
 
     def json(self, name: str) -> Any:
         """Returns a file's value. Raises ValueError or KeyError where it has none."""
-        return json.loads(self.contents[name])
+        return parsing.parse_json(self.contents[name], _BOUNDS)
 
 
 def verify(path: Path, settings: Settings | None = None) -> dict[str, Any]:
@@ -113,16 +128,21 @@ def _files(seen: Examination) -> str:
 def _content(name: str, data: bytes) -> str:
     try:
         return content_digest(name, data)
-    except ValueError:
+    except _UNREADABLE:
         return "unreadable"
 
 
-def _listing(seen: Examination) -> dict[str, Any]:
-    listing: dict[str, Any] = seen.json("evidence.json")
-    wanted = {"format", "use_case", "decision", "final", "renderer", "documents", "records", "artifacts", "figures"}
-    if listing.keys() != wanted:
-        seen.problem("evidence.json", f"it has the keys {sorted(listing)}, not {sorted(wanted)}")
-    return listing
+def _listing(seen: Examination) -> dict[str, Any] | None:
+    """Returns what evidence.json says, or None where it is not of its form."""
+    listing = seen.json("evidence.json")
+    if not isinstance(listing, dict) or listing.keys() != _LISTED.keys():
+        keys = sorted(map(str, listing)) if isinstance(listing, dict) else type(listing).__name__
+        seen.problem("evidence.json", f"it has the keys {keys}, not {sorted(_LISTED)}")
+        return None
+    wrong = [key for key, kind in _LISTED.items() if type(listing[key]) is not kind]
+    for key in wrong:
+        seen.problem("evidence.json", f"{key} is not of the kind {_LISTED[key].__name__}")
+    return None if wrong else listing
 
 
 def _examine(seen: Examination, listing: dict[str, Any]) -> dict[str, int]:
@@ -246,6 +266,8 @@ def _online(settings: Settings, seen: Examination, listing: dict[str, Any], answ
         found, now = [], {}
         seen.problem("evidence.json", f"the database knows nothing of it: {error.what}")
     changed = sorted(name for name, digest in listing["records"].items() if canonical.digest(now.get(name)) != digest)
+    for name in changed:
+        seen.problem(evidence.record_path(name), "the database says something else by now")
     if not found:
         seen.problem(MANIFEST, "the database has registered no packet with this digest")
     answer["online"] = {"registered_at": found[0].isoformat() if found else None, "changed_since": changed}

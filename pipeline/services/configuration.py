@@ -95,7 +95,8 @@ def connection(settings: Settings) -> str:
     """Returns the SQLAlchemy URL of Airflow's own database, for its sync and its async engine alike."""
     told = conninfo_to_dict(database.location(settings))
     login = secret(folder(settings) / "database_password")
-    query = urlencode({key: value for key, value in told.items() if key != "dbname" and value is not None})
+    parts = {key: str(value) for key, value in told.items() if key != "dbname" and value is not None}
+    query = urlencode(parts, quote_via=quote)
     return f"postgresql+psycopg://{LOGIN}:{quote(login, safe='')}@/{LOGIN}?{query}"
 
 
@@ -181,10 +182,7 @@ def environment(settings: Settings) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "NIGHTSHIFT_", "PG"))}
     ours = settings.environment()
     if settings.database_url:
-        told = conninfo_to_dict(database.location(settings))
-        ours["NIGHTSHIFT_DATABASE_URL"] = "postgresql:///?" + urlencode(
-            {key: value for key, value in told.items() if value is not None}
-        )
+        ours["NIGHTSHIFT_DATABASE_URL"] = database.as_url(database.location(settings))
     local = ",".join(filter(None, [kept.get("NO_PROXY") or kept.get("no_proxy"), "127.0.0.1", "localhost"]))
     return {
         **kept,

@@ -24,9 +24,6 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlencode
-
-from psycopg.conninfo import conninfo_to_dict
 
 from pipeline import database, errors
 from pipeline.errors import NightshiftError, NotAvailable, Refused
@@ -223,7 +220,7 @@ def _environment(settings: Settings, home: Path, inherited: Mapping[str, str]) -
         "NIGHTSHIFT_HOME": str(home),
         "NIGHTSHIFT_LOGINS": str(home / "logins"),
         "NIGHTSHIFT_ARTIFACTS": settings.artifacts,
-        "NIGHTSHIFT_DATABASE_URL": "postgresql:///?" + urlencode(conninfo_to_dict(database.location(settings))),
+        "NIGHTSHIFT_DATABASE_URL": database.as_url(database.location(settings)),
         "NIGHTSHIFT_DEVICE": settings.device,
         "CUDA_VISIBLE_DEVICES": "" if settings.device == "cpu" else visible,
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",

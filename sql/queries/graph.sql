@@ -59,3 +59,7 @@ where r.run_id = :'run'::uuid
 order by (o.dag_id = r.dag_id and o.task_id = r.task_id and o.map_index is not distinct from r.map_index) is true desc,
          o.params = r.params desc, o.started_at desc
 limit 1;
+
+-- use_cases --
+-- The use cases that anything ever ran for.
+select distinct use_case from lineage.run_history order by use_case;

@@ -311,3 +311,10 @@ def test_wrong_questions_say_what_is_allowed(world: "World", name: str, params: 
     with pytest.raises(BadInput, match=told.replace("?", r"\?")) as error:
         cookbook.run(world.settings, name, params)
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["dmo", "", "Demo", "demo "])
+def test_a_use_case_that_is_not_there_is_an_error_and_no_empty_answer(world: "World", name: str) -> None:
+    for query in ("nightly_results", "open_findings"):
+        with pytest.raises(BadInput, match="unknown use case"):
+            cookbook.run(world.settings, query, {"use_case": name})

@@ -1,9 +1,16 @@
 """What a person is shown: records as a table where one fits, as blocks where it does not; a graph a line each."""
 
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
 import pytest
 
 from pipeline.cli.output import show
 from pipeline.cli.records import lines
+from pipeline.settings import ROOT
 
 pytestmark = pytest.mark.unit
 
@@ -46,3 +53,35 @@ def test_a_graph_is_an_artifact_a_line_the_root_first() -> None:
         f"   7  dataset examples {'d' * 12}: -",
     ]
     assert lines({**graph, "direction": "down"})["artifacts"][0].startswith("   7  dataset")
+
+
+def test_a_fault_of_ours_ends_with_70_and_a_report_without_words(tmp_path: Path) -> None:
+    """1 means that the answer is no; a crash is no answer."""
+    code = (
+        "import sys, typer; from pipeline.cli import output; app = typer.Typer();"
+        "exec('@app.command()\\ndef crash(word: str):\\n    raise ValueError(\"the secret \" + word)');"
+        "output.run(app)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "hunter2!"], capture_output=True, text=True, check=False,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 70
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "a fault of Nightshift itself: ValueError" in done.stderr
+    (report,) = tmp_path.glob("nightshift-fault-*.txt")
+    assert str(report) in done.stderr
+    assert "error: ValueError" in report.read_text()
+    assert " crash" in report.read_text()
+    for word in ("secret", "hunter2"):
+        assert word not in report.read_text() + done.stderr
+    assert report.stat().st_mode & 0o077 == 0
+
+
+def test_the_version_is_told() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "--version"], capture_output=True, text=True, check=True,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout == f"nightshift {version('nightshift')}\n"

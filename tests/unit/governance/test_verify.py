@@ -263,3 +263,60 @@ def test_diff_names_the_figures(folder: Path, zipped: Path) -> None:
     assert found["documents"] == []
     with pytest.raises(BadInput, match="is no packet"):
         diff(folder.parent / "store", zipped)
+
+
+def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Returns the path of every value inside a value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [here, *(path for key, part in inner for path in places(part, (*here, key)))]
+
+
+ODD = st.sampled_from([None, 7, -1, 1.5, True, "", "x", "../../x", [], {}, [[]], {"x": {}}, ["x"], 10**30])
+
+
+@PROPERTY
+@given(share=SHARE, odd=ODD)
+def test_any_other_value_anywhere_in_the_evidence_is_a_problem_and_no_crash(
+    folder: Path, contents: dict[str, bytes], share: int, odd: Any
+) -> None:
+    listing = json.loads(contents["evidence.json"])
+    paths = places(listing)
+    path = paths[share * len(paths) // 1_000_000]
+    if not path:
+        listing = odd
+    else:
+        at = listing
+        for key in path[:-1]:
+            at = at[key]
+        if at[path[-1]] == odd and type(at[path[-1]]) is type(odd):
+            return
+        at[path[-1]] = odd
+    (folder / "evidence.json").write_text(json.dumps(listing))
+    try:
+        assert not verify(folder)["verified"]
+    finally:
+        (folder / "evidence.json").write_bytes(contents["evidence.json"])
+
+
+@pytest.mark.parametrize(
+    "text", ['{"format": 1}', "{}", "[]", "null", "7", '"x"', "{", "", "[" * 5_000, '{"a": 1, "a": 2}']
+)
+@pytest.mark.parametrize("name", ["evidence.json", "manifest.json"])
+def test_what_is_no_evidence_is_a_problem(folder: Path, contents: dict[str, bytes], name: str, text: str) -> None:
+    (folder / name).write_text(text)
+    found = verify(folder)
+    assert not found["verified"]
+    assert any(problem["file"] == name for problem in found["problems"])
+
+
+def test_a_record_in_the_place_of_another_is_a_problem(folder: Path) -> None:
+    records = sorted((folder / "sources").glob("*.json")) or sorted(folder.rglob("lineage.json"))
+    lineage = next(path for path in folder.rglob("lineage.json"))
+    for other in [path for path in lineage.parent.glob("*.json") if path != lineage]:
+        before = lineage.read_bytes()
+        lineage.write_bytes(other.read_bytes())
+        found = verify(folder)
+        assert not found["verified"], other.name
+        assert found["problems"]
+        lineage.write_bytes(before)
+    assert records

@@ -11,7 +11,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import make_url
 
+from pipeline import database
 from pipeline import settings as settings_module
 from pipeline.errors import NotAvailable
 from pipeline.services import configuration
@@ -143,3 +146,11 @@ print(json.dumps([asked for asked in json.loads(sys.argv[1])
         check=True,
     )
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+@pytest.mark.parametrize("name", ["a b", "ümlaut", "100%", "a+b", "a#b?c=d&e", "it's"])
+def test_a_home_of_any_name_gives_urls_that_lead_back(tmp_path: Path, name: str) -> None:
+    folder = str(tmp_path / name)
+    url = database.as_url(make_conninfo(host=folder, dbname="nightshift"))
+    assert conninfo_to_dict(url) == {"host": folder, "dbname": "nightshift"}
+    assert make_url(url.replace("postgresql", "postgresql+psycopg", 1)).query["host"] == folder
