@@ -271,7 +271,9 @@ def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [here, *(path for key, part in inner for path in places(part, (*here, key)))]
 
 
-ODD = st.sampled_from([None, 7, -1, 1.5, True, "", "x", "../../x", [], {}, [[]], {"x": {}}, ["x"], 10**30])
+ODD: st.SearchStrategy[Any] = st.sampled_from(
+    [None, 7, -1, 1.5, True, "", "x", "../../x", [], {}, [[]], {"x": {}}, ["x"], 10**30]
+)
 
 
 @PROPERTY
