@@ -176,6 +176,7 @@ class Retrieval(_Model):
     overlap_sentences: int = Field(1, ge=0, le=20)
     k: int = Field(3, ge=1, le=100)
     min_recall: Share = 0.99  # of the index against an exact scan, before a swap
+    max_lost: Share = 0.5  # an index that lost ten documents and a larger share, or all, does not swap without a person
     leak_principals: int = Field(200, ge=1, le=100_000)  # generated callers in the leak test before a swap
 
 

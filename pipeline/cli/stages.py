@@ -142,12 +142,20 @@ def train(name: UseCaseName, stage: Stage = Stage.ALL, fresh: Fresh = False) -> 
     }
 
 
-def index_sync(name: UseCaseName, fresh: Fresh = False) -> Answer:
+def index_sync(
+    name: UseCaseName,
+    fresh: Fresh = False,
+    accept_loss: Annotated[
+        str | None, typer.Option(help="Why an index that lost most of its documents may go live; kept on record.")
+    ] = None,
+) -> Answer:
     """Bring the index up to the newest documents: diff, embed, build, check, swap."""
     from pipeline import retrieval
 
     here = context(name)
-    return retrieval.sync(here.settings, here.usecase, here.origin, reuse=reuse_of(fresh))
+    return retrieval.sync(
+        here.settings, here.usecase, here.origin, accept_loss=accept_loss or None, reuse=reuse_of(fresh)
+    )
 
 
 def index_status(name: UseCaseName) -> Answer:

@@ -48,11 +48,23 @@ class Tally:
     recalls: list[float] = field(default_factory=list)  # of callers who may see something
 
 
+_FEW = 10  # documents; so many may go from an index that keeps others
+
+
 def check(
-    settings: Settings, usecase: UseCase, origin: Origin, built: Mapping[str, Any], *, reuse: Reuse = "auto"
+    settings: Settings,
+    usecase: UseCase,
+    origin: Origin,
+    built: Mapping[str, Any],
+    *,
+    accept_loss: str | None = None,
+    reuse: Reuse = "auto",
 ) -> dict[str, Any]:
-    """Returns {passed, gates, outputs: {report}}: `gates` maps counts, recall and leaks to what was measured and
+    """Returns {passed, gates, outputs: {report}}: `gates` maps counts, recall, leaks and loss to what was measured and
     whether it is enough. The gates are also written beside the generation.
+
+    An index that is empty, or lost many of the documents that are live, passes by `accept_loss` alone: the reason of
+    the person who asked, kept in the gate.
 
     `reuse` changes nothing: a generation is tested as it stands.
     """
@@ -70,6 +82,7 @@ def check(
             shelf = _shelf(reading, generation, pinned, manifest)
             tally = _ask(reading, usecase, generation, shelf, manifest, version.digest)
             counts = _counts(reading, generation, manifest)
+            loss = _loss(reading, usecase, manifest, origin.requested_by, accept_loss)
         gates = {
             "counts": counts,
             "recall": _recall(tally, usecase.retrieval.min_recall),
@@ -80,6 +93,7 @@ def check(
                 "short": tally.short,
                 "passed": tally.leaks == 0 and tally.short == 0,
             },
+            "loss": loss,
         }
         passed = all(gate["passed"] for gate in gates.values())
         content = {"generation": version.digest, "passed": passed, "gates": gates}
@@ -99,6 +113,7 @@ def check(
         params={
             "min_recall": usecase.retrieval.min_recall,
             "leak_principals": usecase.retrieval.leak_principals,
+            "max_lost": usecase.retrieval.max_lost,
             "generation": generation,
         },
         inputs={"generation": version, "corpus": pinned},
@@ -106,6 +121,25 @@ def check(
     )
     outcome = lineage.step(settings, origin, spec, work)
     return outcome.as_dict() | dict(outcome.facts)
+
+
+def _loss(
+    connection: Connection, usecase: UseCase, manifest: Mapping[str, Any], person: str, reason: str | None
+) -> dict[str, Any]:
+    """Returns how many of the documents that are live the generation does not have any more."""
+    live = database.fetch_one(connection, "retrieval", "live_generation", use_case=usecase.name)
+    rows = (
+        database.fetch(connection, "retrieval", "generation_keys", generation=live["generation_id"])
+        if live is not None and live["standing"]
+        else []
+    )
+    before = {canonical.digest_text(row["document_key"]) for row in rows}  # as the manifest names them
+    lost = before - {entry["document"] for entry in manifest["documents"]}
+    many = bool(lost) and (
+        lost == before or (len(lost) >= _FEW and len(lost) > usecase.retrieval.max_lost * len(before))
+    )
+    accepted = None if reason is None or not many else {"by": person, "reason": reason}
+    return {"before": len(before), "lost": len(lost), "accepted": accepted, "passed": not many or accepted is not None}
 
 
 def _shelf(connection: Connection, generation: int, pinned: Version, manifest: Mapping[str, Any]) -> Shelf:

@@ -14,7 +14,9 @@ from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
 
-def sync(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse = "auto") -> dict[str, Any]:
+def sync(
+    settings: Settings, usecase: UseCase, origin: Origin, *, accept_loss: str | None = None, reuse: Reuse = "auto"
+) -> dict[str, Any]:
     """Returns {generation, unchanged, documents: {added, changed, removed, unchanged}, chunks: {embedded, reused,
     deleted}, gates, passed, swapped}: the index brought up to the newest corpus. `gates` is None where nothing changed.
 
@@ -23,10 +25,12 @@ def sync(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse =
     with database.connect(settings, "pipeline") as connection:
         # A second one waits, and then has nothing to do: it would embed everything once more.
         database.fetch(connection, "retrieval", "lock_sync", use_case=usecase.name)
-        return _sync(settings, usecase, origin, reuse)
+        return _sync(settings, usecase, origin, accept_loss, reuse)
 
 
-def _sync(settings: Settings, usecase: UseCase, origin: Origin, reuse: Reuse) -> dict[str, Any]:
+def _sync(
+    settings: Settings, usecase: UseCase, origin: Origin, accept_loss: str | None, reuse: Reuse
+) -> dict[str, Any]:
     planned = plan(settings, usecase, origin, reuse=reuse)
     chunks = planned["chunks"]
     told: dict[str, Any] = {
@@ -44,7 +48,7 @@ def _sync(settings: Settings, usecase: UseCase, origin: Origin, reuse: Reuse) ->
         embed(settings, usecase, origin, planned, batch, reuse=reuse)["embedded"] for batch in range(planned["batches"])
     )
     built = build(settings, usecase, origin, planned, reuse=reuse)
-    checked = check(settings, usecase, origin, built, reuse=reuse)
+    checked = check(settings, usecase, origin, built, accept_loss=accept_loss, reuse=reuse)
     swapped = swap(settings, usecase, origin, built, checked, reuse=reuse)
     told["chunks"]["embedded"] = embedded
     return told | {

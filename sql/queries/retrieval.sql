@@ -53,6 +53,10 @@ join catalog.document_version v using (document_version_id)
 group by c.document_key, v.digest
 order by c.document_key;
 
+-- generation_keys --
+-- The documents of a generation.
+select distinct c.document_key from rag.contents(:'generation'::int) c;
+
 -- generation_counts --
 -- Chunks of a generation by tenant and right to read, withdrawn ones apart.
 select c.tenant, a.classification, a.groups, sum(c.chunks)::bigint as chunks,

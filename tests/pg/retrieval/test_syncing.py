@@ -1,5 +1,6 @@
 """The chain from corpus to live index, on the tests' own vectors."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from pipeline import retrieval, search
 from pipeline.errors import NotAvailable
 from pipeline.lineage import Origin
-from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed
+from tests.pg.retrieval.conftest import DOCUMENTS, Doc, Library, changed
 
 pytestmark = [pytest.mark.pg, pytest.mark.usefixtures("hashed")]
 
@@ -27,6 +28,7 @@ def test_the_first_sync_makes_an_index_live(library: Library, origin: Origin, ha
         "counts": True,
         "recall": True,
         "leaks": True,
+        "loss": True,
     }
     assert found(library, "leave granted request", "clerk")[0] == "leave"
     assert set(found(library, "leave", "clerk")) == {"leave", "notice"}
@@ -144,3 +146,46 @@ def test_a_corpus_that_was_there_before_is_indexed_once(library: Library, origin
     told = retrieval.sync(library.settings, library.usecase, origin)
     assert told["passed"] is True
     assert sorted(found(library, "leave", "inspector")) == ["hazard", "leave", "notice"]
+
+
+def many(count: int) -> dict[str, Doc]:
+    """Returns so many documents of one tenant."""
+    return {f"page-{number}": Doc(f"Page {number} is about things.", title="T") for number in range(count)}
+
+
+@pytest.mark.parametrize(("left", "swaps"), [(20, True), (16, True), (9, False), (0, False)])
+def test_an_index_that_lost_most_of_its_documents_waits_for_a_person(
+    library: Library, origin: Origin, left: int, swaps: bool
+) -> None:
+    library.commit(many(20))
+    assert retrieval.sync(library.settings, library.usecase, origin)["swapped"] is True
+    library.commit(many(left))
+    synced = retrieval.sync(library.settings, library.usecase, origin)
+    if left == 20:
+        assert synced["unchanged"] is True
+        return
+    assert (synced["swapped"], synced["passed"]) == (swaps, swaps)
+    assert synced["gates"]["loss"]["lost"] == 20 - left
+    if swaps:
+        return
+    assert len(found(library, "things", "clerk", 100)) == 20, "the old index serves on"
+    again = retrieval.sync(library.settings, library.usecase, origin, accept_loss="the handbook was split up")
+    assert again["swapped"] is True
+    assert again["gates"]["loss"]["accepted"] == {"by": "tester", "reason": "the handbook was split up"}
+    assert len(found(library, "things", "clerk", 100)) == left
+
+
+def test_a_second_sync_has_nothing_to_do_and_says_so(library: Library, origin: Origin) -> None:
+    library.commit(DOCUMENTS)
+    retrieval.sync(library.settings, library.usecase, origin)
+    again = retrieval.sync(library.settings, library.usecase, origin)
+    assert (again["unchanged"], again["passed"], again["swapped"], again["gates"]) == (True, True, False, None)
+
+
+def test_two_syncs_at_once_embed_once(library: Library, origin: Origin, hashed: list[int]) -> None:
+    library.commit(DOCUMENTS)
+    hashed.clear()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: retrieval.sync(library.settings, library.usecase, origin), range(2))
+    assert sorted([first["unchanged"], second["unchanged"]]) == [False, True]
+    assert sum(hashed) == 4
