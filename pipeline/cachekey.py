@@ -1,7 +1,8 @@
 """What a step's result depends on: the source it really runs, its SQL and templates, the lock, parameters and inputs.
 
 The source is found by reading imports, not by running them: from the step's entry modules along every `import
-pipeline…`, also those inside functions. A change in a module that the step cannot reach changes nothing.
+pipeline…`, also those inside functions, and from each module the files of the queries that it names. A change in a
+module or a query file that the step cannot reach changes nothing; a new migration changes every key.
 """
 
 import ast
@@ -15,6 +16,8 @@ from pipeline import canonical
 from pipeline.settings import ROOT
 
 _PACKAGE = "pipeline"
+# The functions that run a named query, and which of their arguments names its file.
+_QUERIES = {"fetch": 1, "fetch_one": 1, "execute": 1, "load": 0}
 # Python 3.11 counts the depth of all threads' parsing together and fails ("AST constructor recursion depth mismatch").
 _PARSING = threading.Lock()
 
@@ -37,9 +40,12 @@ def parts(
         found[f"code:{module}"] = _file(_path(module, root))
         for template in _templates(module, root):
             found[f"file:{template.relative_to(root)}"] = _file(template)
-    for stage in {name.split(".")[1] for name in modules if "." in name}:
-        if (queries := root / "sql" / "queries" / f"{stage}.sql").exists():
-            found[f"sql:{stage}"] = _file(queries)
+        for queries in _queries(module, root):
+            found[f"sql:{queries}"] = _file(root / "sql" / "queries" / f"{queries}.sql")
+    # What the functions of the database do is part of what a step does, and stands in the migrations alone.
+    found["schema"] = max(
+        (file.stem for file in (root / "sql" / "migrations" / "versions").glob("*.sql")), default="none"
+    )
     found |= {f"file:{name}": _file(root / name) for name in files}
     found |= {f"param:{name}": _short(value) for name, value in params.items()}
     found |= {f"input:{role}": digest for role, digest in inputs.items()}
@@ -91,6 +97,31 @@ def _imports(module: str, path: Path) -> list[str]:
                 base = ".".join([*above, base] if base else above)
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return [name for name in names if name == _PACKAGE or name.startswith(f"{_PACKAGE}.")]
+
+
+def _queries(module: str, root: Path) -> set[str]:
+    """Returns the files of named queries that a module calls by name: `database.fetch(connection, "file", …)` and its
+    like, and `sql.load("file")`, the name a literal or a constant of the module."""
+    with _PARSING:
+        tree = ast.parse(_path(module, root).read_text())
+    constants = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
+        if not isinstance(node, ast.Call) or name not in _QUERIES or len(node.args) <= _QUERIES[name]:
+            continue
+        argument = node.args[_QUERIES[name]]
+        value = argument.value if isinstance(argument, ast.Constant) else None
+        value = constants.get(argument.id) if isinstance(argument, ast.Name) else value
+        if isinstance(value, str) and (root / "sql" / "queries" / f"{value}.sql").exists():
+            found.add(value)
+    return found
 
 
 def _path(module: str, root: Path) -> Path:

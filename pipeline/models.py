@@ -5,6 +5,7 @@ store: gigabytes would be written twice, and its files are hashed (or known to b
 Nothing is downloaded: what the night runs on was put there by a person.
 """
 
+import importlib.metadata
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -154,6 +155,16 @@ def load(
     if quantize == "none":
         model = model.to(device)
     return (model if trainable else model.eval()), tokenizer
+
+
+def expected_device(wanted: str) -> Device:
+    """Returns where models will run, told without importing torch, for cache keys: what a GPU gave is not what a CPU
+    gives. "auto" is the GPU where the driver shows one, this process may see it, and torch was built for it."""
+    if wanted != "auto":
+        return "cuda" if wanted == "cuda" else "cpu"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
+    built = "+cpu" not in importlib.metadata.version("torch")
+    return "cuda" if visible and built and any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
 
 
 def device(wanted: str) -> Device:

@@ -146,7 +146,7 @@ def _params(settings: Settings, usecase: UseCase, asked: list[Suite], unserved: 
         "model": {
             "dtype": usecase.training.dtype,
             "quantize": usecase.training.quantize,
-            "device": settings.device,
+            "device": models.expected_device(settings.device),
         },
         "retrieval": {"k": usecase.retrieval.k, "unserved": unserved},
         "confidence": told.confidence,

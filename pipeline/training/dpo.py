@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import lineage
+from pipeline import lineage, models
 from pipeline.lineage import Attempt, Origin, Result, Reuse, Step, Version
 from pipeline.settings import Settings
 from pipeline.training import adapter, loop, process, recipe, rows
@@ -66,7 +66,7 @@ def run(
         "training.dpo",
         process.ROLE,
         ("pipeline.training.dpo",),
-        params={"recipe": in_force},
+        params={"recipe": in_force, "device": models.expected_device(settings.device)},
         inputs={"dataset": dataset, "base": pinned, "sft": start},
         reuse=reuse,
     )

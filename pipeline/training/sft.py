@@ -69,7 +69,7 @@ def run(
         "training.sft",
         process.ROLE,
         ("pipeline.training.sft",),
-        params={"recipe": in_force},
+        params={"recipe": in_force, "device": models.expected_device(settings.device)},
         inputs={"dataset": dataset, "base": pinned},
         reuse=reuse,
     )

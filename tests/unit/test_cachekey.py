@@ -10,16 +10,20 @@ pytestmark = pytest.mark.unit
 
 TREE = {
     "pipeline/__init__.py": "",
-    "pipeline/ground.py": "VALUE = 1\n",
+    "pipeline/ground.py": "_FILE = 'ground'\ndatabase.fetch_one(connection, _FILE, 'c', two=2)\n",
     "pipeline/far.py": "FAR = 1\n",
     "pipeline/one/__init__.py": "from pipeline.one import work\n",
-    "pipeline/one/work.py": "def run():\n    from .helper import help_\n    return help_()\n",
+    "pipeline/one/work.py": (
+        "def run():\n    from .helper import help_\n    database.fetch(connection, 'one', 'a')\n    return help_()\n"
+    ),
     "pipeline/one/helper.py": "import pipeline.far\nfrom pipeline import ground\n",
     "pipeline/one/templates/card.md": "# {{ title }}\n",
     "pipeline/two/__init__.py": "",
     "pipeline/two/work.py": "from pipeline import ground\n",
     "sql/queries/one.sql": "-- a --\nselect 1\n",
     "sql/queries/two.sql": "-- b --\nselect 2\n",
+    "sql/queries/ground.sql": "-- c --\nselect 3\n",
+    "sql/migrations/versions/0001_first.sql": "create table x ();\n",
     "sql/schema/30_rag.sql": "create table x ();\n",
     "requirements.lock": "torch==2.13.0\n",
 }
@@ -65,6 +69,7 @@ def test_the_closure_follows_imports_wherever_they_stand(root: Path) -> None:
         "pipeline/far.py",  # two imports away
         "pipeline/one/templates/card.md",
         "sql/queries/one.sql",
+        "sql/queries/ground.sql",  # of a module of the ground floor, by a constant
         "sql/schema/30_rag.sql",
         "requirements.lock",
     ],
@@ -102,3 +107,25 @@ def test_the_real_package_reaches_its_ground_floor() -> None:
     reached = cachekey.closure(["pipeline.lineage"])
     assert {"pipeline.lineage", "pipeline.database", "pipeline.artifacts", "pipeline.errors"} <= reached
     assert "pipeline.usecase" not in reached
+
+
+def test_a_new_migration_changes_every_key(root: Path) -> None:
+    before = key(root)
+    (root / "sql/migrations/versions/0002_second.sql").write_text("alter table x add y int;\n")
+    assert key(root) != before
+
+
+def test_each_stage_counts_the_queries_that_it_reaches() -> None:
+    for module, files in {
+        "pipeline.training.sft": {"training", "lineage"},
+        "pipeline.data.commits": {"data", "lineage"},
+        "pipeline.retrieval.checks": {"retrieval", "lineage"},
+        "pipeline.evaluation.evaluate": {"evaluation", "retrieval", "lineage"},
+        "pipeline.release.gate": {"release", "lineage"},
+    }.items():
+        parts = cachekey.parts(job="x", modules=[module], files=(), params={}, inputs={})
+        assert files <= {name.removeprefix("sql:") for name in parts if name.startswith("sql:")}, module
+        assert parts["schema"][:4].isdigit()
+    assert "sql:release" not in cachekey.parts(
+        job="x", modules=["pipeline.training.sft"], files=(), params={}, inputs={}
+    )

@@ -185,3 +185,26 @@ def test_an_adapter_is_added_into_full_precision_weights_and_answers_the_same(tm
         first, second, third = (model(input_ids=ids).logits for model in (plain, added, apart))
     assert torch.allclose(second, third, atol=1e-3)
     assert not torch.allclose(first, second, atol=1e-1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "visible", "torch", "expected"),
+    [
+        ("cpu", "0", "2.13.0", "cpu"),
+        ("cuda", "0", "2.13.0", "cuda"),
+        ("auto", "", "2.13.0", "cpu"),
+        ("auto", "0", "2.13.0+cpu", "cpu"),
+        ("auto", "0", "2.13.0", "there"),
+    ],
+)
+def test_a_cache_key_knows_the_device_without_torch(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, visible: str, torch: str, expected: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("importlib.metadata.version", lambda _: torch)
+    there = "cuda" if any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
+    assert models.expected_device(wanted) == (there if expected == "there" else expected)
+
+
+def test_the_expected_device_is_the_one_that_models_run_on() -> None:
+    assert models.expected_device("auto") == models.device("auto")
