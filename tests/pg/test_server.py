@@ -1,0 +1,38 @@
+"""The embedded server, in a home folder of any name."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline import database, migrations, server
+from pipeline import settings as settings_module
+from pipeline.settings import Settings
+
+pytestmark = pytest.mark.pg
+
+
+@pytest.fixture
+def odd() -> Iterator[Settings]:
+    """An installation whose home has a blank, a percent sign and a letter that is not ASCII in its path."""
+    with tempfile.TemporaryDirectory(prefix="nightshift-tests-", ignore_cleanup_errors=True) as folder:
+        settings = settings_module.from_environment({"NIGHTSHIFT_HOME": str(Path(folder) / "my home 100% ü")})
+        try:
+            yield settings
+        finally:
+            server.stop(settings)
+
+
+def test_a_home_of_any_name_has_a_server_that_every_role_reaches(odd: Settings) -> None:
+    server.start(odd)
+    assert migrations.upgrade(odd)
+    assert server.running(odd)
+    for role in database.ROLES:
+        with database.connect(odd, role) as connection:
+            assert connection.execute("select session_user as role").fetchall() == [{"role": role}]
+    # A child process reaches it by the URL that it is handed.
+    url = database.as_url(database.location(odd))
+    child = settings_module.from_environment({"NIGHTSHIFT_HOME": str(odd.home), "NIGHTSHIFT_DATABASE_URL": url})
+    with database.connect(child, "reader") as connection:
+        assert connection.execute("select 1 as one").fetchall() == [{"one": 1}]
