@@ -68,12 +68,12 @@ def _socket_beside(pgdata: Path) -> Iterator[None]:
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise NotAvailable("the folder for the server's socket is somebody else's", where=folder)
-    chosen = postgres_server.find_suitable_socket_dir
-    postgres_server.find_suitable_socket_dir = lambda *_: folder
+    chosen = postgres_server.find_suitable_socket_dir  # type: ignore[attr-defined]
+    postgres_server.find_suitable_socket_dir = lambda *_: folder  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        postgres_server.find_suitable_socket_dir = chosen
+        postgres_server.find_suitable_socket_dir = chosen  # type: ignore[attr-defined]
 
 
 def _demand_passwords(settings: Settings, uri: str) -> None:
