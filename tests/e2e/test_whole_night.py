@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -46,7 +47,7 @@ def kill_the_training(world: World, run_id: str) -> None:
     (worker,) = [
         process
         for process in processes.tree(airflow.record(world.settings))
-        if "pipeline.training.worker" in process.cmdline()
+        if process.status() != psutil.STATUS_ZOMBIE and "pipeline.training.worker" in process.cmdline()
     ]
     for process in (worker.parent(), worker):
         assert process is not None
