@@ -27,7 +27,8 @@ def train(settings: Settings, content: str, way: str, kind: str = "adapter", nam
 
     reuse: lineage.Reuse = "never" if way == "anew" else "auto"
     params = {"content": content, "kind": kind, "name": name, "fails": way == "fails"}
-    step = Step("demo", "training.dpo", "trainer", ("pipeline.canonical",), params=params, reuse=reuse)
+    job = "training.preflight" if kind == "base_model" else "training.dpo"
+    step = Step("demo", job, "trainer", ("pipeline.canonical",), params=params, reuse=reuse)
     return lineage.step(settings, Origin("cli", "engineer"), step, work).outputs["output"]
 
 
