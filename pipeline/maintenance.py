@@ -13,23 +13,26 @@ from pipeline.settings import Settings
 
 # An attempt beats every HEARTBEAT_SECONDS; so many beats missed in a row, and nobody is at work on it.
 _SILENCE = timedelta(seconds=30 * HEARTBEAT_SECONDS)
+_IDLE = timedelta(hours=1)
 _ATTEMPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\d+")
 
 
 def sweep_lost(settings: Settings) -> dict[str, Any]:
-    """Returns {"lost", "scratch"}: how many runs were marked as lost, because their attempts gave no sign of life for
-    ten minutes, and how many scratch folders of ended attempts were removed on this machine."""
+    """Returns {"lost", "scratch", "idle"}: how many runs were marked as lost, because their attempts gave no sign of
+    life for ten minutes, how many scratch folders of ended attempts were removed on this machine, and how many sessions
+    were ended that had stood idle in a transaction for an hour."""
     with database.connect(settings, "pipeline") as connection:
         # Before the query: a folder that is made later belongs to an attempt which the query may not show.
         folders = list(settings.scratch.iterdir()) if settings.scratch.is_dir() else []
         (row,) = database.call(connection, "lineage.sweep_lost", _SILENCE)
+        (idle,) = database.call(connection, "rag.end_idle", _IDLE)
         running = database.fetch(connection, "maintenance", "running_attempts")
     used = {f"{attempt['run_id']}.{attempt['fence']}" for attempt in running}
     # Attempts alone: a training process keeps a folder of its own here, and removes it itself.
     ended = [folder for folder in folders if _ATTEMPT.fullmatch(folder.name) and folder.name not in used]
     for folder in ended:
         shutil.rmtree(folder, ignore_errors=True)
-    return {"lost": row["sweep_lost"], "scratch": len(ended)}
+    return {"lost": row["sweep_lost"], "scratch": len(ended), "idle": idle["end_idle"]}
 
 
 def seal_and_verify(settings: Settings) -> dict[str, Any]:

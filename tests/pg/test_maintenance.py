@@ -57,7 +57,7 @@ def test_an_empty_installation_has_its_persons_alone_to_seal(settings: Settings)
     assert {row["object"] for row in sealed} <= {"release.person", "release.person_alias"}
     assert maintenance.seal_and_verify(settings)["sealed"] == 0
     assert maintenance.verify_artifacts(settings) == {"verified": 0, "elsewhere": 0}
-    assert maintenance.sweep_lost(settings) == {"lost": 0, "scratch": 0}
+    assert maintenance.sweep_lost(settings) == {"lost": 0, "scratch": 0, "idle": 0}
 
 
 @pytest.mark.parametrize("how", ["moved", "unmounted", "lost", "forged"])
@@ -191,4 +191,4 @@ def test_lost_attempts_and_their_scratch(settings: Settings, attacker: psycopg.C
     spec = Step("demo", "data.fetch", "pipeline", ("pipeline.canonical",))
     with pytest.raises(Refused):
         step(settings, Origin("cli", "engineer"), spec, work)
-    assert seen == {"first": {"lost": 0, "scratch": 1}, "second": {"lost": 1, "scratch": 1}}
+    assert seen == {"first": {"lost": 0, "scratch": 1, "idle": 0}, "second": {"lost": 1, "scratch": 1, "idle": 0}}
