@@ -30,7 +30,7 @@ NONE = ("", " ", "-", ".reviewer", "@reviewer", "schedule", "a" * 65, "re/viewer
 
 def asked_for(ground: Ground, requester: str) -> int:
     """Returns a decision that waits for a person, asked for in this name."""
-    run, _ = begin(ground.connection, by=requester)
+    run, _ = begin(ground.connection, by=requester, inputs=ground.inputs)
     return ground.decide(run_id=run, requested_by=requester)
 
 
@@ -175,7 +175,8 @@ def test_who_left_approves_nothing_more(ground: Ground, administration: Settings
 
 def test_who_may_be_asked(ground: Ground, administration: Settings) -> None:
     def eligible(decision: int) -> list[Any]:
-        return [row["name"] for row in database.call(ground.connection, "release.eligible", decision)]
+        with database.connect(ground.settings, "approver") as connection:
+            return [row["name"] for row in database.call(connection, "release.eligible", decision)]
 
     assert eligible(ground.decide()) == ["reviewer", "second"]
     assert eligible(asked_for(ground, "os:engineer")) == ["reviewer", "second"]

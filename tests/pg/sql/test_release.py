@@ -35,6 +35,7 @@ class Ground:
     run: UUID
     policy: int
     model: int
+    inputs: dict[str, int]  # what the gate's run looks at
 
     def decide(self, **told: Any) -> int:
         """Returns the id of a decision that is in order, but for what is told."""
@@ -124,8 +125,9 @@ def ground(settings: Settings) -> Any:
             "base": make(evaluator, digest="a" * 64, inputs={"base": base}, **told),
             "candidate": make(evaluator, digest="b" * 64, inputs={"base": base, "adapter": model}, **told),
         }
-        run, _ = begin(connection, inputs={"model": model} | evaluations)
-        yield Ground(settings, connection, run, policy, model)
+        inputs = {"model": model} | evaluations
+        run, _ = begin(connection, inputs=inputs)
+        yield Ground(settings, connection, run, policy, model, inputs)
 
 
 @pytest.mark.parametrize("login", ["superuser", "approver", "pipeline"])
