@@ -126,7 +126,7 @@ begin
         execute format('revoke execute on function %s from public', f);
         execute format('grant execute on function %s to nightshift_owner', f);
     end loop;
-    foreach name in array array['pipeline', 'trainer', 'evaluator', 'retriever', 'reader', 'auditor', 'approver'] loop
+    foreach name in array array['pipeline', 'trainer', 'evaluator', 'retriever', 'reader', 'auditor', 'approver', 'gatekeeper'] loop
         execute format('alter role %I in database %I set lock_timeout = ''5min''', name, current_database());
         execute format('alter role %I in database %I set statement_timeout = ''2h''', name, current_database());
         execute format('alter role %I in database %I set idle_in_transaction_session_timeout = ''30min''', name, current_database());

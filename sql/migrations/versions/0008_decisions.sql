@@ -7,6 +7,9 @@ begin
     end if;
     execute format('grant connect on database %I to gatekeeper', current_database());
     execute format('alter role gatekeeper in database %I set timezone to ''UTC''', current_database());
+    execute format('alter role gatekeeper in database %I set lock_timeout = ''5min''', current_database());
+    execute format('alter role gatekeeper in database %I set statement_timeout = ''2h''', current_database());
+    execute format('alter role gatekeeper in database %I set idle_in_transaction_session_timeout = ''30min''', current_database());
 end
 $$;
 set local role nightshift_owner;

@@ -214,7 +214,7 @@ def test_it_is_stopped_when_told_when_its_caller_is_gone_and_when_its_time_is_up
     settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(40)
-    case = usecase(sft={"max_steps": 100_000, "eval_steps": 2, "patience": 100_000})
+    case = usecase(sft={"max_steps": 100_000, "eval_steps": 2, "patience": 10_000})
     prepared = training.preflight(settings, case, origin)
     told = {
         "settings": {name: str(value) for name, value in vars(settings).items() if value is not None},
