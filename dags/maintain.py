@@ -1,9 +1,9 @@
 """The daily round: lost attempts, the audit trail and its anchors, the artifacts, indexes that nothing needs.
 
-**When a task fails.** `audit` failing means that an event was changed, added or removed after it was sealed: the
-message names the blocks. That is an incident, not a defect of this DAG: keep the server's log and call whoever owns the
-database. `artifacts` failing names files that are missing or do not hash as recorded: restore them from a backup, or
-run the use case's DAG with `reuse` set to `never`.
+**When a task fails.** `audit` failing means that a record was changed behind the audit trail's back, or an event after
+it was sealed: the message names the rows and the blocks. That is an incident, not a defect of this DAG: keep the
+server's log and call whoever owns the database. `artifacts` failing names files that are missing or do not
+hash as recorded: restore them from a backup, or run the use case's DAG with `reuse` set to `never`.
 
 **Clearing is safe** for every task: each looks at things as they are now.
 """
@@ -51,6 +51,7 @@ def index():
     schedule=factory.cron("45 3 * * *"),
     catchup=False,
     max_active_runs=1,
+    is_paused_upon_creation=False,  # a trail that nobody anchors is the database's own word
     tags=["nightshift", "maintain"],
     default_args=factory.defaults("nightshift"),
 )

@@ -22,7 +22,17 @@ _KEYS = {"block_no", "hash", "at", "previous"}
 
 def path(settings: Settings) -> Path:
     """Returns the file of the anchors."""
-    return settings.home / "anchors" / "audit.jsonl"
+    return settings.anchors / "audit.jsonl"
+
+
+def warning(settings: Settings) -> str | None:
+    """Returns what is weak about where the anchors stand; None where they stand apart from the database's files."""
+    if settings.anchors.resolve().is_relative_to(settings.home.resolve()):
+        return (
+            f"the anchors stand in {settings.anchors}, beside what they are to vouch for: whoever can rewrite the trail"
+            " can rewrite them too. Let NIGHTSHIFT_ANCHORS name a folder elsewhere"
+        )
+    return None
 
 
 def anchor(settings: Settings, connection: Connection) -> dict[str, Any] | None:
@@ -79,9 +89,14 @@ def read(settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def verify(settings: Settings, connection: Connection) -> list[str]:
-    """Returns what is wrong: blocks that do not hash as sealed or do not follow one another, anchors that the chain
-    does not bear out, and damage to the file itself. Empty when the trail stands."""
+    """Returns what is wrong: blocks that do not hash as sealed or do not follow one another, rows of the domain's
+    tables that are not as their last event says, anchors that the chain does not bear out, and damage to the file itself.
+    Empty when the trail stands. Reads every covered row."""
     found = [f"block {row['block_no']}: {row['problem']}" for row in database.call(connection, "audit.verify")]
+    found += [
+        f"{row['object']}{' ' + canonical.dumps(row['row_key']) if row['row_key'] else ''}: {row['problem']}"
+        for row in database.call(connection, "audit.verify_rows")
+    ]
     anchors, problems = read(settings)
     numbers = sorted({told["block_no"] for told in anchors})
     rows = database.fetch(connection, "maintenance", "audit_blocks", blocks=numbers)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pipeline import database, usecase
+from pipeline import anchors, database, usecase
 from pipeline.errors import BadInput, NightshiftError, NotAvailable
 from pipeline.settings import Settings
 
@@ -21,6 +21,7 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         ("disk", True, _disk),
         ("database", True, _database),
         ("use cases", True, _usecases),
+        ("anchors", False, _anchors),
         ("gpu", False, _gpu),
     ]
     found = []
@@ -90,6 +91,13 @@ def _usecases(settings: Settings) -> str:
             next_step=first.details["next"] if isinstance(first.details["next"], str) else None,
         )
     return ", ".join(each.name for each in sound) or "none yet: `nightshift new usecase NAME`"
+
+
+def _anchors(settings: Settings) -> str:
+    weak = anchors.warning(settings)
+    if weak:
+        raise NotAvailable(weak, next_step="see README, “Before you rely on it”")
+    return f"the audit trail is anchored in {settings.anchors}"
 
 
 def _gpu(_: Settings) -> str:

@@ -1,5 +1,6 @@
 """The daily round over the records themselves: lost attempts, the audit trail and its anchors, the artifacts."""
 
+import logging
 import re
 import shutil
 from datetime import timedelta
@@ -10,6 +11,8 @@ from pipeline.artifacts import ArtifactStore, store_of
 from pipeline.errors import Refused
 from pipeline.lineage import HEARTBEAT_SECONDS
 from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # An attempt beats every HEARTBEAT_SECONDS; so many beats missed in a row, and nobody is at work on it.
 _SILENCE = timedelta(seconds=30 * HEARTBEAT_SECONDS)
@@ -36,26 +39,37 @@ def sweep_lost(settings: Settings) -> dict[str, Any]:
 
 
 def seal_and_verify(settings: Settings) -> dict[str, Any]:
-    """Returns {"sealed", "block", "hash", "anchored_at"}: how many events were sealed now, and the chain's head, which
-    now stands in the anchors' file outside the database too. Without any event the last three are None.
+    """Returns {"sealed", "block", "hash", "anchored_at", "anchors", "warning"}: how many events were sealed now, and
+    the chain's head, which now stands in the anchors' file outside the database too. Without any event these three are
+    None. `warning` says what is weak about the place of the anchors, or is None.
 
-    Raises Refused that names the blocks which do not hash as they were sealed, or are not those that were anchored;
-    nothing is sealed or anchored over damage.
+    Raises Refused that names the blocks which do not hash as they were sealed, or are not those that were anchored,
+    and the rows that were changed behind the trail's back; nothing is sealed or anchored over damage.
     """
     sealed = 0
     with database.connect(settings, "auditor") as connection:
         problems = anchors.verify(settings, connection)
         if problems:
             raise Refused(
-                "the audit trail was changed after it was sealed",
+                "the records were changed behind the audit trail's back, or the trail after it was sealed",
                 where=anchors.path(settings),
-                found="; ".join(problems[:10]),
+                found="; ".join(problems[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else ""),
                 next_step="treat it as an incident: the anchored heads and the server's log say since when",
             )
         while rows := database.call(connection, "audit.seal"):
             sealed += rows[0]["events"]
         head = anchors.anchor(settings, connection) or {}
-    return {"sealed": sealed, "block": head.get("block_no"), "hash": head.get("hash"), "anchored_at": head.get("at")}
+    weak = anchors.warning(settings)
+    if weak:
+        log.warning(weak)
+    return {
+        "sealed": sealed,
+        "block": head.get("block_no"),
+        "hash": head.get("hash"),
+        "anchored_at": head.get("at"),
+        "anchors": str(anchors.path(settings)),
+        "warning": weak,
+    }
 
 
 def verify_artifacts(settings: Settings) -> dict[str, Any]:

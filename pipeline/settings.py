@@ -16,6 +16,7 @@ VARIABLES: Mapping[str, str] = {
     "NIGHTSHIFT_ARTIFACTS": "path or fsspec URL of the artifact store (default: artifacts under the home folder)",
     "NIGHTSHIFT_USECASES": "folder of the use cases (default: usecases beside this package)",
     "NIGHTSHIFT_LOGINS": "folder with one password file per database role (default: logins under the home folder)",
+    "NIGHTSHIFT_ANCHORS": "folder of the audit trail's anchors; best apart from the home folder (default: in it)",
     "NIGHTSHIFT_DEVICE": "auto, cpu or cuda: where models run (default auto)",
     "NIGHTSHIFT_TORCH": "read by `make install` alone: which torch to install, e.g. torch==2.13.0",
     "NIGHTSHIFT_AIRFLOW_PORT": "port of the Airflow that `make up` starts (default: a free one)",
@@ -33,6 +34,12 @@ class Settings:
     database_url: str | None = None
     device: str = "auto"
     airflow_port: int | None = None
+    anchors_folder: Path | None = None
+
+    @property
+    def anchors(self) -> Path:
+        """Returns the folder of the audit trail's anchors: out of reach of whoever owns the home folder, best."""
+        return self.anchors_folder or self.home / "anchors"
 
     @property
     def pgdata(self) -> Path:
@@ -60,6 +67,8 @@ class Settings:
         }
         if self.database_url:
             values["NIGHTSHIFT_DATABASE_URL"] = self.database_url
+        if self.anchors_folder:
+            values["NIGHTSHIFT_ANCHORS"] = str(self.anchors_folder)
         return values
 
 
@@ -72,6 +81,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     for name in values:
         if name.startswith("NIGHTSHIFT_") and name not in VARIABLES:
             raise BadInput("unknown setting", where=f"environment variable {name}", allowed=nearest(name, VARIABLES))
+    anchors = values.get("NIGHTSHIFT_ANCHORS")
     home = Path(values.get("NIGHTSHIFT_HOME") or ROOT / ".nightshift").expanduser().absolute()
     artifacts = values.get("NIGHTSHIFT_ARTIFACTS") or str(home / "artifacts")
     if "://" not in artifacts:
@@ -84,6 +94,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         database_url=_database_url(values.get("NIGHTSHIFT_DATABASE_URL")),
         device=_device(values.get("NIGHTSHIFT_DEVICE") or "auto"),
         airflow_port=_port(values.get("NIGHTSHIFT_AIRFLOW_PORT")),
+        anchors_folder=Path(anchors).expanduser().absolute() if anchors else None,
     )
 
 

@@ -68,6 +68,7 @@ def run(settings: Settings, usecase_name: str = "compliance", *, interactive: bo
             )
         with airflow.session(settings, "engineer") as engineer, airflow.session(settings, "reviewer") as reviewer:
             told = _drive(night, engineer, reviewer, interactive)
+            told["anchor"] = _anchored(night, engineer)
     told |= {
         "use_case": usecase.name,
         "stages": night.stages,
@@ -119,6 +120,15 @@ def _drive(night: Night, engineer: Airflow, reviewer: Airflow, interactive: bool
     return _told(night, "promoted", gated, engineer.result(dags["release"], last.run_id, "packet"))
 
 
+def _anchored(night: Night, engineer: Airflow) -> dict[str, Any]:
+    """Returns what the daily round sealed and anchored of all that."""
+    watch = Watch(night.settings, engineer, night.console)
+    with night.stage("maintain"):
+        round_ = night.keep(watch.follow("maintain", engineer.trigger("maintain")))
+    sealed: dict[str, Any] = engineer.result("maintain", round_.run_id, "audit")
+    return sealed
+
+
 def _told(night: Night, outcome: str, decision_id: int | None, packet: dict[str, Any] | None) -> dict[str, Any]:
     live = report.live(night.settings, night.name)
     shown = decision_id if decision_id is not None else live["decision_id"] if live else None
@@ -151,5 +161,6 @@ def _show(console: Console, told: dict[str, Any], up: dict[str, Any]) -> None:
         )
     if told["outcome"] in ("blocked", "not approved"):
         console.print(f"[yellow]{told['outcome'].capitalize()}: what was live stays live.[/]")
+    report.show_anchor(console, told["anchor"])
     report.show_times(console, told["stages"], told["seconds"], told["peak_memory_bytes"], told["peak_memory_during"])
     report.show_next(console, told["use_case"], up, told["packet"], live and live["model_digest"])

@@ -79,6 +79,16 @@ def show_checks(console: Console, outcome: str, checks: Sequence[Mapping[str, An
     console.print(table)
 
 
+def show_anchor(console: Console, anchor: Mapping[str, Any]) -> None:
+    """Prints the head of the audit chain, and where it stands outside the database."""
+    console.print(
+        f"Audit: {anchor['sealed']} events sealed, block {anchor['block']} ({anchor['hash'][:12]}) anchored in"
+        f" {anchor['anchors']}"
+    )
+    if anchor["warning"]:
+        console.print(f"[yellow]{anchor['warning']}[/]")
+
+
 def show_times(console: Console, stages: Mapping[str, float], seconds: float, peak: int, during: str) -> None:
     """Prints how long each stage took, and the memory."""
     table = Table(title="Times and memory", title_justify="left", show_header=False)

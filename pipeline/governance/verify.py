@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from pipeline import canonical, database, parsing
+from pipeline import anchors, canonical, database, parsing
 from pipeline.artifacts import MANIFEST, content_digest
 from pipeline.errors import NightshiftError, NotAvailable
 from pipeline.governance import agreement, cards, claims, evidence, files
@@ -62,9 +62,9 @@ def verify(path: Path, settings: Settings | None = None) -> dict[str, Any]:
     """Returns {"verified", "digest", "use_case", "decision", "final", "checked", "problems", "unproven", "online"}.
 
     `problems`: what is wrong, by file; empty when `verified`. `unproven`: what the packet alone cannot show, each with
-    the reason. With `settings`, the database is asked too, where it answers: whether it registered this packet, and
-    whether its records still say the same. Raises NotAvailable where there is no packet, BadInput where the path is
-    none.
+    the reason. With `settings`, the database is asked too, where it answers: whether it registered this packet, whether
+    its records still say the same, and whether its audit trail stands: that nobody changed a row behind its back.
+    Raises NotAvailable where there is no packet, BadInput where the path is none.
     """
     contents, wrapping = files.read(path)
     seen = Examination(contents)
@@ -259,16 +259,23 @@ def _online(settings: Settings, seen: Examination, listing: dict[str, Any], answ
             found = [row["created_at"] for row in rows if row["use_case"] == listing["use_case"]]
             versions = evidence.versions(connection, listing["decision"])
             now = evidence.records(connection, listing["decision"], versions, final=listing["final"])
+            damage = anchors.verify(settings, connection)
     except NotAvailable as error:
         seen.unproven.append(_ISSUED | {"why": f"the database was not asked: {error.what}"})
         return
     except NightshiftError as error:
-        found, now = [], {}
+        found, now, damage = [], {}, []
         seen.problem("evidence.json", f"the database knows nothing of it: {error.what}")
     changed = sorted(name for name, digest in listing["records"].items() if canonical.digest(now.get(name)) != digest)
     for name in changed:
         seen.problem(evidence.record_path(name), "the database says something else by now")
+    for what in damage:
+        seen.problem("(database)", what)
     if not found:
         seen.problem(MANIFEST, "the database has registered no packet with this digest")
-    answer["online"] = {"registered_at": found[0].isoformat() if found else None, "changed_since": changed}
+    answer["online"] = {
+        "registered_at": found[0].isoformat() if found else None,
+        "changed_since": changed,
+        "audit": damage,
+    }
     answer["verified"] = not seen.problems

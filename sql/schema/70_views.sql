@@ -256,7 +256,7 @@ where d.needs_person and d.outcome <> 'block'
   and not exists (select from release.approval a where a.decision_id = d.decision_id and a.answer <> 'refused');
 
 create view audit.events as
-select e.event_id, e.at, e.login, e.object, e.operation, e.key, m.block_no
+select e.event_id, e.at, e.login, e.object, e.operation, e.key, m.block_no, e.row_key, e.digest
 from audit.event e left join audit.block_member m using (event_id);
 
 create view audit.chain as

@@ -97,7 +97,7 @@ grant execute on function lineage.what_was_live, lineage.ancestry, lineage.desce
 
 -- The auditor reads every record and no text.
 grant select on all tables in schema audit to auditor;
-grant execute on function audit.seal, audit.verify to auditor, pipeline;
+grant execute on function audit.seal, audit.verify, audit.verify_rows to auditor, pipeline;
 grant select on catalog.dataset, catalog.dataset_version, catalog.document_member, catalog.example_member, catalog.document,
     catalog.split_assignment, catalog.finding, catalog.steward_decision, catalog.tombstone to auditor;
 grant select on rag.generation, rag.acl_set, rag.retrieval_audit, rag.withdrawal, rag.principal to auditor;

@@ -50,11 +50,16 @@ def test_the_round_of_a_sound_installation(world: "World") -> None:
     assert maintenance.verify_artifacts(world.settings)["verified"] > 10
 
 
-def test_an_empty_installation_has_its_persons_alone_to_seal(settings: Settings) -> None:
+def test_an_empty_installation_has_what_it_came_with_alone_to_seal(settings: Settings) -> None:
     maintenance.seal_and_verify(settings)
     with database.connect(settings, "auditor") as connection:
         sealed = connection.execute("select distinct object from audit.event").fetchall()
-    assert {row["object"] for row in sealed} <= {"release.person", "release.person_alias"}
+    assert {row["object"] for row in sealed} <= {
+        "release.person",
+        "release.person_alias",
+        "lineage.permission",
+        "audit.covered",
+    }
     assert maintenance.seal_and_verify(settings)["sealed"] == 0
     assert maintenance.verify_artifacts(settings) == {"verified": 0, "elsewhere": 0}
     assert maintenance.sweep_lost(settings) == {"lost": 0, "scratch": 0, "idle": 0}
@@ -108,7 +113,7 @@ def test_a_store_that_was_moved_with_its_content_is_verified_there(world: "World
 def test_a_change_after_the_sealing_is_found(world: "World", attacker: psycopg.Connection[Any], tampering: str) -> None:
     maintenance.seal_and_verify(world.settings)
     attacker.execute(tampering.encode())
-    with pytest.raises(Refused, match="changed after it was sealed"):
+    with pytest.raises(Refused, match="behind the audit trail's back"):
         maintenance.seal_and_verify(world.settings)
 
 
@@ -121,6 +126,55 @@ def test_a_rewritten_chain_that_agrees_with_itself_is_found_by_its_anchor(
     assert attacker.execute("select * from audit.verify()").fetchall() == [], "the chain alone cannot tell"
     with pytest.raises(Refused, match="not the block that was anchored"):
         maintenance.seal_and_verify(world.settings)
+
+
+def test_a_suffix_rewritten_together_with_the_home_folder_is_found_by_anchors_elsewhere(
+    world: "World", attacker: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    """Whoever owns the database and its home folder rewrites the last block, and the anchors that he can reach."""
+    apart = replace(world.settings, anchors_folder=tmp_path / "share" / "anchors")
+    maintenance.seal_and_verify(world.settings)
+    assert maintenance.seal_and_verify(world.settings)["warning"] is not None, "they stand beside the database"
+    with database.connect(world.settings, "pipeline") as connection:
+        database.call(connection, "rag.withdraw", "demo", "leave", "replaced")
+    maintenance.seal_and_verify(world.settings)
+    assert maintenance.seal_and_verify(apart)["warning"] is None
+    attacker.execute(
+        "update audit.event set login = 'somebody' where event_id = (select max(event_id) from audit.event)"
+    )
+    attacker.execute(RECHAIN)
+    file = anchors.path(world.settings)
+    first = file.read_bytes().splitlines()[0]
+    file.write_bytes(first + b"\n")
+    with database.connect(world.settings, "auditor") as connection:
+        assert anchors.verify(world.settings, connection) == [], "nothing that he can reach tells of it"
+        anchors.anchor(world.settings, connection)
+        assert anchors.verify(world.settings, connection) == []
+        assert any("not the block that was anchored" in what for what in anchors.verify(apart, connection))
+    with pytest.raises(Refused, match="not the block that was anchored"):
+        maintenance.seal_and_verify(apart)
+
+
+@pytest.mark.parametrize("place", ["anchors", "deep/in/the/home", ".", "link"])
+def test_anchors_in_the_home_folder_are_warned_of(settings: Settings, tmp_path: Path, place: str) -> None:
+    folder = settings.home / place
+    if place == "link":
+        folder = tmp_path / "link"
+        folder.symlink_to(settings.home)
+    assert "beside what they are to vouch for" in (anchors.warning(replace(settings, anchors_folder=folder)) or "")
+    assert anchors.warning(replace(settings, anchors_folder=tmp_path / "elsewhere")) is None
+
+
+def test_a_row_that_was_changed_behind_the_trail_stops_the_sealing(
+    world: "World", attacker: psycopg.Connection[Any]
+) -> None:
+    maintenance.seal_and_verify(world.settings)
+    attacker.execute("alter table release.approval disable trigger user")
+    attacker.execute("update release.approval set person = 'auditor'")
+    before = anchors.path(world.settings).read_bytes()
+    with pytest.raises(Refused, match=r"release.approval \{.*not as it was written"):
+        maintenance.seal_and_verify(world.settings)
+    assert anchors.path(world.settings).read_bytes() == before
 
 
 @pytest.mark.parametrize("line", [0, 1])

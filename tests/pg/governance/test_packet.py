@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
-from pipeline import governance, usecase
+from pipeline import governance, maintenance, usecase
 from pipeline.errors import BadInput, Refused
 from pipeline.lineage import Origin
 from pipeline.usecase import UseCase
@@ -122,6 +123,34 @@ def test_a_packet_that_was_not_issued_is_found_online(world: "World", demo: UseC
     found = governance.verify(folder, world.settings)
     assert not found["verified"]
     assert "registered no packet" in found["problems"][-1]["problem"]
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        "update eval.evaluation set metrics = jsonb_set(metrics, '{correct,value}', '0.99')",
+        "update catalog.dataset_version set counts = '{}'",
+        "insert into catalog.split_assignment (use_case, group_digest, split) values ('demo', 'a', 'train')",
+        "update release.approval set person = 'auditor' where answer = 'approve'",
+        "update lineage.run set facts = '{}'",
+        "delete from release.approval where answer = 'refused'",
+    ],
+)
+@pytest.mark.parametrize("sealed", [True, False])
+def test_rows_that_were_changed_are_found_online(
+    world: "World", demo: UseCase, attacker: psycopg.Connection[Any], forgery: str, sealed: bool
+) -> None:
+    folder = Path(build(world, demo, "night-1")["path"])
+    if sealed:
+        maintenance.seal_and_verify(world.settings)
+    assert governance.verify(folder, world.settings)["verified"]
+    attacker.execute("set session_replication_role = 'replica'")
+    table = forgery.split()[2 if forgery.startswith(("insert", "delete")) else 1]
+    attacker.execute(f"alter table {table} disable trigger user".encode())
+    assert attacker.execute(forgery.encode()).rowcount > 0, "the forgery changed nothing"
+    result = governance.verify(folder, world.settings)
+    assert not result["verified"]
+    assert any(table in what for what in result["online"]["audit"]), result["online"]
 
 
 def forge(folder: Path, reason: str) -> None:
