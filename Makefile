@@ -34,8 +34,9 @@ up: install
 down: install
 	$(BIN)/nightshift down
 
+# On as many workers as there are cores: most tests wait for Postgres or for Airflow.
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadgroup
 
 check: install
 	$(BIN)/ruff format --check .

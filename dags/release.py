@@ -47,10 +47,8 @@ def build(usecase: UseCase) -> None:
     def promote(chosen, answered):
         from pipeline import release
 
-        settings, _, origin = factory.here(name)
-        by = answered["person"] if answered else origin.requested_by
-        why = f"approved by {by}" if answered else "it needs no further approval"
-        return release.promote(settings, chosen["decision_id"], by, why)
+        settings, _, _ = factory.here(name)
+        return release.promote(settings, chosen["decision_id"])
 
     @task
     @factory.told

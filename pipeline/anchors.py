@@ -90,8 +90,8 @@ def read(settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
 
 def verify(settings: Settings, connection: Connection) -> list[str]:
     """Returns what is wrong: blocks that do not hash as sealed or do not follow one another, rows of the domain's
-    tables that are not as their last event says, anchors that the chain does not bear out, and damage to the file itself.
-    Empty when the trail stands. Reads every covered row."""
+    tables that are not as their last event says, anchors that the chain does not bear out, and damage to the file
+    itself. Empty when the trail stands. Reads every covered row."""
     found = [f"block {row['block_no']}: {row['problem']}" for row in database.call(connection, "audit.verify")]
     found += [
         f"{row['object']}{' ' + canonical.dumps(row['row_key']) if row['row_key'] else ''}: {row['problem']}"

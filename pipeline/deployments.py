@@ -9,7 +9,6 @@ from psycopg.types.json import Jsonb
 
 from pipeline import database
 from pipeline.database import Connection
-from pipeline.errors import BadInput
 from pipeline.settings import Settings
 
 
@@ -45,54 +44,44 @@ def is_champion(settings: Settings, use_case: str, digest: str) -> bool:
     return found is not None and found.model_digest == digest
 
 
-@dataclass(frozen=True)
-class Decision:
-    """A decision to be recorded: what it is about, what it replaces, what it rests on."""
+def decide_model(
+    connection: Connection, run: UUID, policy: int, replaces: int | None, checks: Sequence[Mapping[str, Any]]
+) -> int:
+    """Returns the id of the decision that a gate's verdicts come to, recorded in the connection's transaction. What it
+    is about is read from the gate's run; `replaces` is the deployment that it compared the candidate with.
 
-    use_case: str
-    kind: str  # model, index or rollback
-    model_version_id: int | None
-    index_version_id: int | None
-    replaces: int | None  # the deployment that was live when it was made
-    outcome: str  # approve, approve_with_conditions or block
-    checks: Sequence[Mapping[str, Any]]
-    evidence: Mapping[str, str]  # name to digest
-    needs_person: bool
-    requested_by: str
-    policy_id: int | None = None
-    run_id: UUID | None = None
+    Raises Refused where the verdicts would let something through that the records do not bear out.
+    """
+    return _value(connection, "release.decide_model", run, policy, replaces, Jsonb(list(checks)))
 
 
-def decide(connection: Connection, decision: Decision) -> int:
-    """Returns the id of the decision, recorded in the connection's transaction."""
-    row = database.fetch_one(
-        connection,
-        "lineage",
-        "insert_decision",
-        use_case=decision.use_case,
-        kind=decision.kind,
-        policy_id=decision.policy_id,
-        run_id=None if decision.run_id is None else str(decision.run_id),
-        model_version_id=decision.model_version_id,
-        index_version_id=decision.index_version_id,
-        replaces=decision.replaces,
-        outcome=decision.outcome,
-        checks=Jsonb(list(decision.checks)),
-        evidence=Jsonb(dict(decision.evidence)),
-        needs_person=decision.needs_person,
-        requested_by=decision.requested_by,
-    )
-    assert row is not None
-    return int(row["decision_id"])
+def decide_index(connection: Connection, run: UUID) -> int:
+    """Returns the id of the decision about the index generation of a swap's run, by the gates that were recorded of it.
+    Raises Refused where the run is no swap."""
+    return _value(connection, "release.decide_index", run)
 
 
-def promote(connection: Connection, decision_id: int, by: str, why: str) -> int:
+def decide_rollback(connection: Connection, to: int, person: str, why: str, checks: Sequence[Mapping[str, Any]]) -> int:
+    """Returns the id of a person's decision to go back to the pair of an earlier deployment. Raises Refused where the
+    person is not known, or the pair cannot go live again."""
+    return _value(connection, "release.decide_rollback", to, person, why, Jsonb(list(checks)))
+
+
+def promote(connection: Connection, decision_id: int) -> int:
     """Returns the id of the deployment that a decision brings about.
 
-    Raises Stale where another deployment went live since the decision was made, and Refused where the decision blocked,
-    or has no approval that it needs.
+    Raises Stale where another deployment went live since the decision was made, BadInput where there is none, and
+    Refused where the decision blocked, or has no approval that it needs.
     """
-    row = database.fetch_one(connection, "lineage", "promote_decision", decision_id=decision_id, by=by, why=why)
-    if row is None:
-        raise BadInput("there is no such decision", found=decision_id)
-    return int(row["deployment_id"])
+    return _value(connection, "lineage.promote", decision_id)
+
+
+def swap(connection: Connection, decision_id: int) -> int:
+    """Returns the id of the deployment that a decision about an index brings about, after the withdrawals since the
+    build were replayed. Raises as `promote` does."""
+    return _value(connection, "rag.swap", decision_id)
+
+
+def _value(connection: Connection, function: str, *arguments: Any) -> int:
+    (row,) = database.call(connection, function, *arguments)
+    return int(next(iter(row.values())))

@@ -1,12 +1,15 @@
 """Fixtures that every tier shares. The pg tier runs on one embedded server a session, each test in a database of its
 own, cloned from a migrated one."""
 
+import functools
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,16 @@ PERSONS = (
     Person("reviewer", "reviewer", None, True),
     Person("second", None, None, True),
     Person("auditor", "auditor", None, False),
+    Person("oncall", None, None, False),
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps each file's tests on one worker, for the fixtures that they share, and Airflow's all on one: there is one
+    installation for them."""
+    for item in items:
+        file = item.path.relative_to(ROOT / "tests")
+        item.add_marker(pytest.mark.xdist_group("e2e" if file.parts[0] == "e2e" else str(file)))
 
 
 @pytest.fixture(scope="session")
@@ -40,12 +52,21 @@ def installation(own_folder: Path) -> Iterator[Settings]:
     settings = settings_module.from_environment({"NIGHTSHIFT_HOME": str(own_folder / "installation")})
     server.start(settings)
     try:
+        _without_fsync(settings)
         migrations.upgrade(settings)
         for person in PERSONS:
             persons.add(settings, person)
         yield settings
     finally:
         server.stop(settings)
+
+
+def _without_fsync(settings: Settings) -> None:
+    """Spares the disk: what a test writes need not outlive a power cut. Killed processes lose nothing by it."""
+    with superuser(settings) as connection:
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(name)))
+        connection.execute("select pg_reload_conf()")
 
 
 @pytest.fixture(scope="session")
@@ -87,20 +108,37 @@ def nightshift(
 
 
 @pytest.fixture
-def settings(installation: Settings, tmp_path: Path) -> Iterator[Settings]:
-    """Settings of an installation of the test's own: a fresh database, an empty store, no use cases."""
+def settings(request: pytest.FixtureRequest, installation: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """Settings of an installation of the test's own: a fresh database, an empty store, no use cases. A test that asks
+    for a fixture with a template (`<fixture>_template`, the settings that it was built in) gets a copy of that."""
+    template: Settings | None = None
+    for name in sorted({"world", "live"} & set(request.fixturenames)):
+        template = request.getfixturevalue(f"{name}_template").settings
+    with own_installation(installation, tmp_path, template) as settings:
+        yield settings
+
+
+@contextmanager
+def own_installation(installation: Settings, folder: Path, template: Settings | None = None) -> Iterator[Settings]:
+    """Yields settings over a database and a home folder of their own, empty or copied from a template."""
     name = f"test_{next(_serial)}"
+    source = database.DATABASE
+    if template is not None:
+        assert template.database_url is not None
+        source = template.database_url.removeprefix("postgresql:///").split("?")[0]
+        shutil.copytree(template.home, folder / "home")
     with superuser(installation) as connection:
         connection.execute(
-            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(database.DATABASE))
+            sql.SQL("create database {} template {} strategy file_copy").format(
+                sql.Identifier(name), sql.Identifier(source)
+            )
         )
-    folder = database.socket_folder(installation.pgdata)
-    (tmp_path / "usecases").mkdir()
+    (folder / "usecases").mkdir()
     try:
         yield replace(
-            settings_module.from_environment({"NIGHTSHIFT_HOME": str(tmp_path / "home")}),
-            database_url=f"postgresql:///{name}?host={folder}",
-            usecases=tmp_path / "usecases",
+            settings_module.from_environment({"NIGHTSHIFT_HOME": str(folder / "home")}),
+            database_url=f"postgresql:///{name}?host={database.socket_folder(installation.pgdata)}",
+            usecases=folder / "usecases",
             logins=installation.logins,
         )
     finally:
@@ -163,25 +201,26 @@ def origin() -> Origin:
     return Origin("cli", "tester")
 
 
+def write_usecase(usecases: Path, name: str = "demo", /, **keys: Any) -> Path:
+    """Returns the folder of a use case, written: its YAML, given as keys, over a sound minimum."""
+    folder = usecases / name
+    (folder / "documents").mkdir(parents=True, exist_ok=True)
+    examples = folder / "sft.jsonl"
+    if not examples.exists():
+        examples.write_text("")
+    content: dict[str, Any] = {
+        "name": name,
+        "title": "A use case of the tests",
+        "owner": "tests@example.org",
+        "risk_tier": "limited",
+        "documents": [{"path": "documents"}],
+        "examples": [{"path": "sft.jsonl", "kind": "sft"}],
+    }
+    (folder / "usecase.yaml").write_text(yaml.safe_dump({**content, **keys}, sort_keys=False))
+    return folder
+
+
 @pytest.fixture
 def usecase_folder(tmp_path: Path) -> Callable[..., Path]:
-    """A function that writes a use case under tmp_path/usecases: its YAML, given as keys, over a sound minimum."""
-
-    def write(name: str = "demo", /, **keys: Any) -> Path:
-        folder = tmp_path / "usecases" / name
-        (folder / "documents").mkdir(parents=True, exist_ok=True)
-        examples = folder / "sft.jsonl"
-        if not examples.exists():
-            examples.write_text("")
-        content: dict[str, Any] = {
-            "name": name,
-            "title": "A use case of the tests",
-            "owner": "tests@example.org",
-            "risk_tier": "limited",
-            "documents": [{"path": "documents"}],
-            "examples": [{"path": "sft.jsonl", "kind": "sft"}],
-        }
-        (folder / "usecase.yaml").write_text(yaml.safe_dump({**content, **keys}, sort_keys=False))
-        return folder
-
-    return write
+    """A function that writes a use case under tmp_path/usecases."""
+    return functools.partial(write_usecase, tmp_path / "usecases")

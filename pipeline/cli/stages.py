@@ -248,13 +248,13 @@ Reason = Annotated[str, typer.Option(help="Why. It is kept with the answer.")]
 DecisionId = Annotated[int, typer.Option("--decision", help="Which decision; see `nightshift status`.")]
 
 
-def promote(name: UseCaseName, decision: DecisionId, why: Reason = "promoted at the command line") -> Answer:
-    """Make live what a decision let through."""
+def promote(name: UseCaseName, decision: DecisionId) -> Answer:
+    """Make live what a decision let through. Who let it through is who approved it."""
     from pipeline import release
 
     here = context(name)
     release.check(here.settings, here.usecase, decision)
-    return release.promote(here.settings, decision, here.person("a promotion"), why)
+    return release.promote(here.settings, decision)
 
 
 def rollback(

@@ -8,7 +8,6 @@ from typing import Any
 
 from pipeline import canonical, database, deployments, lineage
 from pipeline.database import Connection
-from pipeline.deployments import Decision
 from pipeline.lineage import Attempt, Origin, Output, Result, Step, Version
 from pipeline.release import checks as checking
 from pipeline.release import evidence as gathering
@@ -60,7 +59,7 @@ def gate(
 
         def write(connection: Connection, outputs: Mapping[str, Version]) -> None:
             _compare(connection, evidence, comparisons)
-            told.update(_decide(connection, usecase, origin, attempt, evidence, found, outputs["report"]))
+            told.update(_decide(connection, attempt, evidence, found))
 
         verdicts = [check["verdict"] for check in found]
         counts = {verdict: verdicts.count(verdict) for verdict in ("pass", "condition", "inconclusive", "fail")}
@@ -125,44 +124,19 @@ def _compare(connection: Connection, evidence: Evidence, comparisons: list[Compa
         )
 
 
-def _decide(
-    connection: Connection,
-    usecase: UseCase,
-    origin: Origin,
-    attempt: Attempt,
-    evidence: Evidence,
-    found: list[Check],
-    report: Version,
-) -> dict[str, Any]:
+def _decide(connection: Connection, attempt: Attempt, evidence: Evidence, found: list[Check]) -> dict[str, Any]:
     """Writes the decision, and ends older ones that it supersedes."""
-    outcome, live = checking.outcome(found), evidence.live
-    needs_person = bool(evidence.policy.content["asks_a_person"]) or outcome == "approve_with_conditions"
-    decision = deployments.decide(
-        connection,
-        Decision(
-            usecase.name,
-            "model",
-            evidence.candidate.version_id,
-            None if live is None else live.index_version_id,
-            None if live is None else live.deployment_id,
-            outcome,
-            found,
-            {
-                "policy": evidence.policy.digest,
-                "report": report.digest,
-                **{f"evaluation.{subject}": version.digest for subject, version in evidence.evaluations.items()},
-            },
-            needs_person,
-            origin.requested_by,
-            evidence.policy.policy_id,
-            attempt.run_id,
-        ),
+    live = evidence.live
+    decision = deployments.decide_model(
+        connection, attempt.run_id, evidence.policy.policy_id, None if live is None else live.deployment_id, found
     )
+    row = database.fetch_one(connection, "release", "decision", decision_id=decision)
+    assert row is not None
     older = database.call(connection, "release.supersede", decision)
     return {
         "decision_id": decision,
-        "decision": outcome,
+        "decision": row["outcome"],
         "checks": found,
-        "needs_person": needs_person,
-        "superseded": [row["supersede"] for row in older],
+        "needs_person": row["needs_person"],
+        "superseded": [each["supersede"] for each in older],
     }

@@ -5,7 +5,6 @@ from typing import Any
 from pipeline import database, deployments
 from pipeline.artifacts import ArtifactStore
 from pipeline.database import Connection
-from pipeline.deployments import Decision
 from pipeline.errors import BadInput, Refused
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
@@ -24,20 +23,21 @@ def unchanged(settings: Settings, usecase: UseCase, candidate: dict[str, Any]) -
     }
 
 
-def promote(settings: Settings, decision_id: int, by: str, why: str) -> dict[str, Any]:
+def promote(settings: Settings, decision_id: int) -> dict[str, Any]:
     """Returns {"deployment_id", "decision_id", "use_case", "replaces", "model", "index", "already"} of the deployment
-    that a decision brings about: the pair of model and index that it was about. A decision is promoted once; asked
-    again, the deployment from then is returned, with `already` true.
+    that a decision brings about: the pair of model and index that it was about, let through by who approved it. A
+    decision is promoted once; asked again, the deployment from then is returned, with `already` true.
 
-    Raises Stale where another deployment went live since the decision was made, Refused where the gate blocked it or a
-    person's approval is missing, BadInput where there is no such decision.
+    Raises Stale where another deployment went live since the decision was made, Refused where the gate blocked it, a
+    person's approval is missing, or the model or the index is not there any more, BadInput where there is no such
+    decision.
     """
-    if not by or not why.strip():
-        raise BadInput("a promotion is somebody's, for a reason", found=f"by {by!r}, why {why!r}")
     with database.connect(settings, "approver") as connection:
         decision = _decision(connection, decision_id)
         already = decision["deployment_id"] is not None
-        deployment = decision["deployment_id"] if already else deployments.promote(connection, decision_id, by, why)
+        if not already and decision["outcome"] != "block":
+            _standing(settings, decision, f"decision {decision_id}")
+        deployment = decision["deployment_id"] if already else deployments.promote(connection, decision_id)
     return {
         "deployment_id": deployment,
         "decision_id": decision_id,
@@ -75,7 +75,7 @@ def rollback(
         pair = (target["model_version_id"], target["index_version_id"])
         if live is None or (live.model_version_id, live.index_version_id) == pair:
             raise Refused("this pair of model and index is live already", where=f"deployment {to}")
-        standing = _standing(settings, target)
+        standing = _standing(settings, target, f"deployment {to}")
         if target["model_version_id"] is None:
             if not to_nothing:
                 raise Refused(
@@ -89,26 +89,10 @@ def rollback(
         with connection.transaction():
             if target["generation_id"] is not None:
                 database.call(connection, "rag.replay", target["generation_id"])
-            decision = deployments.decide(
-                connection,
-                Decision(
-                    use_case=usecase.name,
-                    kind="rollback",
-                    model_version_id=target["model_version_id"],
-                    index_version_id=target["index_version_id"],
-                    replaces=live.deployment_id,
-                    outcome="approve",
-                    checks=standing,
-                    evidence={
-                        name: target[f"{name}_digest"] for name in ("model", "index") if target[f"{name}_digest"]
-                    },
-                    needs_person=bool(asks["rollback_asks"]),
-                    requested_by=person,
-                ),
-            )
+            decision = deployments.decide_rollback(connection, to, person, why, standing)
     if asks["rollback_asks"]:
         return {"decision_id": decision, "use_case": usecase.name, "waits": "for a second person's approval"}
-    return promote(settings, decision, person, why)
+    return promote(settings, decision)
 
 
 def _earlier(settings: Settings, usecase: UseCase) -> list[str]:
@@ -140,8 +124,8 @@ def history(settings: Settings, usecase: UseCase) -> list[dict[str, Any]]:
     ]
 
 
-def _standing(settings: Settings, target: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the checks that an earlier pair can serve again. Raises Refused where it cannot."""
+def _standing(settings: Settings, target: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """Returns the checks that a pair can serve: its content is there. Raises Refused where it is not."""
     problems = []
     if target["model_purged_at"] is not None:
         problems.append(f"the model was purged on {target['model_purged_at']:%Y-%m-%d}")
@@ -151,10 +135,10 @@ def _standing(settings: Settings, target: dict[str, Any]) -> list[dict[str, Any]
         problems.append("its index generation was dropped")
     if problems:
         raise Refused(
-            "the earlier pair does not stand any more",
-            where=f"deployment {target['deployment_id']}",
+            "the pair of model and index does not stand any more",
+            where=where,
             found="; ".join(problems),
-            next_step="choose another deployment",
+            next_step="restore it from a backup, choose another deployment, or run the night again",
         )
     return [
         {"name": "registry.model", "verdict": "pass", "reason": "the model stands and hashes as recorded"},

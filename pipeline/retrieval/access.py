@@ -4,8 +4,7 @@ other; and the callers that the leak test makes up."""
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from psycopg.types.json import Jsonb
+from typing import Any
 
 from pipeline import database
 from pipeline.database import Connection
@@ -73,19 +72,15 @@ def acl_ids(connection: Connection, use_case: str, rights: Sequence[Right]) -> M
     return {Right(row["tenant"], row["classification"], tuple(row["groups"])): row["acl_id"] for row in rows}
 
 
-def sync_principals(connection: Connection, usecase: UseCase) -> dict[str, int]:
-    """Makes the principals known to the gateway those of the use case. Returns how many were changed and removed."""
-    wanted = [
+def principals(usecase: UseCase) -> list[dict[str, Any]]:
+    """Returns the principals of the use case as the gateway knows them: {"name", "tenant", "groups", "clearance"}. They
+    are parameters of the run that makes them known, so that each change of a right names its run."""
+    return [
         {
             "name": name,
             "tenant": principal.tenant,
             "groups": sorted(set(principal.groups)),
             "clearance": principal.clearance,
         }
-        for name, principal in usecase.principals.items()
+        for name, principal in sorted(usecase.principals.items())
     ]
-    row = database.fetch_one(
-        connection, "retrieval", "sync_principals", use_case=usecase.name, principals=Jsonb(wanted)
-    )
-    assert row is not None
-    return {"changed": row["changed"], "removed": row["removed"]}

@@ -59,7 +59,7 @@ def plan(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse =
         facts["generation_id"] = live.generation_id if live and content["unchanged"] else None
 
         def write(connection: Connection, _versions: Mapping[str, Version]) -> None:
-            access.sync_principals(connection, usecase)
+            database.call(connection, "rag.sync_principals", attempt.run_id)
 
         return Result({"plan": Output.of(stored, "index", private=False)}, facts, write)
 
@@ -69,7 +69,11 @@ def plan(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse =
         "retrieval.plan",
         "pipeline",
         ("pipeline.retrieval.planning",),
-        params={"chunker": chunker.as_dict(), "embedder": embedder.digest},
+        params={
+            "chunker": chunker.as_dict(),
+            "embedder": embedder.digest,
+            "principals": access.principals(usecase),
+        },
         inputs={"corpus": pinned},
         reuse="never",
     )

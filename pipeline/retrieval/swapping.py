@@ -8,7 +8,6 @@ import psycopg
 
 from pipeline import database, deployments, lineage
 from pipeline.database import Connection
-from pipeline.deployments import Decision
 from pipeline.errors import Refused, Stale
 from pipeline.lineage import Attempt, Origin, Result, Reuse, Step, Version
 from pipeline.retrieval import building
@@ -42,7 +41,7 @@ def swap(
 
     def work(attempt: Attempt) -> Result:
         def write(connection: Connection, _versions: Mapping[str, Version]) -> None:
-            told.update(_swap(connection, usecase, origin, attempt, generation, version, report, checked))
+            told.update(_swap(connection, usecase, attempt, version, checked))
 
         return Result({}, {"generation": generation}, write)
 
@@ -60,14 +59,7 @@ def swap(
 
 
 def _swap(
-    connection: Connection,
-    usecase: UseCase,
-    origin: Origin,
-    attempt: Attempt,
-    generation: int,
-    version: Version,
-    report: Version,
-    checked: Mapping[str, Any],
+    connection: Connection, usecase: UseCase, attempt: Attempt, version: Version, checked: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Decides and swaps in the connection's transaction; what came to nothing is rolled back to before it."""
     for tries in range(1, _TRIES + 1):
@@ -76,35 +68,11 @@ def _swap(
             return {"swapped": False, "deployment": live.deployment_id, "decision": None}
         try:
             with connection.transaction():
-                decision = deployments.decide(
-                    connection,
-                    Decision(
-                        usecase.name,
-                        "index",
-                        live.model_version_id if live else None,
-                        version.version_id,
-                        live.deployment_id if live else None,
-                        "approve" if checked["passed"] else "block",
-                        [{"check": name, **gate} for name, gate in checked["gates"].items()],
-                        {"generation": version.digest, "gates": report.digest},
-                        needs_person=False,
-                        requested_by=origin.requested_by,
-                        run_id=attempt.run_id,
-                    ),
-                )
+                decision = deployments.decide_index(connection, attempt.run_id)
                 if not checked["passed"]:
                     standing = live.deployment_id if live else None
                     return {"swapped": False, "deployment": standing, "decision": decision}
-                (row,) = database.call(
-                    connection,
-                    "rag.swap",
-                    generation,
-                    live.deployment_id if live else None,
-                    decision,
-                    origin.requested_by,
-                    "the index passed its gates",
-                )
-                return {"swapped": True, "deployment": row["swap"], "decision": decision}
+                return {"swapped": True, "deployment": deployments.swap(connection, decision), "decision": decision}
         except Stale:
             if tries == _TRIES:
                 raise

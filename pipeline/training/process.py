@@ -125,6 +125,7 @@ def converse(request: Mapping[str, Any], environment: Mapping[str, str], timeout
             _send(process.stdin.fileno(), json.dumps(request).encode() + b"\n")
             answer = _read(replies.fileno(), time.monotonic() + timeout)
             if answer is None:
+                _end(process, signal.SIGALRM)
                 raise Refused(
                     "training took longer than it may",
                     found=f"stopped after {timeout / 60:g} minutes",
@@ -171,9 +172,10 @@ def _read(descriptor: int, deadline: float) -> bytes | None:
             received += block
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stops the worker's process group: asks first, so that the attempt is recorded as failed, and then does not."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+def _end(process: subprocess.Popen[bytes], first: signal.Signals = signal.SIGTERM) -> None:
+    """Stops the worker's process group: asks first, so that the attempt's end is recorded, as interrupted or (SIGALRM)
+    as overdue, and then does not."""
+    for number in (first, signal.SIGKILL):
         if process.poll() is not None:
             return
         os.killpg(process.pid, number)

@@ -37,6 +37,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGALRM, _overdue)
     request = json.loads(_line())
     threading.Thread(target=_end_with_caller, name="lifeline", daemon=True).start()
     reply = answer(request) | {"imported": [name for name in HEAVY if name in sys.modules]}
@@ -100,6 +101,11 @@ def _end_with_caller() -> NoReturn:
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted("the training process was told to stop", next_step="clearing the task is safe: it starts again")
+
+
+def _overdue(number: int, frame: FrameType | None) -> NoReturn:
+    # A failure of its own, unlike a stop: with the same settings the next try takes as long.
+    raise Refused("training took longer than it may", next_step="raise training.timeout_minutes, or train less")
 
 
 if __name__ == "__main__":

@@ -53,21 +53,6 @@ order by v.version_id;
 -- What is live for a use case.
 select * from lineage.live where use_case = :'use_case' and alias = 'live';
 
--- insert_decision --
--- Records a decision.
-insert into release.decision (use_case, kind, policy_id, run_id, model_version_id, index_version_id, replaces, outcome,
-                              checks, evidence, needs_person, requested_by)
-values (:'use_case', :'kind', :'policy_id'::bigint, :'run_id'::uuid, :'model_version_id'::bigint, :'index_version_id'::bigint,
-        :'replaces'::bigint, :'outcome', :'checks'::jsonb, :'evidence'::jsonb, :'needs_person'::boolean, :'requested_by')
-returning decision_id;
-
--- promote_decision --
--- Makes live what a decision is about.
-select lineage.promote(d.use_case, 'live', d.model_version_id, d.index_version_id, d.replaces, d.decision_id, :'by', :'why')
-       as deployment_id
-from release.decision d
-where d.decision_id = :'decision_id'::bigint;
-
 -- failed_attempts --
 -- How many attempts at a task's runs failed by themselves.
 select count(*) as failures

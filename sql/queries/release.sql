@@ -47,10 +47,13 @@ on conflict (candidate_id, baseline_id, metric, method) do nothing;
 -- One decision, with its final answer and the deployment that it brought about.
 select d.decision_id, d.use_case, d.kind, d.policy_id, d.run_id, d.model_version_id, d.index_version_id, d.replaces, d.outcome,
        d.checks, d.evidence, d.needs_person, d.requested_by, d.decided_at, m.digest as model_digest, i.digest as index_digest,
-       a.answer, a.person, w.deployment_id
+       ma.kind as model_kind, m.uri as model_uri, m.purged_at as model_purged_at, g.generation_id, a.answer, a.person, w.deployment_id
 from release.decision d
 left join lineage.artifact_version m on m.version_id = d.model_version_id
+left join lineage.artifact ma on ma.artifact_id = m.artifact_id
 left join lineage.artifact_version i on i.version_id = d.index_version_id
+left join rag.generation g on g.artifact_version_id = d.index_version_id and g.use_case = d.use_case
+                          and g.state in ('attached', 'live', 'retired')
 left join release.approval a on a.decision_id = d.decision_id and a.answer <> 'refused'
 left join lineage.deployment w on w.decision_id = d.decision_id
 where d.decision_id = :'decision_id'::bigint;

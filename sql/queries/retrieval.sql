@@ -96,25 +96,6 @@ on conflict do nothing;
 -- The rights to read of a use case.
 select acl_id, tenant, classification, groups from rag.acl_set where use_case = :'use_case';
 
--- sync_principals --
--- Makes the principals those of the use case's YAML; rows that are equal are not touched.
-with wanted as (
-    select p.name, p.tenant, p.groups, p.clearance
-    from jsonb_to_recordset(:'principals'::jsonb) as p (name text, tenant text, groups text[], clearance text)
-), gone as (
-    delete from rag.principal o
-    where o.use_case = :'use_case' and o.name not in (select w.name from wanted w)
-    returning 1
-), changed as (
-    insert into rag.principal as o (use_case, name, tenant, groups, clearance)
-    select :'use_case', w.name, w.tenant, w.groups, w.clearance from wanted w
-    on conflict (use_case, name) do update
-    set tenant = excluded.tenant, groups = excluded.groups, clearance = excluded.clearance
-    where (o.tenant, o.groups, o.clearance) is distinct from (excluded.tenant, excluded.groups, excluded.clearance)
-    returning 1
-)
-select (select count(*) from gone) as removed, (select count(*) from changed) as changed;
-
 -- lock_build --
 -- Waits until no other session builds an index of this use case. Held until the session ends, however it ends.
 select rag.lock_work(:'use_case', 'build');

@@ -72,6 +72,7 @@ create table catalog.example (
     documents text[] not null default '{}', -- keys of the documents a row speaks of
     source text not null,
     first_seen_at timestamptz not null default clock_timestamp(),
+    text_digest text not null default '', -- of the content as the database writes it: set by a trigger
     primary key (use_case, digest)
 );
 create index example_by_subject on catalog.example (use_case, subject) where subject is not null;
@@ -87,6 +88,7 @@ create table catalog.locked_example (
     documents text[] not null default '{}',
     source text not null,
     first_seen_at timestamptz not null default clock_timestamp(),
+    text_digest text not null default '',
     primary key (use_case, digest)
 );
 create index locked_example_by_subject on catalog.locked_example (use_case, subject) where subject is not null;
@@ -172,13 +174,26 @@ begin
         raise exception 'the text of %.% stands under its digest and is not rewritten: another text is another version',
             tg_table_schema, tg_table_name using errcode = 'NS016';
     end if;
-    if v_column = 'body' and v_old = 'null' and v_new <> 'null'
+    if v_old = 'null' and v_new <> 'null'
        and encode(sha256(convert_to(v_new #>> '{}', 'UTF8')), 'hex') <> to_jsonb(new) ->> 'text_digest' then
-        raise exception 'the text that is given back to a document version is not the one of its digest' using errcode = 'NS016';
+        raise exception 'the text that is given back to %.% is not the one that was erased', tg_table_schema, tg_table_name
+            using errcode = 'NS016';
     end if;
     return new;
 end
 $$;
+
+create function catalog.digest_text() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    new.text_digest := encode(sha256(convert_to(new.content::text, 'UTF8')), 'hex');
+    return new;
+end
+$$;
+create trigger text_is_digested before insert on catalog.example
+for each row execute function catalog.digest_text();
+create trigger text_is_digested before insert on catalog.locked_example
+for each row execute function catalog.digest_text();
 create trigger text_is_kept before update of body on catalog.document_version
 for each row execute function catalog.keep_text('body');
 create trigger text_is_kept before update of content on catalog.example

@@ -613,21 +613,63 @@ begin
 end
 $$;
 
--- swap: replays, then makes the generation live through promote. In one transaction.
-create function rag.swap(p_generation int, p_expected bigint, p_decision bigint, p_by text, p_why text) returns bigint
+-- swap: replays, then makes the generation that a decision is about live through promote. In one transaction.
+create function rag.swap(p_decision bigint) returns bigint
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '30s' as $$
 declare
     v_generation rag.generation;
-    v_model bigint;
 begin
-    perform rag.replay(p_generation);
-    select * into v_generation from rag.generation g where g.generation_id = p_generation for update;
-    if v_generation.state is null or v_generation.state not in ('attached', 'retired') or not rag.standing(p_generation) then
-        raise exception 'index generation % is %, not attached', p_generation, coalesce(v_generation.state, 'unknown')
-            using errcode = 'NS011';
+    select g.* into v_generation from release.decision d
+    join rag.generation g on g.use_case = d.use_case and g.artifact_version_id = d.index_version_id
+                             and g.state in ('attached', 'live', 'retired')
+    where d.decision_id = p_decision and d.kind = 'index';
+    if v_generation.generation_id is null then
+        raise exception 'decision % is about no index that stands', p_decision using errcode = 'NS011';
     end if;
-    select d.model_version_id into v_model from lineage.deployment d where d.deployment_id = p_expected;
-    return lineage.promote(v_generation.use_case, 'live', v_model, v_generation.artifact_version_id, p_expected, p_decision, p_by, p_why);
+    perform rag.replay(v_generation.generation_id);
+    select * into v_generation from rag.generation g where g.generation_id = v_generation.generation_id for update;
+    if v_generation.state not in ('attached', 'retired') or not rag.standing(v_generation.generation_id) then
+        raise exception 'index generation % is %, not attached', v_generation.generation_id, v_generation.state using errcode = 'NS011';
+    end if;
+    return lineage.promote(p_decision);
+end
+$$;
+
+-- sync_principals: makes the principals of a use case those that a plan's run was begun with; what is equal is not touched. So each
+-- change of a right has a run that says whose login, when, and what the YAML said. A plan that ended before cannot be taken up
+-- again: it may give rights that were taken since.
+create function rag.sync_principals(p_run uuid) returns table (changed bigint, removed bigint)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_use_case text;
+    v_principals jsonb;
+begin
+    perform lineage.permitted('retrieval.plan');
+    select j.use_case, r.params -> 'principals' into v_use_case, v_principals
+    from lineage.run r
+    join lineage.job j on j.job_id = r.job_id and j.name = 'retrieval.plan'
+    join lineage.attempt a on a.run_id = r.run_id and a.login = session_user and a.state in ('running', 'succeeded')
+    where r.run_id = p_run
+      and not exists (select from lineage.run n where n.job_id = r.job_id and n.started_at > r.started_at and n.state = 'succeeded');
+    if v_use_case is null or jsonb_typeof(v_principals) is distinct from 'array' then
+        raise exception 'run % is not the newest plan of an index by the login %, with principals', p_run, session_user using errcode = 'NS030';
+    end if;
+    return query
+    with wanted as (
+        select p.name, p.tenant, p.groups, p.clearance
+        from jsonb_to_recordset(v_principals) as p (name text, tenant text, groups text[], clearance text)
+    ), gone as (
+        delete from rag.principal o where o.use_case = v_use_case and o.name not in (select w.name from wanted w)
+        returning 1
+    ), written as (
+        insert into rag.principal as o (use_case, name, tenant, groups, clearance)
+        select v_use_case, w.name, w.tenant, w.groups, w.clearance from wanted w
+        on conflict (use_case, name) do update
+        set tenant = excluded.tenant, groups = excluded.groups, clearance = excluded.clearance
+        where (o.tenant, o.groups, o.clearance) is distinct from (excluded.tenant, excluded.groups, excluded.clearance)
+        returning 1
+    )
+    select (select count(*) from written), (select count(*) from gone);
 end
 $$;
 

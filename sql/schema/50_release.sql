@@ -39,6 +39,7 @@ create table release.decision (
     requested_by text not null,
     login text not null default session_user,
     decided_at timestamptz not null default clock_timestamp(),
+    why text, -- a rollback's reason; what the gates found needs none
     check (kind <> 'model' or (policy_id is not null and model_version_id is not null and run_id is not null))
 );
 create index decision_by_use_case on release.decision (use_case, kind, decision_id);
@@ -335,11 +336,131 @@ begin
         raise exception 'this pair has no model: nothing would answer' using errcode = 'NS024';
     elsif not new.needs_person and release.rollback_asks(new.use_case, new.model_version_id, new.index_version_id) then
         raise exception 'a second person has to agree to this rollback' using errcode = 'NS024';
+    elsif not exists (select from release.person p where p.name = release.person_of(new.requested_by) and p.ended_at is null) then
+        raise exception '% is no person who may roll back', new.requested_by using errcode = 'NS025';
+    elsif coalesce(btrim(new.why), '') = '' then
+        raise exception 'a rollback has a reason' using errcode = 'NS024';
     end if;
 end
 $$;
 create trigger check_decision before insert on release.decision
 for each row execute function release.check_decision();
+
+-- The three ways to a decision. No login writes the table: what a decision says is read from rows by ids, and what is measured
+-- outside, the gate's verdicts, is all that its login adds.
+
+-- decide_model: what the gate's verdicts come to, about the candidate that its run looked at, against the deployment that it
+-- compared it with.
+create function release.decide_model(p_run uuid, p_policy bigint, p_replaces bigint, p_checks jsonb) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_run lineage.run;
+    v_use_case text;
+    v_model bigint;
+    v_outcome text;
+    v_evidence jsonb;
+    v_decision bigint;
+begin
+    perform lineage.permitted('release.gate');
+    select r.* into v_run from lineage.run r join lineage.job j on j.job_id = r.job_id and j.name = 'release.gate' where r.run_id = p_run;
+    if v_run.run_id is null then
+        raise exception 'run % is no gate', p_run using errcode = 'NS024';
+    end if;
+    select j.use_case into v_use_case from lineage.job j where j.job_id = v_run.job_id;
+    select i.version_id into v_model from lineage.run_input i where i.run_id = p_run and i.role = 'candidate';
+    if jsonb_typeof(p_checks) is distinct from 'array' then
+        raise exception 'the verdicts of a gate are a list' using errcode = 'NS024';
+    end if;
+    select case when count(*) = 0 or bool_or(c ->> 'verdict' is null or c ->> 'verdict' not in ('pass', 'condition')) then 'block'
+                when bool_or(c ->> 'verdict' = 'condition') then 'approve_with_conditions' else 'approve' end
+    into v_outcome from jsonb_array_elements(p_checks) c;
+    select coalesce(jsonb_object_agg(e.name, e.digest), '{}') into v_evidence from (
+        select 'policy' as name, p.digest from release.policy p where p.policy_id = p_policy
+        union all
+        select 'report', v.digest from lineage.run_output o join lineage.artifact_version v using (version_id)
+        where o.run_id = p_run and o.role = 'report'
+        union all
+        select i.role, v.digest
+        from lineage.run_input i
+        join lineage.artifact_version v using (version_id)
+        join lineage.artifact a on a.artifact_id = v.artifact_id and a.kind = 'evaluation'
+        where i.run_id = p_run
+    ) e;
+    insert into release.decision (use_case, kind, policy_id, run_id, model_version_id, index_version_id, replaces, outcome, checks,
+                                  evidence, needs_person, requested_by)
+    values (v_use_case, 'model', p_policy, p_run, v_model,
+            (select d.index_version_id from lineage.deployment d where d.deployment_id = p_replaces), p_replaces, v_outcome, p_checks,
+            v_evidence, v_outcome = 'approve_with_conditions' or release.asks_a_person(p_policy), v_run.requested_by)
+    returning decision_id into v_decision;
+    return v_decision;
+end
+$$;
+
+-- decide_index: what the gates of the generation that a swap's run is about came to, beside the model that is live.
+create function release.decide_index(p_run uuid) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_run lineage.run;
+    v_use_case text;
+    v_index bigint;
+    v_gates jsonb;
+    v_decision bigint;
+begin
+    perform lineage.permitted('retrieval.swap');
+    select r.* into v_run from lineage.run r join lineage.job j on j.job_id = r.job_id and j.name = 'retrieval.swap' where r.run_id = p_run;
+    if v_run.run_id is null then
+        raise exception 'run % is no swap of an index', p_run using errcode = 'NS024';
+    end if;
+    select j.use_case into v_use_case from lineage.job j where j.job_id = v_run.job_id;
+    select i.version_id into v_index from lineage.run_input i where i.run_id = p_run and i.role = 'generation';
+    select g.gates into v_gates from rag.generation g
+    where g.use_case = v_use_case and g.artifact_version_id = v_index and g.state in ('attached', 'live', 'retired');
+    insert into release.decision (use_case, kind, run_id, model_version_id, index_version_id, replaces, outcome, checks, evidence,
+                                  needs_person, requested_by)
+    select v_use_case, 'index', p_run, l.model_version_id, v_index, l.deployment_id,
+           case when jsonb_typeof(v_gates) = 'object' and v_gates ?& array['recall', 'leaks']
+                     and not exists (select from jsonb_each(v_gates) t where (t.value ->> 'passed') is distinct from 'true')
+                then 'approve' else 'block' end,
+           coalesce((select jsonb_agg(jsonb_build_object('check', t.key) || t.value order by t.key) from jsonb_each(v_gates) t), '[]'),
+           (select coalesce(jsonb_object_agg(case i.role when 'report' then 'gates' else i.role end, v.digest), '{}')
+            from lineage.run_input i join lineage.artifact_version v using (version_id) where i.run_id = p_run),
+           false, v_run.requested_by
+    from (select 1) one
+    left join lineage.deployment l on l.use_case = v_use_case and l.alias = 'live' and l.valid_to is null
+    returning decision_id into v_decision;
+    return v_decision;
+end
+$$;
+
+-- decide_rollback: a person's wish to go back to the pair of an earlier deployment. Whose wish it is, is whose login this session
+-- is; the worker that hands on Airflow's logins names somebody who is known. `checks`: whether model and index stand.
+create function release.decide_rollback(p_to bigint, p_person text, p_why text, p_checks jsonb) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_to lineage.deployment;
+    v_person text := coalesce(release.whoami(), release.person_of(p_person));
+    v_decision bigint;
+begin
+    perform lineage.permitted('release.rollback');
+    select * into v_to from lineage.deployment d where d.deployment_id = p_to;
+    if v_to.deployment_id is null then
+        raise exception 'there is no deployment %', p_to using errcode = 'NS021';
+    elsif exists (select from jsonb_array_elements(p_checks) c where c ->> 'verdict' is distinct from 'pass') then
+        raise exception 'the pair of deployment % does not stand any more', p_to using errcode = 'NS024';
+    end if;
+    insert into release.decision (use_case, kind, model_version_id, index_version_id, replaces, outcome, checks, evidence, needs_person,
+                                  requested_by, why)
+    select v_to.use_case, 'rollback', v_to.model_version_id, v_to.index_version_id, l.deployment_id, 'approve', p_checks,
+           (select coalesce(jsonb_object_agg(case v.version_id when v_to.model_version_id then 'model' else 'index' end, v.digest), '{}')
+            from lineage.artifact_version v where v.version_id in (v_to.model_version_id, v_to.index_version_id)),
+           release.rollback_asks(v_to.use_case, v_to.model_version_id, v_to.index_version_id),
+           coalesce(v_person, 'unknown:' || left(coalesce(p_person, ''), 200)), p_why
+    from (select 1) one
+    left join lineage.deployment l on l.use_case = v_to.use_case and l.alias = v_to.alias and l.valid_to is null
+    returning decision_id into v_decision;
+    return v_decision;
+end
+$$;
 
 -- seal_policy: the same thresholds are the same policy, and the first time they were sealed counts; every sealing is
 -- written down.
@@ -431,23 +552,25 @@ begin
 end
 $$;
 
--- promote: promotion, rollback and index swap alike. Compare-and-set: it ends the deployment that the decision was
--- made against, and refuses when another one is live by now. Null expected: nothing may be live.
-create function lineage.promote(p_use_case text, p_alias text, p_model bigint, p_index bigint, p_expected bigint,
-                                p_decision bigint, p_by text, p_why text) returns bigint
+-- promote: promotion, rollback and index swap alike: the pair that a decision is about goes live. Compare-and-set: it ends the
+-- deployment that the decision was made against, and refuses when another one is live by now. Who let it through is the person
+-- who approved it or, where none was needed, who asked for it.
+create function lineage.promote(p_decision bigint) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_decision release.decision;
+    v_approver text;
     v_live bigint;
     v_deployment bigint;
     v_now timestamptz;
 begin
-    perform pg_advisory_xact_lock(hashtextextended('lineage.promote/' || p_use_case || '/' || p_alias, 0));
-    -- Locked, so that an answer which comes in meanwhile is before it or after it.
-    select * into v_decision from release.decision d where d.decision_id = p_decision for update;
-    if v_decision.decision_id is null or v_decision.use_case <> p_use_case then
-        raise exception 'decision % is none of use case %', p_decision, p_use_case using errcode = 'NS021';
+    select * into v_decision from release.decision d where d.decision_id = p_decision;
+    if v_decision.decision_id is null then
+        raise exception 'there is no decision %', p_decision using errcode = 'NS021';
     end if;
+    perform pg_advisory_xact_lock(hashtextextended('lineage.promote/' || v_decision.use_case || '/live', 0));
+    -- Locked, so that an answer which comes in meanwhile is before it or after it.
+    perform from release.decision d where d.decision_id = p_decision for update;
     if session_user = 'pipeline' and v_decision.kind <> 'index' then
         raise exception 'the login pipeline makes no model live' using errcode = 'NS030';
     end if;
@@ -455,26 +578,22 @@ begin
         raise exception 'decision % blocked what it looked at', p_decision using errcode = 'NS023';
     end if;
     if exists (select from lineage.artifact_version v
-               where v.version_id in (p_model, p_index) and v.purged_at is not null)
-       or (p_index is not null and not exists (
-           select from rag.generation g where g.artifact_version_id = p_index and g.use_case = p_use_case
-                                          and g.state in ('attached', 'live', 'retired'))) then
+               where v.version_id in (v_decision.model_version_id, v_decision.index_version_id) and v.purged_at is not null)
+       or (v_decision.index_version_id is not null and not exists (
+           select from rag.generation g where g.artifact_version_id = v_decision.index_version_id and g.use_case = v_decision.use_case
+                                          and g.state in ('attached', 'live', 'retired') and rag.standing(g.generation_id))) then
         raise exception 'what decision % is about does not stand any more', p_decision using errcode = 'NS023';
     end if;
-    if v_decision.model_version_id is distinct from p_model or v_decision.index_version_id is distinct from p_index
-       or v_decision.replaces is distinct from p_expected then
-        raise exception 'decision % was about another pair of model and index', p_decision using errcode = 'NS023';
-    end if;
+    select a.person into v_approver from release.approval a where a.decision_id = p_decision and a.answer = 'approve';
     if exists (select from release.approval a where a.decision_id = p_decision and a.answer in ('reject', 'timeout', 'superseded'))
-       or (v_decision.needs_person
-           and not exists (select from release.approval a where a.decision_id = p_decision and a.answer = 'approve')) then
+       or (v_decision.needs_person and v_approver is null) then
         raise exception 'decision % has no approval by a person', p_decision using errcode = 'NS023';
     end if;
     select d.deployment_id into v_live from lineage.deployment d
-    where d.use_case = p_use_case and d.alias = p_alias and d.valid_to is null for update;
-    if v_live is distinct from p_expected then
+    where d.use_case = v_decision.use_case and d.alias = 'live' and d.valid_to is null for update;
+    if v_live is distinct from v_decision.replaces then
         raise exception 'deployment % of % is live, not % which the decision was made against',
-            coalesce(v_live::text, 'none'), p_use_case, coalesce(p_expected::text, 'none') using errcode = 'NS002';
+            coalesce(v_live::text, 'none'), v_decision.use_case, coalesce(v_decision.replaces::text, 'none') using errcode = 'NS002';
     end if;
     v_now := clock_timestamp();
     if v_now < (select d.valid_from from lineage.deployment d where d.deployment_id = v_live) or v_now < v_decision.decided_at then
@@ -482,11 +601,17 @@ begin
     end if;
     update lineage.deployment d set valid_to = v_now where d.deployment_id = v_live;
     insert into lineage.deployment (use_case, alias, model_version_id, index_version_id, decision_id, replaces, promoted_by, why, valid_from)
-    values (p_use_case, p_alias, p_model, p_index, p_decision, p_expected, p_by, p_why, v_now)
+    values (v_decision.use_case, 'live', v_decision.model_version_id, v_decision.index_version_id, p_decision, v_decision.replaces,
+            coalesce(v_approver, v_decision.requested_by),
+            concat_ws('; ', v_decision.why, coalesce('approved by ' || v_approver, case v_decision.kind
+                when 'index' then 'the index passed its gates' when 'model' then 'it needed no approval' end)), v_now)
     returning deployment_id into v_deployment;
     return v_deployment;
 end
 $$;
 
 grant execute on function release.supersede to gatekeeper, approver;
+grant execute on function release.decide_model to gatekeeper;
+grant execute on function release.decide_index to pipeline;
+grant execute on function release.decide_rollback to approver;
 grant select on release.sealing to reader;

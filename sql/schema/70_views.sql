@@ -177,7 +177,7 @@ from (
     group by h.use_case, coalesce(h.dag_run_id, h.run_id::text)
 ) n
 left join lateral (
-    select * from release.decision d where d.run_id = n.gate_run order by d.decision_id desc limit 1
+    select d.decision_id, d.outcome, d.needs_person from release.decision d where d.run_id = n.gate_run order by d.decision_id desc limit 1
 ) d on true;
 
 -- document_uses: the dataset versions that hold a document, or examples that speak of it.

@@ -35,10 +35,8 @@ grant select on release.policy to evaluator;
 
 -- The index builder (pipeline) and its functions; chunks themselves are granted to nobody.
 grant select on rag.generation, rag.acl_set, rag.embedding_cache, rag.principal, rag.withdrawal to pipeline;
-grant update on rag.principal to pipeline;
-grant delete on rag.principal to pipeline;
 grant execute on function rag.create_version, rag.seal_version, rag.attach, rag.adopt, rag.standing, rag.contents,
-    rag.text_digests, rag.withdraw, rag.erase, rag.replay, rag.swap, rag.drop_version, rag.prune_cache, rag.prune_sessions,
+    rag.text_digests, rag.withdraw, rag.erase, rag.replay, rag.swap, rag.sync_principals, rag.drop_version, rag.prune_cache, rag.prune_sessions,
     rag.acl_ids, rag.open_session, rag.open_session_as, rag.search, rag.search_generation, rag.read_hits,
     rag.revoke, rag.lock_work, rag.try_lock_work, rag.unlock_work, rag.end_idle to pipeline;
 -- A policy is evaluated with the rights of whoever reads: anyone may ask what his own token shows.
@@ -68,9 +66,8 @@ begin
     for v_grant in
         select w.login, c.table_schema, c.table_name, string_agg(quote_ident(c.column_name), ', ' order by c.ordinal_position) as columns
         from (values ('pipeline', 'catalog', null), ('pipeline', 'rag', 'acl_set'),
-                     ('pipeline', 'rag', 'embedding_cache'), ('pipeline', 'rag', 'principal'), ('evaluator', 'eval', null),
-                     ('approver', 'release', 'waiver'), ('pipeline', 'release', 'decision'), ('gatekeeper', 'release', 'decision'),
-                     ('approver', 'release', 'decision'), ('gatekeeper', 'eval', 'comparison')) w (login, table_schema, table_name)
+                     ('pipeline', 'rag', 'embedding_cache'), ('evaluator', 'eval', null),
+                     ('approver', 'release', 'waiver'), ('gatekeeper', 'eval', 'comparison')) w (login, table_schema, table_name)
         join information_schema.columns c on c.table_schema = w.table_schema and c.table_name = coalesce(w.table_name, c.table_name)
         join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name and t.table_type = 'BASE TABLE'
         where c.is_identity = 'NO' and coalesce(c.column_default, '') !~* 'clock_timestamp|session_user|now\(\)'
@@ -84,7 +81,7 @@ $$;
 -- The gate: it reads what it rests on, and writes what it found. The approver rolls back.
 grant usage on schema lineage, eval, release, rag to gatekeeper;
 grant usage on schema rag to approver;
-grant select on rag.generation to approver;
+grant select on rag.generation to approver, gatekeeper;
 grant execute on function rag.replay to approver;
 grant select on all tables in schema lineage to gatekeeper;
 grant select on all tables in schema release to gatekeeper;

@@ -3,8 +3,9 @@
 Night one releases a model after a person's approval, over an index of three documents; night two is blocked.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,14 +16,14 @@ from psycopg.types.json import Jsonb
 
 from pipeline import canonical, database, deployments, lineage
 from pipeline.database import Connection, Role
-from pipeline.deployments import Decision
 from pipeline.lineage import Attempt, Origin, Outcome, Output, Result, Step, Version
 from pipeline.settings import Settings
 
 # Fixtures of the retrieval stage that the tests of the database and of search use, too.
-from tests.pg.retrieval.conftest import hashed, library
+from tests.conftest import own_installation
+from tests.pg.retrieval.conftest import hashed, library, live, live_template
 
-__all__ = ["hashed", "library"]
+__all__ = ["hashed", "library", "live", "live_template"]
 
 USE_CASE = "demo"
 SUITES = [{"name": "main", "file": None, "limit": None}]
@@ -95,9 +96,28 @@ class World:
         return outcome
 
 
+@pytest.fixture(scope="session")
+def world_template(installation: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The world that tests get copies of."""
+    with own_installation(installation, tmp_path_factory.mktemp("world")) as settings:
+        yield build(settings)
+
+
 @pytest.fixture
-def world(settings: Settings) -> World:
-    """Two nights of the use case `demo`."""
+def world(world_template: World, settings: Settings) -> World:
+    """Two nights of the use case `demo`, in a copy of the database and of the store. The lineage still names the places
+    of the template: where that matters, take `own_world`."""
+    return replace(copy.deepcopy(world_template), settings=settings)
+
+
+@pytest.fixture
+def own_world(settings: Settings) -> World:
+    """Two nights of the use case `demo`, of the test's own making."""
+    return build(settings)
+
+
+def build(settings: Settings) -> World:
+    """Returns two nights of the use case `demo`, recorded in an empty installation."""
     made = World(settings)
     _data(made)
     _index(made)
@@ -107,7 +127,7 @@ def world(settings: Settings) -> World:
         first = made.decisions["night-1"]
         assert _value(connection, "release.answer", first, "approve", "engineer", "looks fine to me") == "refused"
         assert _value(connection, "release.answer", first, "approve", "reviewer", "reviewed the report") == "approve"
-        made.deployments["model"] = deployments.promote(connection, first, "reviewer", "approved by reviewer")
+        made.deployments["model"] = deployments.promote(connection, first)
     _night(made, "night-2", quality=0.5, outcome="block", needs_person=False)
     return made
 
@@ -182,6 +202,40 @@ def _data(made: World) -> None:
     made.run("card", "data.card", {"card": ("card", "data", card, False)}, inputs=pinned, night="data-2")
 
 
+def name_principals(settings: Settings, use_case: str, principals: Mapping[str, tuple[str, list[str], str]]) -> Outcome:
+    """Makes the principals of a use case these, by the run of a plan, which alone may."""
+    wanted = [
+        {"name": name, "tenant": tenant, "groups": groups, "clearance": clearance}
+        for name, (tenant, groups, clearance) in principals.items()
+    ]
+
+    def work(attempt: Attempt) -> Result:
+        def write(connection: Connection, _: Mapping[str, Version]) -> None:
+            database.call(connection, "rag.sync_principals", attempt.run_id)
+
+        return Result({}, {}, write)
+
+    modules = ("pipeline.canonical",)
+    step = Step(use_case, "retrieval.plan", "pipeline", modules, params={"principals": wanted}, reuse="never")
+    return lineage.step(settings, Origin("cli", "engineer"), step, work)
+
+
+def swap(settings: Settings, use_case: str, generation: Version) -> tuple[Outcome, int, int]:
+    """Returns the run that made an index generation live, its decision, and the deployment."""
+    made: list[int] = []
+
+    def work(attempt: Attempt) -> Result:
+        def write(connection: Connection, _: Mapping[str, Version]) -> None:
+            made.append(deployments.decide_index(connection, attempt.run_id))
+            made.append(deployments.swap(connection, made[0]))
+
+        return Result({}, {}, write)
+
+    inputs = {"generation": generation}
+    step = Step(use_case, "retrieval.swap", "pipeline", ("pipeline.canonical",), inputs=inputs, reuse="never")
+    return lineage.step(settings, Origin("cli", "engineer"), step, work), made[0], made[1]
+
+
 def made_run(connection: Connection, job: str) -> Any:
     """Returns the id of the newest run of a job."""
     row = connection.execute(
@@ -199,8 +253,9 @@ def _corpus(connection: Connection, versions: Mapping[str, Version]) -> None:
         document = _insert(connection, "catalog.document", "document_id", use_case=USE_CASE, document_key=key)
         version = _insert(
             connection, "catalog.document_version", "document_version_id", document_id=document,
-            digest=canonical.digest_text(key), text_digest=canonical.digest_text(f"{key} text"), title=f"title {key}",
-            body=f"secret text of {key}", tenant=tenant, classification=classification, groups=groups, owner="steward",
+            digest=canonical.digest_text(key), text_digest=canonical.digest_text(f"secret text of {key}"),
+            title=f"title {key}", body=f"secret text of {key}", tenant=tenant, classification=classification,
+            groups=groups, owner="steward",
             status="approved", fresh_until="2020-01-01" if key == "leave" else None,
         )  # fmt: skip
         _insert(connection, "catalog.document_member", dataset_id=dataset, document_version_id=version, added_in=1)
@@ -256,17 +311,8 @@ def _index(made: World) -> None:
         night="index-1",
     )  # fmt: skip
     version = made.versions["index.generation"]
+    made.runs["principals"] = name_principals(made.settings, USE_CASE, PRINCIPALS)
     with database.connect(made.settings, "pipeline") as connection, connection.transaction():
-        for name, (tenant, groups, clearance) in PRINCIPALS.items():
-            _insert(
-                connection,
-                "rag.principal",
-                use_case=USE_CASE,
-                name=name,
-                tenant=tenant,
-                groups=groups,
-                clearance=clearance,
-            )
         (created,) = database.call(connection, "rag.create_version", USE_CASE, EMBEDDER, Jsonb({}), ["acme"])
         made.generation = created["generation_id"]
         _chunks(connection, created["staging"], made.generation)
@@ -277,15 +323,7 @@ def _index(made: World) -> None:
     with database.connect(made.settings, "evaluator") as connection:
         gates = Jsonb({"recall": {"passed": True, "value": 1.0}, "leaks": {"passed": True, "leaks": 0}})
         database.call(connection, "rag.record_gates", made.generation, gates)
-    with database.connect(made.settings, "pipeline") as connection, connection.transaction():
-        decision = deployments.decide(
-            connection,
-            Decision(USE_CASE, "index", None, version.version_id, None, "approve", [], {}, False, "engineer"),
-        )
-        made.decisions["index"] = decision
-        made.deployments["index"] = _value(
-            connection, "rag.swap", made.generation, None, decision, "engineer", "the index passed its gates"
-        )
+    made.runs["swap"], made.decisions["index"], made.deployments["index"] = swap(made.settings, USE_CASE, version)
 
 
 def _chunks(connection: Connection, staging: str, generation: int) -> None:
@@ -369,22 +407,11 @@ def _night(made: World, night: str, quality: float, outcome: str, needs_person: 
          "n": 40, "rule": "minimum", "wanted": 0.6, "verdict": "condition" if quality > 0.7 else "fail",
          "reason": "as the quality has it"}
     ]  # fmt: skip
-    evidence = {
-        f"{subject}/{'with' if retrieval else 'without'}": made.versions[
-            f"{night}.{subject}.{retrieval}.evaluation"
-        ].digest
-        for subject, retrieval in evaluations
-    }
 
     def decide(connection: Connection, versions: Mapping[str, Version]) -> None:
-        made.decisions[night] = deployments.decide(
-            connection,
-            Decision(
-                USE_CASE, "model", candidate.version_id, live.index_version_id, live.deployment_id, outcome, checks,
-                evidence | {"report": versions["report"].digest}, needs_person, "engineer", policy,
-                made_run(connection, "release.gate"),
-            ),
-        )  # fmt: skip
+        made.decisions[night] = deployments.decide_model(
+            connection, made_run(connection, "release.gate"), policy, live.deployment_id, checks
+        )
 
     report = canonical.dumps({"outcome": outcome, "checks": checks}).encode()
     made.run(

@@ -38,16 +38,16 @@ end $$
 """
 
 
-def test_the_round_of_a_sound_installation(world: "World") -> None:
-    first = maintenance.seal_and_verify(world.settings)
+def test_the_round_of_a_sound_installation(own_world: "World") -> None:
+    first = maintenance.seal_and_verify(own_world.settings)
     assert first["block"] == 1
     assert first["sealed"] > 20
-    second = maintenance.seal_and_verify(world.settings)
+    second = maintenance.seal_and_verify(own_world.settings)
     assert (second["sealed"], second["block"], second["hash"]) == (0, 1, first["hash"])
-    file = anchors.path(world.settings)
+    file = anchors.path(own_world.settings)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [json.loads(line)["block_no"] for line in file.read_text().splitlines()] == [1, 1]
-    assert maintenance.verify_artifacts(world.settings)["verified"] > 10
+    assert maintenance.verify_artifacts(own_world.settings)["verified"] > 10
 
 
 def test_an_empty_installation_has_what_it_came_with_alone_to_seal(settings: Settings) -> None:
@@ -66,11 +66,11 @@ def test_an_empty_installation_has_what_it_came_with_alone_to_seal(settings: Set
 
 
 @pytest.mark.parametrize("how", ["moved", "unmounted", "lost", "forged"])
-def test_a_store_that_is_not_as_the_lineage_says_is_an_error(world: "World", tmp_path: Path, how: str) -> None:
+def test_a_store_that_is_not_as_the_lineage_says_is_an_error(own_world: "World", tmp_path: Path, how: str) -> None:
     """Nothing verified is no success where something should stand."""
-    root = Path(world.settings.artifacts)
-    standing = maintenance.verify_artifacts(world.settings)["verified"]
-    settings = world.settings
+    root = Path(own_world.settings.artifacts)
+    standing = maintenance.verify_artifacts(own_world.settings)["verified"]
+    settings = own_world.settings
     if how == "moved":  # the setting names another place; the artifacts stand where they were recorded
         settings = replace(settings, artifacts=str(tmp_path / "new"))
         assert maintenance.verify_artifacts(settings) == {"verified": standing, "elsewhere": standing}
@@ -93,10 +93,10 @@ def test_a_store_that_is_not_as_the_lineage_says_is_an_error(world: "World", tmp
         maintenance.verify_artifacts(settings)
 
 
-def test_a_store_that_was_moved_with_its_content_is_verified_there(world: "World", tmp_path: Path) -> None:
-    standing = maintenance.verify_artifacts(world.settings)["verified"]
-    Path(world.settings.artifacts).rename(tmp_path / "new")
-    moved = replace(world.settings, artifacts=str(tmp_path / "new"))
+def test_a_store_that_was_moved_with_its_content_is_verified_there(own_world: "World", tmp_path: Path) -> None:
+    standing = maintenance.verify_artifacts(own_world.settings)["verified"]
+    Path(own_world.settings.artifacts).rename(tmp_path / "new")
+    moved = replace(own_world.settings, artifacts=str(tmp_path / "new"))
     assert maintenance.verify_artifacts(moved) == {"verified": standing, "elsewhere": 0}
 
 
@@ -208,18 +208,18 @@ def test_a_removed_anchor_and_a_broken_line_are_found(world: "World") -> None:
     assert "is no anchor" in problems[0]
 
 
-def test_damaged_missing_and_undead_artifacts_are_named(world: "World", attacker: psycopg.Connection[Any]) -> None:
-    store = Path(world.settings.artifacts)
-    report = world.versions["check.report"].digest
+def test_damaged_missing_and_undead_artifacts_are_named(own_world: "World", attacker: psycopg.Connection[Any]) -> None:
+    store = Path(own_world.settings.artifacts)
+    report = own_world.versions["check.report"].digest
     (store / "check_report" / report[:2] / report / "checks.json").write_text("{}")
-    adapter = world.versions["night-2.sft.adapter"].digest
+    adapter = own_world.versions["night-2.sft.adapter"].digest
     (store / "private" / "trainer" / "adapter" / adapter[:2] / adapter / "manifest.json").unlink()
-    snapshot = world.versions["fetch.documents"]
+    snapshot = own_world.versions["fetch.documents"]
     attacker.execute(
         "update lineage.artifact_version set purged_at = now() where version_id = %s", [snapshot.version_id]
     )
     with pytest.raises(Refused, match="3 artifacts are not what the lineage says") as error:
-        maintenance.verify_artifacts(world.settings)
+        maintenance.verify_artifacts(own_world.settings)
     told = str(error.value)
     assert f"check_report {report[:12]}: checks.json does not hash as recorded" in told
     assert f"adapter {adapter[:12]}" in told

@@ -17,14 +17,6 @@ from tests.pg.retrieval.conftest import DOCUMENTS, PRINCIPALS, Doc, Library, cha
 pytestmark = pytest.mark.pg
 
 
-@pytest.fixture
-def live(library: Library, origin: Origin, hashed: list[int]) -> Library:
-    """A use case whose index of four documents is live."""
-    library.commit(DOCUMENTS)
-    assert retrieval.sync(library.settings, library.usecase, origin)["swapped"] is True
-    return library
-
-
 def test_results_name_their_documents(live: Library, attacker: psycopg.Connection[Any]) -> None:
     told = search(live.settings, live.usecase, "leave is granted", "clerk", 1)
     (hit,) = told["results"]

@@ -25,7 +25,7 @@ def test_every_score_and_difference_is_computed_again(house: House) -> None:
     report = (Path(evidence["path"]) / "experiment_report.md").read_text()
     assert "0.950 (" in report
     assert "+0.117 (" in report
-    release.promote(house.settings, gated["decision_id"], "engineer", "released")
+    release.promote(house.settings, gated["decision_id"])
     final = governance.packet(house.settings, house.usecase, Origin("cli", "engineer"), gated["decision_id"])
     assert final["final"]
     assert governance.verify(Path(final["path"]))["verified"]

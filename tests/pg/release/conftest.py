@@ -11,13 +11,13 @@ from psycopg.types.json import Jsonb
 from pipeline import canonical, database, deployments, lineage, release
 from pipeline import usecase as usecases
 from pipeline.database import Connection, Role
-from pipeline.deployments import Decision
 from pipeline.evaluation import records
 from pipeline.evaluation.answering import Answered, Scored
 from pipeline.evaluation.cases import Answer, Case, Expect, Suite
 from pipeline.lineage import Attempt, Origin, Output, Result, Step, Version
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
+from tests.pg.conftest import swap
 
 Told = dict[str, Any]
 ENGINEER = Origin("cli", "engineer")
@@ -64,8 +64,6 @@ class House:
         index = Version(**made["outputs"]["index"])
         name = self.usecase.name
         with database.connect(self.settings, "pipeline") as connection, connection.transaction():
-            live = deployments.live(connection, name)
-            model, replaces = (None, None) if live is None else (live.model_version_id, live.deployment_id)
             (made,) = database.call(connection, "rag.create_version", name, "embedder", Jsonb({}), ["acme"])
             generation = made["generation_id"]
             database.call(connection, "rag.seal_version", generation)
@@ -75,12 +73,7 @@ class House:
         with database.connect(self.settings, "evaluator") as connection:
             gates = Jsonb({"recall": {"passed": True}, "leaks": {"passed": True}})
             database.call(connection, "rag.record_gates", generation, gates)
-        with database.connect(self.settings, "pipeline") as connection, connection.transaction():
-            decision = deployments.decide(
-                connection,
-                Decision(name, "index", model, index.version_id, replaces, "approve", [], {}, False, "engineer"),
-            )
-            database.call(connection, "rag.swap", generation, replaces, decision, "engineer", "new documents")
+        swap(self.settings, name, index)
         return index
 
     def evaluate(self, subject: str, adapter: Told | None, right: int, cases: int = CASES, **told: Any) -> Told:
@@ -150,7 +143,7 @@ class House:
 
     def release(self, weights: str, right: int = 50) -> Told:
         """Returns the deployment of a candidate that went through the gate without a person."""
-        return release.promote(self.settings, self.night(weights, right)["decision_id"], "engineer", "released")
+        return release.promote(self.settings, self.night(weights, right)["decision_id"])
 
     def rows(self, statement: str, *values: Any) -> list[Any]:
         with database.connect(self.settings, "pipeline") as connection:

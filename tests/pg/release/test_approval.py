@@ -32,9 +32,9 @@ def live(house: "House") -> list[str]:
 def test_a_person_approves_and_the_pair_goes_live(strict: "House") -> None:
     decision = strict.night("one")["decision_id"]
     with pytest.raises(Refused, match="no approval"):
-        release.promote(strict.settings, decision, "engineer", "impatient")
+        release.promote(strict.settings, decision)
     assert answer(strict, decision, "approve", "reviewer", "the checks are sound") == "approve"
-    promoted = release.promote(strict.settings, decision, "engineer", "approved")
+    promoted = release.promote(strict.settings, decision)
     assert live(strict) == [promoted["model"]]
     assert answers(strict, decision) == [("approve", "reviewer", "approver")]
 
@@ -43,7 +43,7 @@ def test_ones_own_approval_is_refused_and_recorded_and_somebody_else_may_still_a
     decision = strict.night("one")["decision_id"]
     assert answer(strict, decision, "approve", "engineer", "mine is good") == "refused"
     with pytest.raises(Refused, match="no approval"):
-        release.promote(strict.settings, decision, "engineer", "mine is good")
+        release.promote(strict.settings, decision)
     (waiting,) = release.waiting(strict.settings, strict.usecase)
     assert waiting["refused"] == 1
     assert answer(strict, decision, "approve", "reviewer", "it is") == "approve"
@@ -77,11 +77,11 @@ def test_an_answer_is_final(strict: "House", first: str) -> None:
 def test_no_and_silence_leave_the_champion_live(strict: "House", no: str) -> None:
     first = strict.night("one")["decision_id"]
     answer(strict, first, "approve", "reviewer", "good")
-    champion = release.promote(strict.settings, first, "engineer", "approved")
+    champion = release.promote(strict.settings, first)
     second = strict.night("two", right=55)["decision_id"]
     answer(strict, second, no, None if no == "timeout" else "reviewer", "no")
     with pytest.raises(Refused):
-        release.promote(strict.settings, second, "engineer", "anyway")
+        release.promote(strict.settings, second)
     assert live(strict) == [champion["model"]]
     with pytest.raises(Refused, match=no):
         release.choose(strict.settings, strict.usecase, ENGINEER, second)
@@ -92,7 +92,7 @@ def test_what_the_gate_blocked_no_person_lets_through(strict: "House") -> None:
     decision = strict.night("one", right=3)["decision_id"]
     assert answer(strict, decision, "approve", "reviewer", "I like it") == "refused"
     with pytest.raises(Refused, match="blocked"):
-        release.promote(strict.settings, decision, "reviewer", "I like it")
+        release.promote(strict.settings, decision)
     with pytest.raises(Refused, match="the gate blocked it"):
         release.choose(strict.settings, strict.usecase, ENGINEER, decision)
 
@@ -112,7 +112,7 @@ def test_an_approved_decision_is_not_superseded(strict: "House") -> None:
     old = strict.night("one")["decision_id"]
     answer(strict, old, "approve", "reviewer", "good")
     assert strict.night("two")["superseded"] == []
-    assert release.promote(strict.settings, old, "engineer", "approved")["replaces"] is None
+    assert release.promote(strict.settings, old)["replaces"] is None
 
 
 def test_what_is_live_cannot_be_rejected_any_more(house: "House") -> None:
@@ -161,7 +161,7 @@ def test_choosing_what_to_ask(strict: "House") -> None:
     chosen = release.choose(strict.settings, strict.usecase, ENGINEER)
     assert chosen is not None
     assert not chosen["needs_person"]
-    release.promote(strict.settings, decision, "reviewer", "approved")
+    release.promote(strict.settings, decision)
     assert release.choose(strict.settings, strict.usecase, ENGINEER, decision) is None
     assert release.choose(strict.settings, strict.usecase, ENGINEER) is None
 

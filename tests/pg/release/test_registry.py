@@ -16,8 +16,8 @@ pytestmark = pytest.mark.pg
 
 def test_a_decision_is_promoted_once(house: "House") -> None:
     decision = house.night("one")["decision_id"]
-    first = release.promote(house.settings, decision, "engineer", "released")
-    again = release.promote(house.settings, decision, "engineer", "the task was run again")
+    first = release.promote(house.settings, decision)
+    again = release.promote(house.settings, decision)
     assert again == first | {"already": True}
     assert len(house.rows("select from lineage.deployment")) == 1
 
@@ -27,7 +27,7 @@ def test_a_decision_about_what_is_not_live_any_more_is_stale(house: "House") -> 
     assert house.rows("select from release.approval where decision_id = %s and answer = 'superseded'", one)
     house.index("new documents")
     with pytest.raises(Stale, match="which the decision was made against"):
-        release.promote(house.settings, two, "engineer", "released")
+        release.promote(house.settings, two)
     assert [row["model_digest"] for row in house.rows("select model_digest from lineage.live")] == [None]
 
 

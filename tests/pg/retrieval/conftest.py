@@ -1,7 +1,7 @@
 """A use case whose documents the tests commit, and vectors without a model where their quality is not the point."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -11,12 +11,13 @@ import numpy as np
 import psycopg
 import pytest
 
-from pipeline import canonical, database, lineage
+from pipeline import canonical, database, lineage, retrieval
 from pipeline import usecase as usecase_module
 from pipeline.embedding import DIMENSIONS, Embedder, Vectors
 from pipeline.lineage import Attempt, Origin, Output, Result, Step, Version
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
+from tests.conftest import own_installation, write_usecase
 
 PRINCIPALS = {
     "clerk": {"tenant": "acme", "groups": ["staff"], "clearance": "internal"},
@@ -129,11 +130,34 @@ def _write(
     )
 
 
+RETRIEVAL = {"chunk_tokens": 32, "leak_principals": 40}
+
+
 @pytest.fixture
 def library(settings: Settings, usecase_folder: Callable[..., Path]) -> Library:
     """A use case with three principals and no documents yet."""
-    folder = usecase_folder(principals=PRINCIPALS, retrieval={"chunk_tokens": 32, "leak_principals": 40})
+    folder = usecase_folder(principals=PRINCIPALS, retrieval=RETRIEVAL)
     return Library(settings, usecase_module.load(folder / "usecase.yaml"))
+
+
+@pytest.fixture(scope="session")
+def live_template(installation: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """The live index that tests get copies of."""
+    with own_installation(installation, tmp_path_factory.mktemp("live")) as settings:
+        folder = write_usecase(settings.usecases, principals=PRINCIPALS, retrieval=RETRIEVAL)
+        made = Library(settings, usecase_module.load(folder / "usecase.yaml"))
+        made.commit(DOCUMENTS)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Embedder, "encode", lambda _self, texts: hashed_vectors(texts))
+            assert retrieval.sync(settings, made.usecase, Origin("cli", "tester"))["swapped"] is True
+        yield made
+
+
+@pytest.fixture
+def live(live_template: Library, library: Library, hashed: list[int]) -> Library:
+    """A use case whose index of four documents is live, in a copy of the database and of the store."""
+    library.documents, library.version = dict(live_template.documents), live_template.version
+    return library
 
 
 @pytest.fixture

@@ -66,19 +66,17 @@ def test_what_is_live_already_is_not_swapped(library: Library, origin: Origin) -
 def test_a_release_at_the_same_moment_is_not_lost(
     library: Library, origin: Origin, attacker: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A release goes live between reading what is live and the swap: it is decided anew, beside the new model."""
+    """A release goes live between the decision and the swap: it is decided anew, beside the new model."""
     built, checked = ready(library, origin, "First.")
     models: list[int] = []
-    live = deployments.live
+    swap = deployments.swap
 
-    def late(connection: database.Connection, use_case: str) -> deployments.Live | None:
-        found = live(connection, use_case)
+    def late(connection: database.Connection, decision: int) -> int:
         if not models:
-            models.append(0)
-            models[0] = release(library, attacker, "one")
-        return found
+            models.append(release(library, attacker, "one"))
+        return swap(connection, decision)
 
-    monkeypatch.setattr(deployments, "live", late)
+    monkeypatch.setattr(deployments, "swap", late)
     assert retrieval.swap(library.settings, library.usecase, origin, built, checked)["swapped"] is True
     monkeypatch.undo()
     found = rows(attacker, "select model_version_id, index_version_id from lineage.deployment where valid_to is null")
@@ -90,12 +88,18 @@ def test_what_never_comes_to_rest_is_reported(
     library: Library, origin: Origin, attacker: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built, checked = ready(library, origin, "First.")
-    monkeypatch.setattr(deployments, "live", lambda *_: None)
-    release(library, attacker, "one")
-    with pytest.raises(Stale, match="is live, not none"):
+    swap, models = deployments.swap, iter(("one", "two", "three", "four", "five"))
+
+    def late(connection: database.Connection, decision: int) -> int:
+        release(library, attacker, next(models))
+        return swap(connection, decision)
+
+    monkeypatch.setattr(deployments, "swap", late)
+    with pytest.raises(Stale, match="which the decision was made against"):
         retrieval.swap(library.settings, library.usecase, origin, built, checked)
     assert rows(attacker, "select count(*) from release.decision where kind = 'index'") == [(0,)]
-    assert rows(attacker, "select state from lineage.run order by started_at desc limit 1") == [("failed",)]
+    swaps = "select r.state from lineage.run r join lineage.job j using (job_id) where j.name = 'retrieval.swap'"
+    assert rows(attacker, swaps) == [("failed",)]
 
 
 def test_the_decision_names_its_evidence(library: Library, origin: Origin, attacker: psycopg.Connection[Any]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import database
 from pipeline.settings import Settings
+from tests.pg.conftest import PRINCIPALS, name_principals
 
 if TYPE_CHECKING:
     from tests.pg.conftest import World
@@ -263,8 +264,7 @@ def test_updates_and_deletions_are_events_too(world: "World", attacker: psycopg.
     ).fetchall()
     assert len(ended) == 1
     assert ended[0][0] is not None
-    with database.connect(world.settings, "pipeline") as connection:
-        connection.execute("delete from rag.principal where name = 'stranger'")
+    name_principals(world.settings, "demo", {name: PRINCIPALS[name] for name in ("clerk", "inspector")})
     (gone,) = attacker.execute("select key ->> 'name', login from audit.event where operation = 'DELETE'").fetchall()
     assert gone == ("stranger", "pipeline")
 

@@ -30,15 +30,21 @@ def test_pipeline_cannot_rewrite_a_text(world: "World", table: str, column: str)
                 connection.execute(statement.encode())
 
 
-def test_an_erased_text_comes_back_as_it_was_alone(world: "World") -> None:
+@pytest.mark.parametrize(("table", "column"), COLUMNS)
+def test_an_erased_text_comes_back_as_it_was_alone(world: "World", table: str, column: str) -> None:
+    others = {
+        "body": ["another", "", " "],
+        "content": ['{"messages": []}', "{}", "[]", '"x"', "1"],
+    }[column]
+    cast = "::jsonb" if column == "content" else ""
+    key = "document_version_id" if column == "body" else "digest"
     with database.connect(world.settings, "pipeline") as connection:
         (row,) = connection.execute(
-            b"select document_version_id as id, body from catalog.document_version where body is not null limit 1"
+            f"select {key} as key, {column}::text as text from {table} where {column} is not null limit 1".encode()
         ).fetchall()
-        connection.execute(
-            b"update catalog.document_version set body = null where document_version_id = %s", [row["id"]]
-        )
-        with pytest.raises(psycopg.Error, match="not the one of its digest"):
-            connection.execute(
-                b"update catalog.document_version set body = 'another' where document_version_id = %s", [row["id"]]
-            )
+        connection.execute(f"update {table} set {column} = null where {key} = %s".encode(), [row["key"]])
+        back = f"update {table} set {column} = %s{cast} where {key} = %s".encode()
+        for other in others:
+            with pytest.raises(psycopg.Error, match="not the one that was erased"):
+                connection.execute(back, [other, row["key"]])
+        assert connection.execute(back, [row["text"], row["key"]]).rowcount == 1

@@ -12,7 +12,7 @@ from pipeline.database import Connection, Role
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.persons import Person
 from pipeline.settings import Settings
-from tests.pg.sql.test_release import Ground, begin, ground
+from tests.pg.sql.test_release import FAILED, Ground, begin, ground
 
 pytestmark = pytest.mark.pg
 
@@ -31,7 +31,7 @@ NONE = ("", " ", "-", ".reviewer", "@reviewer", "schedule", "a" * 65, "re/viewer
 def asked_for(ground: Ground, requester: str) -> int:
     """Returns a decision that waits for a person, asked for in this name."""
     run, _ = begin(ground.connection, by=requester, inputs=ground.inputs)
-    return ground.decide(run_id=run, requested_by=requester)
+    return ground.decide(run=run)
 
 
 def answers(ground: Ground, decision: int) -> list[tuple[str, str | None]]:
@@ -111,7 +111,7 @@ def test_the_approver_names_persons_who_are_known_alone(ground: Ground, name: st
     decision = ground.decide()
     assert ground.answer(decision, "approve", name) == "refused"
     with pytest.raises(Refused, match="no approval"):
-        ground.promote(decision, None)
+        ground.promote(decision)
     assert ground.answer(decision, "approve", "reviewer") == "approve"
     (refused, _), approved = answers(ground, decision)
     assert refused == "refused"
@@ -137,7 +137,7 @@ def test_one_person_is_one_under_every_name(
     persons.add(administration, Person("maria", "7", None, True, ("os:mm",)))
     assert ground.answer(decision, "approve", approver) == "refused"
     with pytest.raises(Refused, match="no approval"):
-        ground.promote(decision, None)
+        ground.promote(decision)
 
 
 @pytest.mark.parametrize("requester", ["Engineer", "engineer ", "nobody", FULLWIDTH, "os: x", "OS:root", ""])
@@ -162,7 +162,7 @@ def test_a_rejection_is_recorded_whoever_it_is_from_and_without_a_reason(
         (row,) = database.call(connection, "release.answer", decision, "reject", person, reason)
     assert row["answer"] == "reject"
     with pytest.raises(Refused, match="no approval"):
-        ground.promote(decision, None)
+        ground.promote(decision)
 
 
 def test_who_left_approves_nothing_more(ground: Ground, administration: Settings) -> None:
@@ -182,7 +182,7 @@ def test_who_may_be_asked(ground: Ground, administration: Settings) -> None:
     assert eligible(asked_for(ground, "os:engineer")) == ["reviewer", "second"]
     assert eligible(asked_for(ground, "os:root")) == ["engineer", "reviewer", "second"]
     assert eligible(asked_for(ground, "Engineer")) == []
-    assert eligible(ground.decide(outcome="block")) == []
+    assert eligible(ground.decide(FAILED)) == []
     persons.end(administration, "second")
     assert eligible(ground.decide()) == ["reviewer"]
 
@@ -245,7 +245,7 @@ def test_a_login_that_is_no_persons_approves_nothing_and_may_reject(
 @pytest.mark.parametrize(
     "statement",
     [
-        "select lineage.promote('demo', 'live', 1, null, null, 1, 'x', 'x')",
+        "select lineage.promote(1)",
         "insert into release.approval (decision_id, answer, person, reason) values (1, 'approve', 'reviewer', 'x')",
         "insert into release.waiver (decision_id, check_name, person, reason) values (1, 'x', 'x', 'x')",
         "select release.supersede(1)",

@@ -4,7 +4,6 @@ withdrawals that meet a build or a swap half-way."""
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,14 +34,6 @@ RIGHTS = st.builds(
 CALLERS = st.builds(
     Caller, st.sampled_from(["acme", "other", UNKNOWN]), GROUPS, st.sampled_from([*CLEARANCES, UNKNOWN, ""])
 )
-
-
-@pytest.fixture
-def live(library: Library, origin: Origin, hashed: list[int]) -> Library:
-    """A use case whose index of four documents is live."""
-    library.commit(DOCUMENTS)
-    assert retrieval.sync(library.settings, library.usecase, origin)["swapped"] is True
-    return library
 
 
 @pytest.fixture
@@ -467,23 +458,19 @@ def test_a_rollback_is_followed_by_the_generation(
     live: Library, origin: Origin, attacker: psycopg.Connection[Any]
 ) -> None:
     from pipeline import deployments
-    from pipeline.deployments import Decision
 
     with database.connect(live.settings, "pipeline") as connection:
         first = deployments.live(connection, "demo")
         live.commit(changed(DOCUMENTS, "notice", text="Second."))
         retrieval.sync(live.settings, live.usecase, origin)
-        second = deployments.live(connection, "demo")
         assert first is not None
-        assert second is not None
-        decision = Decision(
-            "demo", "rollback", None, first.index_version_id, second.deployment_id, "approve", [], {}, False, "engineer"
-        )
-        checks = [{"name": "registry.to_nothing", "verdict": "pass"}]
+    checks = [{"name": "registry.to_nothing", "verdict": "pass"}]
     with database.connect(live.settings, "approver") as connection:
-        decided = deployments.decide(connection, replace(decision, checks=checks, needs_person=True))
+        decided = deployments.decide_rollback(
+            connection, first.deployment_id, "engineer", "the new one was worse", checks
+        )
         database.call(connection, "release.answer", decided, "approve", "reviewer", "agreed", "demo")
-        deployments.promote(connection, decided, "engineer", "the new one was worse")
+        deployments.promote(connection, decided)
     assert rows(attacker, "select generation_id, state from rag.generation order by 1") == [(1, "live"), (2, "retired")]
 
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -14,16 +14,21 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from pipeline import database
+from pipeline import database, deployments
 from pipeline.database import Connection, Role
 from pipeline.errors import BadInput, NightshiftError, Refused, Stale
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.pg.conftest import World
 
 pytestmark = pytest.mark.pg
 
 DIGEST = "0123456789abcdef" * 4
 SUITES = [{"name": "facts", "file": "f", "limit": None}]
 PASSED = [{"name": "correct.minimum", "verdict": "pass"}]
+CONDITION = [*PASSED, {"name": "policy.sealed", "verdict": "condition"}]
+FAILED = [*PASSED, {"name": "correct.minimum", "verdict": "fail"}]
 
 
 @dataclass
@@ -37,45 +42,37 @@ class Ground:
     model: int
     inputs: dict[str, int]  # what the gate's run looks at
 
-    def decide(self, **told: Any) -> int:
-        """Returns the id of a decision that is in order, but for what is told."""
-        keys: dict[str, Any] = {
-            "use_case": "demo", "kind": "model", "policy_id": self.policy, "run_id": self.run,
-            "model_version_id": self.model, "index_version_id": None, "replaces": None, "outcome": "approve",
-            "checks": PASSED, "evidence": {}, "needs_person": True, "requested_by": "engineer",
-        } | told  # fmt: skip
-        names = ", ".join(keys)
-        places = ", ".join(f"%({name})s" for name in keys)
-        keys |= {"checks": Jsonb(keys["checks"]), "evidence": Jsonb(keys["evidence"])}
-        row = self.connection.execute(
-            f"insert into release.decision ({names}) values ({places}) returning decision_id".encode(),
-            keys,
-        ).fetchone()
-        assert row is not None
-        return int(row["decision_id"])
+    def decide(
+        self,
+        checks: Any = CONDITION,
+        policy: int | None = None,
+        replaces: int | None = None,
+        run: UUID | None = None,
+    ) -> int:
+        """Returns the id of a decision that waits for a person, or with `PASSED` of one that needs none."""
+        (row,) = database.call(
+            self.connection, "release.decide_model", run or self.run, policy or self.policy, replaces, Jsonb(checks)
+        )
+        return int(row["decide_model"])
+
+    def row(self, decision: int) -> dict[str, Any]:
+        found = self.connection.execute("select * from release.decision where decision_id = %s", [decision]).fetchone()
+        assert found is not None
+        return found
 
     def answer(self, decision: int, answer: str, person: str | None) -> str:
         with database.connect(self.settings, "approver") as connection:
             (row,) = database.call(connection, "release.answer", decision, answer, person, "because")
         return str(row["answer"])
 
-    def promote(self, decision: int, expected: int | None, model: int | None = None, role: Role = "approver") -> int:
+    def promote(self, decision: int, role: Role = "approver") -> int:
         with database.connect(self.settings, role) as connection, database.told():
-            row = connection.execute(
-                "select lineage.promote('demo', 'live', %s::bigint, null, %s::bigint, %s::bigint, 'x', 'because') id",
-                [self.model if model is None else model, expected, decision],
-            ).fetchone()
-        assert row is not None
-        return int(row["id"])
+            (row,) = database.call(connection, "lineage.promote", decision)
+        return int(row["promote"])
 
     def released(self, expected: int | None) -> int:
         """Returns the deployment of a new decision that needs no person, against what is live."""
-        return self.promote(self.decide(replaces=expected, **self.free), expected)
-
-    @property
-    def free(self) -> dict[str, Any]:
-        """Returns what makes a decision one that nobody is asked about."""
-        return {"needs_person": False}
+        return self.promote(self.decide(PASSED, replaces=expected))
 
 
 def begin(
@@ -125,7 +122,7 @@ def ground(settings: Settings) -> Any:
             "base": make(evaluator, digest="a" * 64, inputs={"base": base}, **told),
             "candidate": make(evaluator, digest="b" * 64, inputs={"base": base, "adapter": model}, **told),
         }
-        inputs = {"model": model} | evaluations
+        inputs = {"candidate": model} | {f"evaluation.{name}": version for name, version in evaluations.items()}
         run, _ = begin(connection, inputs=inputs)
         yield Ground(settings, connection, run, policy, model, inputs)
 
@@ -153,6 +150,19 @@ def test_nobody_writes_an_approval_of_his_own_run(
 @pytest.mark.parametrize(
     ("login", "statement"),
     [
+        ("pipeline", "insert into release.decision (use_case, kind) values ('demo', 'index')"),
+        ("gatekeeper", "insert into release.decision (use_case, kind) values ('demo', 'model')"),
+        ("approver", "insert into release.decision (use_case, kind) values ('demo', 'rollback')"),
+        ("pipeline", "select release.decide_model(null, 1, null, '[]')"),
+        ("pipeline", "select release.decide_rollback(1, 'engineer', 'x', '[]')"),
+        ("gatekeeper", "select release.decide_index(null)"),
+        ("gatekeeper", "select release.decide_rollback(1, 'engineer', 'x', '[]')"),
+        ("gatekeeper", "select lineage.promote(1)"),
+        ("trainer", "select lineage.promote(1)"),
+        ("pipeline", "select lineage.promote(1)"),
+        ("pipeline", "insert into rag.principal values ('demo', 'me', 'acme', '{}', 'restricted')"),
+        ("pipeline", "update rag.principal set clearance = 'restricted'"),
+        ("pipeline", "delete from rag.principal"),
         ("pipeline", "update release.decision set outcome = 'approve'"),
         ("pipeline", "delete from release.decision"),
         ("pipeline", "update release.policy set content = '{}'"),
@@ -167,7 +177,7 @@ def test_nobody_writes_an_approval_of_his_own_run(
         ("evaluator", "select release.supersede(1)"),
         ("trainer", "select release.seal_policy('demo', 'd', '{}', 'x')"),
         ("trainer", "select content from release.policy"),
-        ("evaluator", "select lineage.promote('demo', 'live', 1, null, null, 1, 'x', 'x')"),
+        ("evaluator", "select lineage.promote(1)"),
         ("evaluator", "update eval.result set scores = '{}'"),
         ("evaluator", "update eval.evaluation set metrics = '{}'"),
         ("pipeline", "delete from eval.comparison"),
@@ -186,35 +196,81 @@ def test_no_login_can_do_more_than_its_work(ground: Ground, login: Role, stateme
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    "checks",
     [
-        ({"outcome": "approve_with_conditions", "needs_person": False}, "a person has to answer"),
-        ({"requested_by": "somebody else"}, "asked for by engineer"),
-        ({"checks": []}, "did not pass"),
-        ({"checks": [{"name": "x"}]}, "did not pass"),
-        ({"checks": [{"verdict": "inconclusive"}]}, "did not pass"),
-        ({"checks": [*PASSED, {"verdict": "fail"}]}, "did not pass"),
-        ({"checks": [{"verdict": "condition"}]}, "did not pass"),
-        ({"checks": [{"verdict": "inconclusive"}], "outcome": "approve_with_conditions"}, "did not pass"),
-        ({"use_case": "other"}, "none of use case other"),
+        [],
+        [{"name": "x"}],
+        [{"verdict": None}],
+        [{"verdict": "PASS"}],
+        [{"verdict": "inconclusive"}],
+        [*PASSED, {"verdict": "fail"}],
+        [*CONDITION, {"verdict": "inconclusive"}],
+        [[], "pass", None],
     ],
 )
-def test_a_decision_that_breaks_a_rule_is_not_written(ground: Ground, told: dict[str, Any], reason: str) -> None:
-    with pytest.raises(psycopg.Error, match=reason) as caught:
-        ground.decide(**told)
-    assert caught.value.sqlstate == "NS024"
-
-
-def test_a_block_may_say_anything(ground: Ground) -> None:
-    decision = ground.decide(outcome="block", checks=[], needs_person=False)
+def test_what_did_not_pass_is_blocked_whatever_else_is_said(ground: Ground, checks: list[Any]) -> None:
+    decision = ground.decide(checks)
+    assert ground.row(decision)["outcome"] == "block"
     with pytest.raises(Refused, match="blocked"):
-        ground.promote(decision, None)
+        ground.promote(decision)
+    assert ground.answer(decision, "approve", "reviewer") == "refused"
+
+
+@pytest.mark.parametrize("checks", [{}, {"verdict": "pass"}, "pass", None, 1])
+def test_verdicts_that_are_no_list_are_refused(ground: Ground, checks: Any) -> None:
+    with pytest.raises(Refused, match="are a list"):
+        ground.decide(checks)
+
+
+def test_a_decision_says_what_the_rows_say(ground: Ground) -> None:
+    decision = ground.row(ground.decide(PASSED))
+    assert (decision["use_case"], decision["model_version_id"], decision["requested_by"]) == (
+        "demo", ground.model, "engineer",
+    )  # fmt: skip
+    assert (decision["outcome"], decision["needs_person"], decision["login"]) == ("approve", False, "gatekeeper")
+    assert decision["evidence"] == {"policy": "sealed", "evaluation.base": "a" * 64, "evaluation.candidate": "b" * 64}
+    assert ground.row(ground.decide())["needs_person"]
+
+
+@pytest.mark.parametrize("wrong", ["policy", "no policy", "run", "no run", "login", "replaces", "no candidate"])
+def test_a_decision_about_what_is_elsewhere_is_refused(ground: Ground, wrong: str) -> None:
+    told: dict[str, Any] = {}
+    if wrong == "policy":
+        told["policy"] = seal(ground.settings, "elsewhere", "other")
+        told["run"], _ = begin(ground.connection, inputs=ground.inputs)
+    elif wrong == "no policy":
+        told["policy"] = 404
+    elif wrong == "no run":
+        told["run"] = uuid4()
+    elif wrong == "replaces":
+        told["replaces"] = 404
+    elif wrong == "no candidate":
+        told["run"], _ = begin(ground.connection)
+    else:
+        job, role = ("evaluation.evaluate", "evaluator") if wrong == "login" else ("training.dpo", "trainer")
+        with database.connect(ground.settings, role) as connection:  # type: ignore[arg-type]
+            told["run"], _ = begin(connection, job=job, inputs=ground.inputs)
+    with pytest.raises((NightshiftError, psycopg.Error)):
+        ground.decide(PASSED, **told)
+    rows = ground.connection.execute("select from release.decision").fetchall()
+    assert rows == []
+
+
+def test_the_table_keeps_its_rules_for_the_superuser_too(ground: Ground, attacker: psycopg.Connection[Any]) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        attacker.execute(
+            "insert into release.decision (use_case, kind, policy_id, run_id, model_version_id, outcome, checks,"
+            " evidence, needs_person, requested_by)"
+            " values ('demo', 'model', %s, %s, %s, 'approve', %s, '{}', false, 'engineer')",
+            [ground.policy, ground.run, ground.model, Jsonb(PASSED)],
+        )
+    assert caught.value.sqlstate == "NS030"
 
 
 def test_a_policy_that_was_sealed_after_the_gate_began_is_none(ground: Ground) -> None:
     late = seal(ground.settings, "late")
-    with pytest.raises(psycopg.Error, match="sealed after its gate began"):
-        ground.decide(policy_id=late)
+    with pytest.raises(Refused, match="sealed after its gate began"):
+        ground.decide(policy=late)
 
 
 @pytest.mark.parametrize(
@@ -222,9 +278,20 @@ def test_a_policy_that_was_sealed_after_the_gate_began_is_none(ground: Ground) -
 )
 def test_a_policy_asks_a_person_unless_it_says_otherwise_and_may(ground: Ground, told: dict[str, Any]) -> None:
     policy = seal(ground.settings, "another", **told)
-    run, _ = begin(ground.connection)
-    with pytest.raises(psycopg.Error, match="a person has to answer"):
-        ground.decide(policy_id=policy, run_id=run, needs_person=False)
+    with database.connect(ground.settings, "trainer") as trainer:
+        model = make(trainer, "training.dpo", "adapter", "c" * 64)
+    with database.connect(ground.settings, "evaluator") as evaluator:
+        kind: dict[str, Any] = {"job": "evaluation.evaluate", "kind": "evaluation", "suites": SUITES}
+        inputs = {
+            "candidate": model,
+            "evaluation.base": ground.inputs["evaluation.base"],
+            "evaluation.candidate": make(evaluator, digest="d" * 64, inputs={"adapter": model}, **kind),
+        }
+    run, _ = begin(ground.connection, inputs=inputs)
+    decision = ground.decide(PASSED, policy=policy, run=run)
+    assert ground.row(decision)["needs_person"]
+    with pytest.raises(Refused, match="no approval"):
+        ground.promote(decision)
 
 
 @pytest.mark.parametrize("order", ["lenient, strict, train, lenient", "train, lenient", "strict, train, lenient"])
@@ -244,11 +311,11 @@ def test_the_policy_that_counts_is_the_one_in_force_when_training_began(
         told: dict[str, Any] = {"job": "evaluation.evaluate", "kind": "evaluation", "suites": SUITES}
         base = make(evaluator, digest="a" * 64, **told)
         found = make(evaluator, digest="d" * 64, inputs={"adapter": model}, **told)
-    run, _ = begin(ground.connection, inputs={"model": model, "base": base, "candidate": found})
-    told = {"policy_id": policies["lenient"], "run_id": run, "model_version_id": model}
-    with pytest.raises(psycopg.Error, match="was not in force when the training of this model began"):
-        ground.decide(**told, needs_person=True)
-    assert ground.decide(**told, outcome="approve_with_conditions", needs_person=True) > 0
+    inputs = {"candidate": model, "evaluation.base": base, "evaluation.candidate": found}
+    run, _ = begin(ground.connection, inputs=inputs)
+    with pytest.raises(Refused, match="was not in force when the training of this model began"):
+        ground.decide(PASSED, policy=policies["lenient"], run=run)
+    assert ground.row(ground.decide(policy=policies["lenient"], run=run))["needs_person"]
 
 
 def test_a_policy_between_two_trainings_of_a_candidate_is_not_the_first_one(settings: Settings, ground: Ground) -> None:
@@ -276,38 +343,72 @@ def test_a_model_is_not_approved_on_evaluations_of_something_else(
         attacker.execute("update lineage.artifact set kind = 'index_generation' where kind = 'base_model'")
     else:
         gone = {"none": "base,candidate", "candidate alone": "base", "base alone": "candidate"}[wrong].split(",")
-        attacker.execute("delete from lineage.run_input where run_id = %s and role = any (%s)", [ground.run, gone])
-    with pytest.raises(psycopg.Error, match="the decision can only block"):
-        ground.decide()
-    assert ground.decide(outcome="block") > 0
+        roles = [f"evaluation.{name}" for name in gone]
+        attacker.execute("delete from lineage.run_input where run_id = %s and role = any (%s)", [ground.run, roles])
+    for checks in (PASSED, CONDITION):
+        with pytest.raises(Refused, match="the decision can only block"):
+            ground.decide(checks)
+    assert ground.decide(FAILED) > 0
 
 
 @pytest.mark.parametrize("login", ["pipeline", "approver", "trainer", "evaluator", "auditor"])
 def test_the_gate_s_login_alone_decides_about_a_model(ground: Ground, login: Role) -> None:
     with database.connect(ground.settings, login) as connection:
         ground.connection, kept = connection, ground.connection
-        with pytest.raises(psycopg.Error) as caught:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
             ground.decide()
         ground.connection = kept
-    assert caught.value.sqlstate in ("NS030", "42501")
 
 
-@pytest.mark.parametrize(
-    ("told", "reason"),
-    [
-        ({}, "keeps the model of what it replaces"),
-        ({"model_version_id": None}, "has passed its gates"),
-        ({"model_version_id": None, "replaces": 404}, "none of use case"),
-    ],
-)
-def test_an_index_decision_brings_in_neither_a_model_nor_an_ungated_index(
-    ground: Ground, told: dict[str, Any], reason: str
+@pytest.mark.parametrize("gates", ["none", "failed", "leaks alone", "no verdict", "not an object"])
+def test_an_index_that_did_not_pass_its_gates_is_blocked(
+    world: "World", attacker: psycopg.Connection[Any], gates: str
 ) -> None:
-    with database.connect(ground.settings, "pipeline") as connection:
-        ground.connection = connection
-        index = {"index_version_id": ground.model, "kind": "index", "needs_person": False}
-        with pytest.raises(psycopg.Error, match=reason):
-            ground.decide(**index, **told)
+    content: Any = {
+        "none": None,
+        "failed": {"recall": {"passed": True}, "leaks": {"passed": False}},
+        "leaks alone": {"leaks": {"passed": True}},
+        "no verdict": {"recall": {"passed": True}, "leaks": {"leaks": 0}},
+        "not an object": None,
+    }[gates]
+    attacker.execute("update rag.generation set gates = %s", [Jsonb(content) if content else None])
+    with database.connect(world.settings, "pipeline") as connection:
+        run, _ = begin(
+            connection, job="retrieval.swap", inputs={"generation": world.versions["index.generation"].version_id}
+        )
+        decision = deployments.decide_index(connection, run)
+        row = connection.execute("select outcome from release.decision where decision_id = %s", [decision]).fetchone()
+        assert row is not None
+        assert row["outcome"] == "block"
+        with pytest.raises(Refused):
+            deployments.swap(connection, decision)
+    with (
+        database.connect(world.settings, "approver") as connection,
+        pytest.raises(Refused, match="blocked what it looked at"),
+    ):
+        deployments.promote(connection, decision)
+
+
+def test_a_new_index_keeps_the_model_and_names_a_generation(world: "World") -> None:
+    with database.connect(world.settings, "pipeline") as connection:
+        before = deployments.live(connection, "demo")
+    swap_run = world.runs["index"].run_id
+    with database.connect(world.settings, "pipeline") as connection:
+        for run in (swap_run, uuid4(), world.runs["night-1.gate"].run_id):
+            with pytest.raises(Refused, match="is no swap of an index"):
+                deployments.decide_index(connection, run)
+        run, _ = begin(connection, job="retrieval.swap", inputs={"generation": world.versions["card.card"].version_id})
+        with pytest.raises(Refused):
+            deployments.swap(connection, deployments.decide_index(connection, run))
+        run, _ = begin(
+            connection, job="retrieval.swap", inputs={"generation": world.versions["index.generation"].version_id}
+        )
+        decision = deployments.decide_index(connection, run)
+        row = connection.execute("select * from release.decision where decision_id = %s", [decision]).fetchone()
+    assert before is not None
+    assert row is not None
+    assert (row["model_version_id"], row["replaces"]) == (before.model_version_id, before.deployment_id)
+    assert row["model_version_id"] is not None
 
 
 def test_pipeline_records_no_gates(ground: Ground) -> None:
@@ -318,34 +419,97 @@ def test_pipeline_records_no_gates(ground: Ground) -> None:
         connection.execute("select rag.record_gates(1, '{}')")
 
 
-def test_what_was_never_live_is_nothing_to_roll_back_to(ground: Ground) -> None:
+def roll_back(ground: Ground, to: int, person: str | None = "engineer", why: str = "it is broken", **keys: Any) -> Any:
+    """Returns the row of a decision to roll back, as the worker that hands on Airflow's logins makes it."""
+    checks = [{"name": "registry.model", "verdict": keys.get("verdict", "pass")}]
+    checks += [{"name": "registry.to_nothing", "verdict": "pass"}] if keys.get("to_nothing") else []
     with database.connect(ground.settings, "approver") as connection:
-        ground.connection = connection
-        with pytest.raises(psycopg.Error, match="never live"):
-            ground.decide(kind="rollback")
+        return ground.row(deployments.decide_rollback(connection, to, person, why, checks))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("to", [404, -1, 0])
+def test_what_was_never_live_is_nothing_to_roll_back_to(ground: Ground, to: int) -> None:
+    ground.released(None)
+    with pytest.raises(BadInput, match="there is no deployment"):
+        roll_back(ground, to)
+
+
+@pytest.mark.parametrize("person", ["mallory", "", None, "Engineer", "engineer ", "schedule", "os:nobody", "unknown:x"])
+def test_nobody_rolls_back_who_is_not_known(ground: Ground, person: str | None) -> None:
+    first = ground.released(None)
+    ground.released(first)
+    with pytest.raises(Refused, match="no person who may roll back"):
+        roll_back(ground, first, person)
+    assert roll_back(ground, first, "os:engineer")["requested_by"] == "engineer"
+
+
+def test_who_has_left_rolls_back_no_more(ground: Ground, attacker: psycopg.Connection[Any]) -> None:
+    first = ground.released(None)
+    ground.released(first)
+    attacker.execute("select release.end_person('engineer')")
+    with pytest.raises(Refused, match="no person who may roll back"):
+        roll_back(ground, first)
+
+
+@pytest.mark.parametrize("why", ["", "  ", None])
+def test_a_rollback_has_a_reason_and_something_that_stands(ground: Ground, why: Any) -> None:
+    first = ground.released(None)
+    ground.released(first)
+    with pytest.raises(Refused, match="has a reason"):
+        roll_back(ground, first, why=why)
+    with pytest.raises(Refused, match="does not stand"):
+        roll_back(ground, first, verdict="fail")
 
 
 def test_promotion_needs_the_approval_it_asks_for(ground: Ground) -> None:
     decision = ground.decide()
     with pytest.raises(Refused, match="no approval"):
-        ground.promote(decision, None)
+        ground.promote(decision)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        ground.promote(decision, None, role="pipeline")
+        ground.promote(decision, role="pipeline")
     assert ground.answer(decision, "approve", "engineer") == "refused"
     with pytest.raises(Refused, match="no approval"):
-        ground.promote(decision, None)
+        ground.promote(decision)
     assert ground.answer(decision, "approve", "reviewer") == "approve"
-    assert ground.promote(decision, None) > 0
+    deployment = ground.promote(decision)
+    (row,) = ground.connection.execute("select promoted_by, why, login from lineage.deployment").fetchall()
+    assert (row["promoted_by"], row["why"], row["login"]) == ("reviewer", "approved by reviewer", "approver")
+    assert deployment > 0
 
 
-def test_promotion_is_of_what_was_decided_alone(ground: Ground) -> None:
-    decision = ground.decide(**ground.free)
-    with pytest.raises(Refused, match="another pair"):
-        ground.promote(decision, None, model=ground.model + 1)
-    with pytest.raises(Refused, match="another pair"):
-        ground.promote(decision, 77)
-    with pytest.raises(BadInput, match="none of use case"):
-        ground.promote(404, None)
+def test_promotion_is_of_a_decision_alone(ground: Ground, attacker: psycopg.Connection[Any]) -> None:
+    with pytest.raises(BadInput, match="there is no decision"):
+        ground.promote(404)
+    decision = ground.decide(PASSED)
+    attacker.execute(
+        "update lineage.artifact_version set purged_at = clock_timestamp() where version_id = %s", [ground.model]
+    )
+    with pytest.raises(Refused, match="does not stand any more"):
+        ground.promote(decision)
+
+
+@pytest.mark.parametrize("what", ["decided", "live"])
+def test_a_clock_that_went_back_is_refused_before_anything_is_committed(
+    ground: Ground, attacker: psycopg.Connection[Any], what: str
+) -> None:
+    first = ground.released(None)
+    decision = ground.decide(PASSED, replaces=first)
+    if what == "decided":
+        attacker.execute("update release.decision set decided_at = clock_timestamp() + interval '1 hour'")
+    else:
+        attacker.execute("update lineage.deployment set valid_from = clock_timestamp() + interval '1 hour'")
+    with pytest.raises(Refused, match="the clock went back"):
+        ground.promote(decision)
+    rows = ground.connection.execute("select deployment_id, valid_to from lineage.deployment").fetchall()
+    assert [(row["deployment_id"], row["valid_to"]) for row in rows] == [(first, None)]
+
+
+def test_a_gate_whose_clock_went_back_decides_nothing(ground: Ground, attacker: psycopg.Connection[Any]) -> None:
+    attacker.execute(
+        "update lineage.run set started_at = clock_timestamp() + interval '1 hour' where run_id = %s", [ground.run]
+    )
+    with pytest.raises(Refused, match="the clock went back"):
+        ground.decide(PASSED)
 
 
 def test_one_deployment_is_live_even_by_direct_insert(ground: Ground, attacker: psycopg.Connection[Any]) -> None:
@@ -378,11 +542,11 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("live", [False, True], ids=["nothing live", "one live"])
-def test_of_promotions_at_once_exactly_one_wins(ground: Ground, live: bool) -> None:
-    expected = ground.released(None) if live else None
-    decisions = [ground.decide(replaces=expected, **ground.free) for _ in range(6)]
-    found = at_once(*(lambda d=decision: ground.promote(d, expected) for decision in decisions))
+@pytest.mark.parametrize("champion", [False, True], ids=["nothing live", "one live"])
+def test_of_promotions_at_once_exactly_one_wins(ground: Ground, champion: bool) -> None:
+    expected = ground.released(None) if champion else None
+    decisions = [ground.decide(PASSED, replaces=expected) for _ in range(6)]
+    found = at_once(*(lambda d=decision: ground.promote(d) for decision in decisions))
     assert sum(isinstance(one, int) for one in found) == 1
     assert sum(isinstance(one, Stale) for one in found) == 5
     history_is_whole(ground)
@@ -419,7 +583,7 @@ def test_an_answer_and_a_supersession_at_once_do_not_both_count(ground: Ground) 
 
 
 def test_supersession_reaches_older_waiting_decisions_of_the_same_use_case_alone(ground: Ground) -> None:
-    blocked = ground.decide(outcome="block")
+    blocked = ground.decide(FAILED)
     answered, waiting = ground.decide(), ground.decide()
     ground.answer(answered, "reject", "reviewer")
     ground.answer(waiting, "approve", "engineer")  # refused: it waits on
@@ -450,26 +614,23 @@ def test_the_history_of_deployments_has_no_overlap_and_no_gap(ground: Ground, st
             "select deployment_id id from lineage.deployment where valid_to is null"
         ).fetchone()
         live = None if row is None else row["id"]
-        decision = ground.decide(replaces=live, outcome="block" if step == "blocked" else "approve", **ground.free)
+        decision = ground.decide(FAILED if step == "blocked" else PASSED, replaces=live)
         if step == "two at once":
-            other = ground.decide(replaces=live, **ground.free)
-            found = at_once(lambda: ground.promote(decision, live), lambda: ground.promote(other, live))  # noqa: B023
+            other = ground.decide(PASSED, replaces=live)
+            found = at_once(lambda: ground.promote(decision), lambda: ground.promote(other))  # noqa: B023
             assert sum(isinstance(one, int) for one in found) == 1
         elif step == "blocked":
             with pytest.raises(Refused):
-                ground.promote(decision, live)
+                ground.promote(decision)
         elif step == "stale":
-            ground.promote(decision, live)
+            ground.promote(decision)
             with pytest.raises(Stale):
-                ground.promote(decision, live)
+                ground.promote(decision)
         elif step == "fail":  # the transaction is lost after the promotion: nothing of it may stay
             with database.connect(ground.settings, "approver") as connection:
                 connection.autocommit = False
-                connection.execute(
-                    "select lineage.promote('demo', 'live', %s::bigint, null, %s::bigint, %s::bigint, 'x', 'x')",
-                    [ground.model, live, decision],
-                )
+                database.call(connection, "lineage.promote", decision)
                 connection.rollback()
         else:
-            ground.promote(decision, live)
+            ground.promote(decision)
         history_is_whole(ground)

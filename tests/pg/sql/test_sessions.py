@@ -1,7 +1,7 @@
 """Searches, their audit and their sessions, attacked with the logins that have them."""
 
-import json
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 import psycopg
@@ -12,6 +12,7 @@ from pipeline import database, retrieval
 from pipeline.errors import Refused
 from pipeline.lineage import Origin
 from pipeline.settings import Settings
+from tests.pg.conftest import name_principals
 from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, rows
 from tests.pg.sql.test_rag import QUERY, READ, SEARCH, found, last_audit, rows_of, token
 
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.pg
-
-
-@pytest.fixture
-def live(library: Library, origin: Origin, hashed: list[int]) -> Library:
-    """A use case whose index of four documents is live."""
-    library.commit(DOCUMENTS)
-    assert retrieval.sync(library.settings, library.usecase, origin)["swapped"] is True
-    return library
 
 
 @pytest.fixture
@@ -185,9 +178,8 @@ def sync_principals(library: Library, **changes: dict[str, Any] | None) -> None:
             del wanted[name]
         else:
             wanted[name] = wanted.get(name, {}) | change
-    with database.connect(library.settings, "pipeline") as connection:
-        principals = json.dumps([{"name": name, **entry} for name, entry in wanted.items()])
-        database.fetch(connection, "retrieval", "sync_principals", use_case="demo", principals=principals)
+    principals = {name: (entry["tenant"], entry["groups"], entry["clearance"]) for name, entry in wanted.items()}
+    name_principals(library.settings, "demo", principals)
 
 
 def test_a_session_has_the_rights_of_the_moment(live: Library, retriever: psycopg.Connection[Any]) -> None:
@@ -201,6 +193,24 @@ def test_a_session_has_the_rights_of_the_moment(live: Library, retriever: psycop
     assert "hazard" not in [row["document_key"] for row in rows_of(retriever, inspector, 10)]
     sync_principals(live, inspector={"tenant": "other"})
     assert "leave" not in [row["document_key"] for row in rows_of(retriever, inspector, 10)]
+
+
+def test_rights_are_given_by_the_newest_plan_alone(live: Library, attacker: psycopg.Connection[Any]) -> None:
+    sync_principals(live, inspector={"clearance": "public"})
+    (old,) = rows(attacker, "select run_id from lineage.run order by started_at desc limit 1")[0]
+    sync_principals(live, inspector={"clearance": "internal"})
+    clearance = "select clearance from rag.principal where name = 'inspector'"
+    for login, run in (("pipeline", old), ("pipeline", uuid4()), ("pipeline", None)):
+        with database.connect(live.settings, login) as connection, pytest.raises(Refused, match="not the newest plan"):  # type: ignore[arg-type]
+            database.call(connection, "rag.sync_principals", run)
+    for role in database.ROLES:
+        if role != "pipeline":
+            with (
+                database.connect(live.settings, role) as connection,
+                pytest.raises(psycopg.errors.InsufficientPrivilege),
+            ):
+                database.call(connection, "rag.sync_principals", old)
+    assert rows(attacker, clearance) == [("internal",)]
 
 
 def test_a_session_goes_with_its_principal_and_does_not_come_back_with_it(

@@ -233,7 +233,7 @@ def test_it_is_stopped_when_told_when_its_caller_is_gone_and_when_its_time_is_up
             wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)  # noqa: B023
         # Whoever is told to stop cleans up; what the killed one left goes with the next call.
         assert bool(list(settings.scratch.iterdir())) == (number == signal.SIGKILL)
-    assert [row["state"] for row in attempts(settings)] == ["failed", "running"]
+    assert [row["state"] for row in attempts(settings)] == ["interrupted", "running"]
 
     for folder in settings.scratch.iterdir():
         os.utime(folder, (1, 1))
