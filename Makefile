@@ -11,7 +11,7 @@ NIGHTSHIFT_TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo up down test check format bench lock
+.PHONY: install demo up down test check format bench lock reference
 
 install: $(STAMP)
 
@@ -47,6 +47,10 @@ check: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Writes the reference of all settings anew, from the models that read them.
+reference: install
+	$(BIN)/python -m pipeline.reference
 
 bench: install
 	$(BIN)/python -m benchmarks

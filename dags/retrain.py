@@ -1,6 +1,7 @@
 """The night: seals the release policy, trains, evaluates, applies the gate, and writes the evidence down.
 
-**When a task fails.** `preflight` refuses what cannot work before any GPU time: its message says what to mend. `sft`
+**When a task fails.** `preflight` refuses what cannot work before any GPU time, the suites included: its message says
+what to mend. `sft`
 and `dpo` pick up nothing half-done: run again, they begin anew, or take an equal earlier result. `gate` needs every
 evaluation: clear the failed one. A candidate that equals the champion ends the run after `changed`, with the rest
 skipped.
@@ -32,9 +33,11 @@ def build(usecase: UseCase) -> None:
     @task
     @factory.told
     def preflight():
-        from pipeline import training
+        from pipeline import evaluation, training
 
-        return training.preflight(*factory.here(name), reuse=factory.reuse())
+        settings, found, origin = factory.here(name)
+        evaluation.require(settings, found)
+        return training.preflight(settings, found, origin, reuse=factory.reuse())
 
     @task(**factory.GPU, execution_timeout=long, retry_policy=factory.OwnFailures(limit=2))
     @factory.told

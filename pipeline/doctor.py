@@ -1,12 +1,15 @@
 """`doctor`: what an installation needs, whether it is there, and how to get it."""
 
 import importlib.metadata
+import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from pipeline import anchors, database, usecase
+from pipeline import anchors, coherence, database, usecase
+from pipeline.database import Connection
 from pipeline.errors import BadInput, NightshiftError, NotAvailable
 from pipeline.settings import Settings
 
@@ -21,6 +24,9 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         ("disk", True, _disk),
         ("database", True, _database),
         ("use cases", True, _usecases),
+        ("suites", True, _suites),
+        ("coherence", False, _coherence),
+        ("logins", False, _logins),
         ("anchors", False, _anchors),
         ("gpu", False, _gpu),
     ]
@@ -91,6 +97,61 @@ def _usecases(settings: Settings) -> str:
             next_step=first.details["next"] if isinstance(first.details["next"], str) else None,
         )
     return ", ".join(each.name for each in sound) or "none yet: `nightshift new usecase NAME`"
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[Connection | None]:
+    """Yields a connection; None where the database is not there, of which another check says so."""
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(database.connect(settings, "pipeline"))
+        except NotAvailable:
+            connection = None
+        yield connection
+
+
+def _suites(settings: Settings) -> str:
+    from pipeline import evaluation
+
+    sound, _ = usecase.read_all(settings)
+    with _connected(settings) as connection:
+        found = [(each.name, problem) for each in sound for problem in evaluation.problems(connection, each)]
+    if found:
+        name, first = found[0]
+        raise BadInput(
+            f"{len(found)} mistakes in suites; the first, of {name}: {first.what}",
+            where=first.details["where"],
+            found=first.details["found"],
+            allowed=first.details["allowed"],
+            next_step="mend it: the night would end at preflight",
+        )
+    number = sum(len(each.evaluation.suites) for each in sound)
+    return f"{number} suites can be answered and judged" if number else "none: the locked test split is evaluated"
+
+
+def _coherence(settings: Settings) -> str:
+    sound, _ = usecase.read_all(settings)
+    with _connected(settings) as connection:
+        found = [(each, finding) for each in sound for finding in coherence.findings(each, connection)]
+    if found:
+        raise BadInput(
+            f"{len(found)} keys that load and can hardly be meant",
+            found="; ".join(f"{each.name}: {key}: {odd}" for each, (key, odd) in found[:10]),
+            next_step="look at each; docs/configuration.md says what a key does",
+        )
+    return "no keys disagree, no file is empty, every principal can read something"
+
+
+def _logins(settings: Settings) -> str:
+    readable = [role for role in database.ROLES if os.access(settings.logins / role, os.R_OK)]
+    workers = {"pipeline", "trainer", "evaluator", "gatekeeper", "approver"} & set(readable)
+    if len(workers) > 1:
+        raise NotAvailable(
+            "one user of this machine can read the passwords of " + ", ".join(sorted(workers)),
+            where=settings.logins,
+            next_step="for more than a trial give each worker its own login alone: see docs/guarantees.md",
+        )
+    return f"this user can read the passwords of: {', '.join(readable) or 'no role'}"
 
 
 def _anchors(settings: Settings) -> str:

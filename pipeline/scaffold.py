@@ -1,10 +1,11 @@
 """`new usecase`: the beginning of a use case, which loads as it is."""
 
+import os
 import re
 from pathlib import Path
 
 from pipeline.errors import BadInput
-from pipeline.settings import Settings
+from pipeline.settings import ROOT, SCHEMA, Settings
 
 TEMPLATES = Path(__file__).parent / "templates"
 _FILES = {
@@ -30,6 +31,13 @@ def new_usecase(settings: Settings, name: str) -> list[Path]:
     for template, target in _FILES.items():
         path = folder / target
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text((TEMPLATES / template).read_text().replace("{{name}}", name))
+        text = (TEMPLATES / template).read_text()
+        path.write_text(text.replace("{{name}}", name).replace("{{schema}}", _schema(path.parent)))
         written.append(path)
     return written
+
+
+def _schema(folder: Path) -> str:
+    """Returns where an editor finds the JSON Schema of a YAML in this folder: in this checkout, by a relative path."""
+    inside = folder.resolve().is_relative_to(ROOT.resolve())
+    return os.path.relpath(SCHEMA, folder) if inside else SCHEMA.as_uri()

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import BadInput, nearest
 
 ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = ROOT / "docs" / "usecase.schema.json"  # of a usecase.yaml, for editors
 
 VARIABLES: Mapping[str, str] = {
     "NIGHTSHIFT_HOME": "folder of all local state: embedded Postgres, artifacts, logins, Airflow (default .nightshift)",

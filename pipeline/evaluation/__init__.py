@@ -1,7 +1,8 @@
 """The evaluation stage: suites of cases, greedy answers with and without retrieval, scores with their error bars."""
 
 from pipeline.evaluation.evaluate import evaluate
+from pipeline.evaluation.readiness import problems, require
 from pipeline.evaluation.regression import regression
 from pipeline.evaluation.subjects import champion, subjects
 
-__all__ = ["champion", "evaluate", "regression", "subjects"]
+__all__ = ["champion", "evaluate", "problems", "regression", "require", "subjects"]

@@ -60,3 +60,12 @@ join lineage.artifact a on a.artifact_id = v.artifact_id and a.kind = 'base_mode
 where o.version_id = :'version_id'::bigint
 order by r.started_at desc
 limit 1;
+
+-- document_keys --
+-- The ids of the documents of a use case as they were committed last.
+select distinct d.document_key
+from catalog.dataset s
+join catalog.document_member m on m.dataset_id = s.dataset_id and m.removed_in is null
+join catalog.document_version v using (document_version_id)
+join catalog.document d using (document_id)
+where s.use_case = :'use_case' and s.kind = 'documents' and v.status = 'approved';

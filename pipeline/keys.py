@@ -1,0 +1,362 @@
+"""The keys of a usecase.yaml: their types, defaults, ranges and meanings. The reference and the JSON Schema are made of
+this (`make reference`)."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.settings import ROOT
+
+Classification = Literal["public", "internal", "confidential", "restricted"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # a caller's name; part of no identifier
+Share = Annotated[float, Field(ge=0, le=1)]
+Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]  # text without line ends
+_PRESETS = {"@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"}
+
+
+def _cron(expression: str) -> str:
+    """Returns a cron expression that Airflow will take, and that fires. Raises ValueError."""
+    from croniter import CroniterError, croniter  # what Airflow reads it with
+
+    if expression in _PRESETS:
+        return expression
+    if len(expression) > 200 or len(expression.split()) != 5 or "@" in expression:
+        raise ValueError(f"five fields such as 30 1 * * *, or one of {', '.join(sorted(_PRESETS))}")
+    try:
+        croniter(expression, datetime(2000, 1, 1, tzinfo=UTC), max_years_between_matches=8).get_next()
+    except (CroniterError, ValueError, KeyError, IndexError, OverflowError) as error:
+        raise ValueError(f"a cron expression in UTC that fires: {error}") from None
+    return expression
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
+
+
+class _Model(BaseModel):
+    # The line below each key is its description in the reference.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=4_000, use_attribute_docstrings=True
+    )
+
+
+class Schedule(_Model):
+    """When the DAGs run: cron expressions in UTC, or null for never by itself."""
+
+    data: Cron | None = "@hourly"
+    """Fetch, check and commit documents and examples."""
+    reindex: Cron | None = "30 1 * * *"
+    """Bring the index up to date; new documents begin it, too."""
+    retrain: Cron | None = "0 2 * * *"
+    """The night: train, evaluate, gate."""
+    evaluate: Cron | None = "0 5 * * 0"
+    """Evaluate what is live again."""
+    govern: Cron | None = "0 6 * * 1"
+    """Renew the evidence packet of what is live."""
+
+
+class DocumentDefaults(_Model):
+    """What a document is where its source does not say: readable by nobody, until the YAML or it says more."""
+
+    tenant: Name = "default"
+    """Whose document it is: callers of other tenants never see it."""
+    classification: Classification = "restricted"
+    """How confidential it is."""
+    groups: tuple[str, ...] = Field(("nobody",), min_length=1, max_length=64)
+    """Who may read it; a public document, everyone of the tenant."""
+    owner: str = "unassigned"
+    """Who answers for it."""
+    fresh_until: date | None = None
+    """The day after which it answers nobody any more; null: it does not expire."""
+    retain_until: date | None = None
+    """The day until which it has to be kept: on record with the document; nothing acts on it yet."""
+
+
+class DocumentSource(_Model):
+    """One place that documents come from."""
+
+    path: Path
+    """A folder of Markdown files, or a text file. Nothing outside it is read."""
+    format: Literal["markdown", "lines"] = "markdown"
+    """`markdown`: files with front matter; `lines`: one document a line."""
+    front_matter: Literal["required", "optional"] = "required"
+    """Whether a Markdown file without a readable front matter is rejected, or has the rights of the defaults."""
+    defaults: DocumentDefaults = DocumentDefaults()
+    """What a document is where its source does not say."""
+    licence: str | None = None
+    """For the data card."""
+
+
+class ExampleSource(_Model):
+    """One file of training rows."""
+
+    path: Path
+    """A file of training rows."""
+    kind: Literal["sft", "preference"]
+    """What the rows are for."""
+    format: Literal["messages", "preference", "alpaca", "sharegpt"] = "messages"
+    """`messages`: {messages}; `preference`: {prompt, chosen, rejected}; `alpaca`: {instruction, input, output};
+    `sharegpt`: {conversations, chosen, rejected}."""
+    licence: str | None = None
+    """For the data card."""
+
+
+class Splits(_Model):
+    """Shares of the splits. A prompt's split is fixed when it is first seen."""
+
+    train: Share = 0.8
+    """Share of the prompts that are trained on."""
+    validation: Share = 0.1
+    """Share that checkpoints are selected on."""
+    test: Share = 0.1
+    """Share that is locked away for the evaluation."""
+
+    @model_validator(mode="after")
+    def _sum(self) -> "Splits":
+        if abs(self.train + self.validation + self.test - 1) > 1e-9:
+            raise ValueError("the three shares must add up to 1")
+        return self
+
+
+class Checks(_Model):
+    """What an example or a document must pass to be accepted."""
+
+    min_characters: int = Field(1, ge=1, le=1_000_000)
+    """Of an answer."""
+    max_characters: int = Field(20_000, ge=1, le=10_000_000)
+    """Of a row's whole text."""
+    max_rejected: Share = 0.5
+    """A file with a larger share of bad rows stops the commit."""
+    max_widened: int = Field(0, ge=0, le=1_000_000)
+    """So many documents that more may read from now on go through; with more of them, all wait for a person."""
+    max_lost: Share = 0.5
+    """A source that lost a larger share of its documents, or all, withdraws none without a person."""
+
+
+def _local(path: str) -> bool:
+    return Path(path).is_dir() or (ROOT / path).is_dir() or path.startswith(("/", "./", "../", "models/"))
+
+
+class BaseModelSource(_Model):
+    """The model that adapters are trained on: a local path or a Hugging Face id with a pinned revision."""
+
+    path: str = "models/tiny"
+    """A local folder, or a Hugging Face id."""
+    revision: str | None = None
+    """The commit hash; needed for a Hugging Face id."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "BaseModelSource":
+        if self.revision is None and not _local(self.path):
+            raise ValueError("a model that is not a local folder needs its revision pinned, by commit hash")
+        return self
+
+
+class SftRecipe(_Model):
+    """Supervised fine-tuning with LoRA, by TRL."""
+
+    learning_rate: float = Field(2e-4, gt=0, le=1)
+    """Higher learns faster, and forgets faster."""
+    epochs: float = Field(3, gt=0, le=1_000)
+    """How often each row is seen."""
+    max_steps: int = Field(-1, ge=-1, le=10_000_000)
+    """-1: as many as the epochs need."""
+    batch_size: int = Field(8, ge=1, le=4_096)
+    """Rows in one forward pass."""
+    gradient_accumulation: int = Field(1, ge=1, le=4_096)
+    """Passes to one step."""
+    max_length: int = Field(1024, ge=16, le=1_000_000)
+    """Tokens; longer rows are cut."""
+    lora_rank: int = Field(16, ge=1, le=1_024)
+    """The adapter's rank: more can learn more, and takes more memory."""
+    lora_alpha: int = Field(32, ge=1, le=4_096)
+    """The scale of the adapter, over its rank."""
+    patience: int = Field(3, ge=1, le=10_000)
+    """Evaluations without improvement before it stops early."""
+    eval_steps: int = Field(20, ge=1, le=1_000_000)
+    """Steps between two evaluations on the validation split."""
+    seed: int = Field(7, ge=0, le=2**32 - 1)
+    """Of every random choice."""
+
+
+class DpoRecipe(_Model):
+    """Preference tuning of the SFT adapter, by TRL."""
+
+    enabled: bool = True
+    """`false`: the candidate is the SFT adapter. `true` needs preference rows."""
+    learning_rate: float = Field(5e-6, gt=0, le=1)
+    """A tenth or less of what SFT takes."""
+    epochs: float = Field(1, gt=0, le=1_000)
+    """How often each pair is seen."""
+    max_steps: int = Field(-1, ge=-1, le=10_000_000)
+    """-1: as many as the epochs need."""
+    batch_size: int = Field(8, ge=1, le=4_096)
+    """Pairs in one forward pass."""
+    gradient_accumulation: int = Field(1, ge=1, le=4_096)
+    """Passes to one step."""
+    max_length: int = Field(1024, ge=16, le=1_000_000)
+    """Tokens; longer pairs are cut."""
+    beta: float = Field(0.1, gt=0, le=100)
+    """How near it stays to the SFT adapter: higher is nearer."""
+    patience: int = Field(3, ge=1, le=10_000)
+    """Evaluations without improvement before it stops early."""
+    eval_steps: int = Field(20, ge=1, le=1_000_000)
+    """Steps between two evaluations on the validation split."""
+    seed: int = Field(7, ge=0, le=2**32 - 1)
+    """Of every random choice."""
+
+
+class Training(_Model):
+    """How the night trains."""
+
+    sft: SftRecipe = SftRecipe()
+    """Supervised fine-tuning."""
+    dpo: DpoRecipe = DpoRecipe()
+    """Preference tuning."""
+    quantize: Literal["none", "nf4"] = "none"
+    """`nf4`: QLoRA, the base model in four bits."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What is computed in."""
+    timeout_minutes: int = Field(240, ge=1, le=20_160)
+    """A training that takes longer is stopped, and has failed."""
+
+
+class Retrieval(_Model):
+    """How documents become an index."""
+
+    chunk_tokens: int = Field(200, ge=16, le=256)
+    """Size of a chunk in the embedder's tokens; MiniLM reads 256."""
+    overlap_sentences: int = Field(1, ge=0, le=20)
+    """Sentences that a chunk repeats of the one before."""
+    k: int = Field(3, ge=1, le=100)
+    """Chunks that a question is answered from."""
+    min_recall: Share = 0.99
+    """Of the index against an exact scan, before a swap."""
+    max_lost: Share = 0.5
+    """An index that lost ten documents and a larger share, or all, does not swap without a person."""
+    leak_principals: int = Field(200, ge=1, le=100_000)
+    """Generated callers in the leak test before a swap."""
+
+
+class Principal(_Model):
+    """A caller that the gateway may open a session for."""
+
+    tenant: Name
+    """Whose documents he may see at all."""
+    groups: tuple[str, ...] = ()
+    """Groups whose documents he may read."""
+    clearance: Classification = "internal"
+    """Up to which classification."""
+
+
+class Suite(_Model):
+    """One file of evaluation cases."""
+
+    name: Name
+    """How results name it."""
+    path: Path
+    """A JSONL file of cases."""
+    gated: bool = True
+    """Whether the gate looks at it."""
+    limit: int | None = Field(None, ge=1, le=1_000_000)
+    """The first so many cases, for a quick run; null: all."""
+
+
+class Evaluation(_Model):
+    """What the models are asked, and how."""
+
+    suites: tuple[Suite, ...] = ()
+    """What is asked. None: the locked test split alone."""
+    max_new_tokens: int = Field(64, ge=1, le=100_000)
+    """Of an answer."""
+    batch_size: int = Field(32, ge=1, le=4_096)
+    """Questions answered at once."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Of the intervals."""
+
+
+class Threshold(_Model):
+    """One line of the release policy, applied to a metric of the candidate with retrieval."""
+
+    metric: Literal["value", "source", "refusal", "format", "correct", "reference", "likelihood", "preference"]
+    """Of a suite's cases; `reference`, `likelihood` and `preference`: of the locked test split, without a suite."""
+    minimum: Share | None = None
+    """The lower end of the interval must reach it."""
+    margin: Share | None = None
+    """Non-inferiority: the paired difference to the champion may not fall below minus this."""
+
+
+class Approval(_Model):
+    """When a person answers for a release."""
+
+    required: bool | None = None
+    """Whether a person answers for every release; null: the risk tier decides."""
+    timeout_hours: float = Field(24, gt=0, le=8_760)
+    """After which no answer is a no."""
+
+
+class Release(_Model):
+    """The release policy. It is sealed before training begins."""
+
+    thresholds: tuple[Threshold, ...] = ()
+    """What a candidate must reach, sealed before training. `[]`, of minimal risk alone: nothing."""
+    min_cases: int = Field(30, ge=1, le=1_000_000)
+    """With fewer cases a check is inconclusive, and inconclusive is no pass."""
+    approval: Approval = Approval()
+    """When a person answers for a release."""
+
+
+class Freshness(_Model):
+    """Ages in hours at which `nightshift status --strict` says no."""
+
+    night: float = Field(36, gt=0, le=87_600)
+    """Of the last night."""
+    index: float = Field(36, gt=0, le=87_600)
+    """Of the last look at the documents."""
+    anchor: float = Field(36, gt=0, le=87_600)
+    """Of the audit trail's last anchor."""
+
+
+class UseCase(_Model):
+    """One assistant."""
+
+    name: Name
+    """The folder's name."""
+    title: Line
+    """What the assistant is for, in one line."""
+    owner: Line
+    """Who answers for it."""
+    risk_tier: Literal["minimal", "limited", "high"]
+    """`high` asks a person before every release."""
+    documents: tuple[DocumentSource, ...] = Field(min_length=1)
+    """Where documents come from."""
+    examples: tuple[ExampleSource, ...] = Field(min_length=1)
+    """Where training rows come from."""
+    schedule: Schedule = Schedule()
+    """When the DAGs run."""
+    splits: Splits = Splits()
+    """How rows are split."""
+    checks: Checks = Checks()
+    """What is accepted."""
+    base_model: BaseModelSource = BaseModelSource()
+    """What is trained on."""
+    training: Training = Training()
+    """How the night trains."""
+    retrieval: Retrieval = Retrieval()
+    """How documents become an index."""
+    principals: dict[Login, Principal] = Field(default_factory=dict)
+    """The callers that may be searched for, by name."""
+    evaluation: Evaluation = Evaluation()
+    """What the models are asked."""
+    release: Release = Release()
+    """What lets a candidate through."""
+    freshness: Freshness = Freshness()
+    """What counts as too old."""
+
+    @property
+    def asks_a_person(self) -> bool:
+        """Returns whether every release needs a person's approval, whatever the gate says."""
+        required = self.release.approval.required
+        return self.risk_tier == "high" if required is None else required
