@@ -12,7 +12,13 @@ from airflow.sdk import Param, dag, task
 from pipeline.usecase import UseCase
 
 PARAMS = {
-    "to": Param(type="integer", minimum=1, title="Deployment", description="the earlier one, see `nightshift status`"),
+    "to": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="Deployment",
+        description="the earlier one; empty: the run lists the earlier pairs and changes nothing",
+    ),
     "why": Param(type="string", minLength=3, maxLength=500, title="Reason", description="kept on record"),
     "to_nothing": Param(False, type="boolean", title="To nothing", description="also to a pair without a model"),
 }

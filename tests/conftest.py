@@ -38,6 +38,7 @@ PERSONS = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps each file's tests on one worker, for the fixtures that they share, and Airflow's all on one: there is one
     installation for them."""

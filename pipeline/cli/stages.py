@@ -259,8 +259,11 @@ def promote(name: UseCaseName, decision: DecisionId) -> Answer:
 
 def rollback(
     name: UseCaseName,
-    to: Annotated[int, typer.Option(help="The earlier deployment whose pair is to be live again.")],
-    why: Reason,
+    to: Annotated[
+        int | None,
+        typer.Option(help="The earlier deployment whose pair is to be live again; without, they are listed."),
+    ] = None,
+    why: Reason = "",
     to_nothing: Annotated[bool, typer.Option("--to-nothing", help="Also to a pair without a model.")] = False,
 ) -> Answer:
     """Point the live deployment back to an earlier pair of model and index."""

@@ -50,7 +50,7 @@ def promote(settings: Settings, decision_id: int) -> dict[str, Any]:
 
 
 def rollback(
-    settings: Settings, usecase: UseCase, to: int, person: str, why: str, *, to_nothing: bool = False
+    settings: Settings, usecase: UseCase, to: int | None, person: str, why: str, *, to_nothing: bool = False
 ) -> dict[str, Any]:
     """Returns what `promote` returns, after making the pair of an earlier deployment live again; where a second person
     has to agree first, {"decision_id", "use_case", "waits"} of the decision that waits for an approval.
@@ -61,10 +61,14 @@ def rollback(
     The earlier pair went through its gate when it was first promoted; the rollback is a decision of its own, in the
     person's name. Documents that were withdrawn meanwhile stay withdrawn: chunks carry that in every generation.
 
-    Raises BadInput for a deployment that is none of this use case, Refused where it is live, or its model or index does
-    not stand any more, or it has no model and `to_nothing` is not said, Stale where another deployment goes live at the
-    same time.
+    Raises BadInput, listing the earlier pairs, for none or a deployment that is none of this use case; Refused where
+    it is live, or its model or index does not stand any more, or it has no model and `to_nothing` is not said; Stale
+    where another deployment goes live at the same time.
     """
+    if to is None:
+        raise BadInput(
+            "a rollback names the earlier deployment", where=usecase.name, allowed=_earlier(settings, usecase) or "none"
+        )
     if not person or not why.strip():
         raise BadInput("a rollback is somebody's, for a reason", found=f"by {person!r}, why {why!r}")
     with database.connect(settings, "approver") as connection:

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from pipeline import reference, scaffold, usecase
 from pipeline import settings as settings_module
+from pipeline.errors import BadInput
 from pipeline.settings import ROOT, SCHEMA, VARIABLES
 
 pytestmark = pytest.mark.unit
@@ -90,6 +91,6 @@ def test_the_sample_is_valid() -> None:
 )
 def test_what_the_loader_refuses_the_editor_marks(usecase_folder: Callable[..., Path], keys: dict[str, Any]) -> None:
     path = usecase_folder(**keys) / "usecase.yaml"
-    with pytest.raises(usecase.BadInput):
+    with pytest.raises(BadInput):
         usecase.load(path)
     assert list(validator().iter_errors(yaml.safe_load(path.read_text()))) != []
