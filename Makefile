@@ -34,9 +34,9 @@ up: install
 down: install
 	$(BIN)/nightshift down
 
-# On as many workers as there are cores: most tests wait for Postgres or for Airflow.
+# On as many workers as there are cores: most tests wait for Postgres or for Airflow. Airflow's begin first.
 test: install
-	$(BIN)/pytest --numprocesses auto --dist loadgroup
+	$(BIN)/pytest --numprocesses auto --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff format --check .

@@ -256,11 +256,14 @@ def asset_events(context: Mapping[str, Any]) -> "list[AssetEvent]":
     ]
 
 
-def publish(asset: Asset, changed: bool, run: str) -> None:
-    """Lets the asset event of the running task out where something is new, else skips the task: it emits none then. The
-    event names the run of ours that made it new, and nothing else: what an event says, a REST client can write, too."""
+def publish(asset: Asset, changed: bool, run: str, why: str | None = None) -> None:
+    """Lets the asset event of the running task out where something is new, else skips the task: it emits none then, and
+    its log begins with why. The event names the run of ours that made it new, and nothing else: what an event says, a
+    REST client can write, too."""
     if not changed:
-        raise AirflowSkipException(f"{asset.name}: nothing new")
+        or_skip(None, why or f"{asset.name}: nothing new")
+    if why:
+        log.info(why)
     get_current_context()["outlet_events"][asset].extra = {"run": run}
 
 

@@ -95,7 +95,7 @@ def build(usecase: UseCase) -> None:
 
     @task(outlets=[assets.candidate])
     def publish_candidate(gated, written):
-        factory.publish(assets.candidate, gated["decision"] != "block", gated["run"])
+        factory.publish(assets.candidate, gated["decision"] != "block", gated["run"], gated["message"])
 
     @dag(**factory.common(usecase, "retrain", __doc__, schedule=factory.cron(usecase.schedule.retrain)))
     def flow():

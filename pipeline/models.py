@@ -148,6 +148,8 @@ def load(
             where=folder,
             allowed="architectures that the transformers library has itself",
         ) from None
+    if quantize == "nf4" and device == "cpu":
+        _keep_unpacked(model)
     if adapter is not None:
         model = _with_adapter(model, adapter, folder, trainable)
         if not trainable and quantize == "none" and dtype == "float32":
@@ -155,6 +157,18 @@ def load(
     if quantize == "none":
         model = model.to(device)
     return (model if trainable else model.eval()), tokenizer
+
+
+def _keep_unpacked(model: Any) -> None:
+    """Keeps four-bit weights as they are, on whichever processor. On one with AVX512-BF16 bitsandbytes (0.50.2,
+    `_convert_weight_packed_for_cpu`) rewrites them in place the first time that they are evaluated: with scales rounded
+    to bfloat16, so that what is trained on afterwards is another model, and with an error where a row is no multiple of
+    the block size."""
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def expected_device(wanted: str) -> Device:

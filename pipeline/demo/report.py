@@ -6,12 +6,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import database
+from pipeline import database, tables
 from pipeline.settings import Settings
 
 _SUBJECTS = {"base": "base", "sft": "SFT", "candidate": "SFT + DPO", "champion": "champion before"}
 _CONDITIONS = {"without": "without retrieval", "with": "with retrieval"}
-_MARKS = {"pass": "[green]pass[/]", "fail": "[red]fail[/]"}
 
 
 def live(settings: Settings, use_case: str) -> dict[str, Any] | None:
@@ -49,34 +48,15 @@ def show_results(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
     metrics = sorted({name for each in found for key in _CONDITIONS for name in each[key]})
     for metric in metrics:
         for key, condition in _CONDITIONS.items():
-            cells = [_interval(each[key].get(metric)) for each in found]
+            cells = [tables.interval(each[key].get(metric)) for each in found]
             if any(cells):
                 table.add_row(metric, condition, *cells, end_section=key == "with")
     console.print(table)
 
 
-def _interval(estimate: Mapping[str, Any] | None) -> str:
-    if estimate is None:
-        return ""
-    return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
-
-
 def show_checks(console: Console, outcome: str, checks: Sequence[Mapping[str, Any]]) -> None:
     """Prints the gate's checks."""
-    table = Table(title=f"The gate: {outcome.replace('_', ' ')}", title_justify="left")
-    for heading in ("check", "verdict", "found", "wanted", "cases", "why"):
-        table.add_column(heading)
-    for check in checks:
-        measured = "low" in check
-        table.add_row(
-            check["name"],
-            _MARKS.get(check["verdict"], f"[yellow]{check['verdict']}[/]"),
-            _interval(check) if measured else "",
-            f"≥ {check['wanted']:.2f}" if measured else "",
-            str(check["n"]) if measured else "",
-            str(check.get("reason", "")),
-        )
-    console.print(table)
+    console.print(tables.checks(outcome, checks))
 
 
 def show_anchor(console: Console, anchor: Mapping[str, Any]) -> None:

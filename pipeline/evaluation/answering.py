@@ -11,6 +11,7 @@ from pipeline.embedding import Embedder
 from pipeline.evaluation import generation, scorers
 from pipeline.evaluation.cases import Answer, Case, Expect, Message, Reference, Suite
 from pipeline.lineage import Version
+from pipeline.progress import Progress
 from pipeline.prompt import Passage
 from pipeline.search import Searcher
 from pipeline.settings import Settings
@@ -76,7 +77,10 @@ def _answered(
 ) -> Answered:
     told = usecase.evaluation
     prompts = [_messages(case, passages) for case, passages in zip(suite.cases, found, strict=True)]
-    made = generation.answers(*loaded, prompts, max_new_tokens=told.max_new_tokens, batch_size=told.batch_size)
+    progress = Progress(log, f"suite {suite.name} {condition} retrieval", len(prompts), "cases")
+    made = generation.answers(
+        *loaded, prompts, max_new_tokens=told.max_new_tokens, batch_size=told.batch_size, progress=progress
+    )
     known = _references(loaded, suite.cases, told.batch_size)
     results = []
     for place, case in enumerate(suite.cases):

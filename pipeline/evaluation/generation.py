@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.errors import BadInput
 from pipeline.evaluation.cases import Message
+from pipeline.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,15 @@ class Generated:
 
 
 def answers(
-    model: Any, tokenizer: Any, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[Message]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    progress: Progress | None = None,
 ) -> list[Generated]:
-    """Returns the greedy answer to each prompt, in their order.
+    """Returns the greedy answer to each prompt, in their order. `progress` counts prompts.
 
     Prompts of like length share a batch, padded on the left. A prompt that with its answer would not fit the model's
     positions loses its beginning. Raises BadInput where the model has no chat template.
@@ -55,6 +62,8 @@ def answers(
         for place, row in zip(places, out[:, width:].tolist(), strict=True):
             text = tokenizer.decode(row, skip_special_tokens=True).strip()
             made[place] = Generated(text, seconds, len(encoded[place]) > room)
+        if progress is not None:
+            progress.advance(len(places))
     return [one for one in made if one is not None]
 
 

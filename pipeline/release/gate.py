@@ -3,10 +3,11 @@
 What it reads are the evaluations' artifacts, verified against their digests; what it writes holds digests and numbers.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline import canonical, database, deployments, lineage
+from pipeline import canonical, database, deployments, lineage, tables
 from pipeline.database import Connection
 from pipeline.lineage import Attempt, Origin, Output, Result, Step, Version
 from pipeline.release import checks as checking
@@ -15,6 +16,8 @@ from pipeline.release.checks import Check, Comparison
 from pipeline.release.evidence import Evidence
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
+
+log = logging.getLogger(__name__)
 
 
 def gate(
@@ -25,8 +28,8 @@ def gate(
     candidate: dict[str, Any],
     evaluations: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """Returns {"run", "decision_id", "decision", "checks", "needs_person", "baseline", "superseded", "outputs":
-    {"report"}}.
+    """Returns {"run", "decision_id", "decision", "message", "checks", "needs_person", "baseline", "superseded",
+    "outputs": {"report"}}. The message says in one line what it came to; it is logged, with a table of the checks.
 
     `evaluations` maps subjects to what `evaluate` returned: candidate, champion where there is one, else base; others
     are kept as evidence. The thresholds applied are the sealed ones, whatever the YAML says by now. A decision that
@@ -67,7 +70,9 @@ def gate(
         return Result(outputs, {"decision": checking.outcome(found), "verdicts": counts}, write)
 
     outcome = lineage.step(settings, origin, spec, work).as_dict()
-    return outcome | told | {"baseline": evidence.baseline}
+    message = tables.summary(told["decision"], told["checks"])
+    log.info("%s\n%s", message, tables.plain(tables.checks(told["decision"], told["checks"])))
+    return outcome | told | {"baseline": evidence.baseline, "message": message}
 
 
 def _checks(evidence: Evidence) -> tuple[list[Check], list[Comparison]]:

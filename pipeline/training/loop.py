@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import NotAvailable, Refused
 from pipeline.models import Device
+from pipeline.progress import Progress
 from pipeline.training import adapter
 
 log = logging.getLogger(__name__)
@@ -15,11 +16,20 @@ log = logging.getLogger(__name__)
 _TOLERANCE = 0.01  # on a GPU in bfloat16 two evaluations of the same weights differ
 
 
-def early_stopping(patience: int, validated: bool) -> list[Any]:
-    """Returns the trainer's callbacks: with validation rows, the one that stops it early."""
-    from transformers import EarlyStoppingCallback
+def callbacks(what: str, patience: int, validated: bool) -> list[Any]:
+    """Returns the trainer's callbacks: the one that logs its progress and, with validation rows, the one that stops it
+    early."""
+    from transformers import EarlyStoppingCallback, TrainerCallback
 
-    return [EarlyStoppingCallback(early_stopping_patience=patience)] if validated else []
+    class Logged(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.progress = Progress(log, what, state.max_steps)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.progress.reach(state.global_step)
+
+    stopping = [EarlyStoppingCallback(early_stopping_patience=patience)] if validated else []
+    return [Logged(), *stopping]
 
 
 def train(trainer: Any, device: Device) -> tuple[dict[str, Any], dict[str, Any]]:

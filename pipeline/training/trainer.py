@@ -61,6 +61,6 @@ def ready(
         "train_dataset": Dataset.from_list(kept["train"].rows),
         "eval_dataset": Dataset.from_list(kept["validation"].rows) if validated else None,
         "processing_class": tokenizer,
-        "callbacks": loop.early_stopping(told.patience, validated),
+        "callbacks": loop.callbacks(method.upper(), told.patience, validated),
     }
     return Ready(device, config, trainer, {split: found.counts() for split, found in kept.items()})

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,3 +209,52 @@ def test_a_cache_key_knows_the_device_without_torch(
 
 def test_the_expected_device_is_the_one_that_models_run_on() -> None:
     assert models.expected_device("auto") == models.device("auto")
+
+
+@pytest.fixture
+def avx512_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bitsandbytes, as on a processor with AVX512-BF16: what it does to weights there is plain torch."""
+    import bitsandbytes.nn.modules
+
+    monkeypatch.setattr(bitsandbytes.nn.modules, "has_avx512bf16", lambda: True)
+
+
+def four_bits(trainable: bool = False) -> "tuple[Any, list[Any]]":
+    """Returns the model that ships, in four bits, and its layers that are."""
+    from bitsandbytes.nn.modules import Linear4bit
+
+    model, _ = models.load(ROOT / "models" / "tiny", dtype="bfloat16", quantize="nf4", trainable=trainable)
+    return model, [module for module in model.modules() if isinstance(module, Linear4bit)]
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_four_bits_are_the_same_weights_on_every_processor(avx512_bf16: None, trainable: bool) -> None:
+    import torch
+
+    tokens = torch.arange(1, 33).reshape(2, 16)
+    model, layers = four_bits(trainable)
+    assert layers
+    before = [layer.weight.data.clone() for layer in layers]
+    seen = []
+    for mode in (False, True, False):
+        model.train(mode)
+        with torch.no_grad():
+            seen.append(model(input_ids=tokens).logits)
+    assert all(torch.equal(layer.weight.data, kept) for layer, kept in zip(layers, before, strict=True))
+    assert not any(getattr(layer.weight.quant_state, "packing_format_for_cpu", False) for layer in layers)
+    assert torch.equal(seen[0], seen[2])
+    assert torch.isfinite(seen[0]).all()
+
+
+def test_bitsandbytes_would_rewrite_them(avx512_bf16: None) -> None:
+    """What the test above guards against: without the switch, evaluation packs the weights in place."""
+    import torch
+
+    model, layers = four_bits()
+    before = layers[0].weight.data.clone()
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = True
+    with torch.no_grad():
+        model(input_ids=torch.arange(1, 17).reshape(1, 16))
+    assert layers[0].weight.quant_state.packing_format_for_cpu
+    assert not torch.equal(layers[0].weight.data.reshape(-1), before.reshape(-1))
