@@ -1,6 +1,7 @@
 """The gate against a real database: what it proves, and what it will not let through."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,3 +216,17 @@ def test_a_model_that_was_rolled_back_needs_a_person(house: "House") -> None:
     assert verdicts(again)["registry.rolled_back"] == "condition"
     assert again["decision"] == "approve_with_conditions"
     assert again["needs_person"]
+
+
+@pytest.mark.parametrize(("right", "begins"), [(50, "approved"), (5, "blocked: correct.minimum fail (0.08 [")])
+def test_the_log_begins_with_what_came_of_it_and_shows_the_table(
+    house: "House", caplog: pytest.LogCaptureFixture, right: int, begins: str
+) -> None:
+    caplog.set_level(logging.INFO, "pipeline.release.gate")
+    gated = house.night("one", right)
+    (message,) = [record.message for record in caplog.records if record.name == "pipeline.release.gate"]
+    first, *table = message.splitlines()
+    assert first == gated["message"]
+    assert first.startswith(begins)
+    assert all(any(check["name"] in line for line in table) for check in gated["checks"])
+    assert "\N{ESCAPE}" not in message

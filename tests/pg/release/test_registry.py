@@ -102,3 +102,90 @@ def test_withdrawn_documents_stay_withdrawn_over_a_rollback(world: Any, house: "
     assert served == [("hazard",), ("leave",)]
     states = attacker.execute("select state from rag.generation order by generation_id").fetchall()
     assert states == [("live",), ("retired",)]
+
+
+def test_a_rollback_that_names_no_deployment_lists_the_earlier_pairs(house: "House") -> None:
+    with pytest.raises(BadInput, match="names the earlier deployment") as caught:
+        release.rollback(house.settings, house.usecase, None, "oncall", "complaints")
+    assert caught.value.details["allowed"] == "none"
+    first = house.release("one")
+    house.release("two", right=55)
+    for to in (None, 404):
+        with pytest.raises(BadInput) as caught:
+            release.rollback(house.settings, house.usecase, to, "oncall", "complaints")
+        (pair,) = caught.value.details["allowed"]
+        assert pair.startswith(f"{first['deployment_id']}: model {first['model'][:12]}")
+
+
+@pytest.mark.parametrize("tier", ["house", "strict"])
+def test_a_rollback_to_nothing_has_to_say_so_and_in_a_high_tier_asks_a_second_person(
+    request: pytest.FixtureRequest, tier: str
+) -> None:
+    place: House = request.getfixturevalue(tier)
+    place.index("documents")
+    (empty,) = place.rows("select deployment_id from lineage.live")
+    decision = place.night("one")["decision_id"]
+    if tier == "strict":
+        release.answer(place.settings, place.usecase, decision, "approve", "reviewer", "it is good")
+    promoted = release.promote(place.settings, decision)
+    roll = (place.settings, place.usecase, empty["deployment_id"], "oncall", "it says terrible things")
+    with pytest.raises(Refused, match="nothing would answer") as caught:
+        release.rollback(*roll)
+    assert "--to-nothing" in str(caught.value)
+    back = release.rollback(*roll, to_nothing=True)
+    if tier == "house":
+        assert back["model"] is None
+        return
+    assert back["waits"] == "for a second person's approval"
+    (live,) = place.rows("select deployment_id from lineage.live")
+    assert live["deployment_id"] == promoted["deployment_id"], "nothing changed yet"
+    with pytest.raises(Refused, match="no approval"):
+        release.promote(place.settings, back["decision_id"])
+    assert (
+        release.answer(place.settings, place.usecase, back["decision_id"], "approve", "oncall", "me").answer
+        == "refused"
+    )
+    answered = release.answer(place.settings, place.usecase, back["decision_id"], "approve", "reviewer", "I agree")
+    assert answered.answer == "approve"
+    assert release.promote(place.settings, back["decision_id"])["model"] is None
+
+
+def test_what_a_rollback_took_out_comes_back_by_two_persons_alone(house: "House") -> None:
+    """Also in a tier that asks nobody, and also by one who may approve."""
+    first = house.release("one")
+    second = house.release("two", right=55)
+    release.rollback(house.settings, house.usecase, first["deployment_id"], "oncall", "complaints")
+    again = release.rollback(house.settings, house.usecase, second["deployment_id"], "reviewer", "they were wrong")
+    assert again["waits"]
+    with pytest.raises(Refused, match="no approval"):
+        release.promote(house.settings, again["decision_id"])
+    own = release.answer(house.settings, house.usecase, again["decision_id"], "approve", "reviewer", "mine")
+    assert own.answer == "refused"
+    release.answer(house.settings, house.usecase, again["decision_id"], "approve", "engineer", "agreed")
+    promoted = release.promote(house.settings, again["decision_id"])
+    assert promoted["model"] == second["model"]
+    (live,) = house.rows("select why from lineage.deployment where valid_to is null")
+    assert live["why"] == "they were wrong; approved by engineer"
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "manifest", "purged"])
+def test_a_model_that_is_not_there_is_not_promoted(house: "House", attacker: Any, damage: str) -> None:
+    decision = house.night("one")["decision_id"]
+    (row,) = house.rows(
+        "select v.digest from release.decision d join lineage.artifact_version v on v.version_id = d.model_version_id"
+        " where d.decision_id = %s",
+        decision,
+    )
+    digest = row["digest"]
+    folder = Path(house.settings.artifacts) / "private" / "trainer" / "adapter" / digest[:2] / digest
+    if damage == "missing":
+        (folder / "adapter.txt").unlink()
+    elif damage == "changed":
+        (folder / "adapter.txt").write_bytes(b"other weights")
+    elif damage == "manifest":
+        (folder / "manifest.json").unlink()
+    else:
+        attacker.execute("update lineage.artifact_version set purged_at = now() where digest = %s", [digest])
+    with pytest.raises(Refused, match="does not stand any more"):
+        release.promote(house.settings, decision)
+    assert house.rows("select from lineage.deployment") == []
