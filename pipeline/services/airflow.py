@@ -17,11 +17,13 @@ from pipeline.errors import NotAvailable
 from pipeline.services import configuration, processes, rest
 from pipeline.settings import Settings, secret
 
-# A person's answer needs no triggerer since Airflow 3.3, and nothing else here would: one process less to hold.
+# A person's answer needs no triggerer since Airflow 3.3, and nothing else here does. It runs all the same: without one
+# Airflow's home page shows a fault for ever, and real ones are overlooked beside it.
 COMPONENTS = {
     "api-server": ("api-server",),
     "scheduler": ("scheduler", "--skip-serve-logs"),  # the API server reads the logs from the same disk
     "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 HEALTHY_SECONDS = 180.0
 DAGS_SECONDS = 120.0
@@ -95,15 +97,16 @@ def migrate(settings: Settings, *, new: bool) -> None:
 def start(settings: Settings) -> None:
     """Starts the components and waits until they are healthy. Raises NotAvailable, with nothing left running.
 
-    The scheduler comes last: a task that it starts before the API server listens is lost, and with it one of its tries.
+    The scheduler comes last, and the triggerer with it: a task that starts before the API server listens is lost, and
+    with it one of its tries.
     """
     commands = {name: (sys.executable, "-m", "airflow", *arguments) for name, arguments in COMPONENTS.items()}
-    scheduler = {"scheduler": commands.pop("scheduler")}
+    later = {name: commands.pop(name) for name in ("scheduler", "triggerer")}
     file, env = record(settings), configuration.environment(settings)
     try:
         processes.start(commands, env, logs(settings), file)
         _await(settings, lambda: _answers_health(settings) is not None)
-        processes.start(scheduler, env, logs(settings), file)
+        processes.start(later, env, logs(settings), file)
         _await(settings, lambda: healthy(settings))
     except BaseException:
         processes.stop(file)

@@ -1,5 +1,6 @@
 """The reference of all settings: current, complete, and what an editor is told is what the loader does."""
 
+import ast
 import json
 import os
 from collections.abc import Callable
@@ -94,3 +95,23 @@ def test_what_the_loader_refuses_the_editor_marks(usecase_folder: Callable[..., 
     with pytest.raises(BadInput):
         usecase.load(path)
     assert list(validator().iter_errors(yaml.safe_load(path.read_text()))) != []
+
+
+def test_every_key_is_read_by_something() -> None:
+    """A key that nothing reads would promise what nothing does."""
+    reading = [path for path in (ROOT / "pipeline").rglob("*.py") if path.name != "coherence.py"]
+    reading += list((ROOT / "dags").glob("*.py"))
+    read = {
+        node.attr
+        for path in reading
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    keys = {
+        line.split("`")[1].rpartition(".")[2].removesuffix("[]")
+        for line in reference.markdown().splitlines()
+        if line.startswith("| `")
+    }
+    keys -= set(VARIABLES) | {"path", "name", "kind"}
+    assert len(keys) > 50
+    assert sorted(keys - read) == []
