@@ -113,7 +113,9 @@ def test_a_rollback_that_names_no_deployment_lists_the_earlier_pairs(house: "Hou
     for to in (None, 404):
         with pytest.raises(BadInput) as caught:
             release.rollback(house.settings, house.usecase, to, "oncall", "complaints")
-        (pair,) = caught.value.details["allowed"]
+        allowed = caught.value.details["allowed"]
+        assert isinstance(allowed, list)
+        (pair,) = allowed
         assert pair.startswith(f"{first['deployment_id']}: model {first['model'][:12]}")
 
 
