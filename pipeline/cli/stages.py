@@ -249,11 +249,12 @@ DecisionId = Annotated[int, typer.Option("--decision", help="Which decision; see
 
 
 def promote(name: UseCaseName, decision: DecisionId) -> Answer:
-    """Make live what a decision let through. Who let it through is who approved it."""
+    """Make live what a decision let through. Who let it through is who approved it; who carries it out is logged in."""
     from pipeline import release
 
     here = context(name)
     release.check(here.settings, here.usecase, decision)
+    here.person("a promotion")
     return release.promote(here.settings, decision)
 
 
