@@ -325,6 +325,14 @@ begin
 end
 $$;
 
+-- A column that is not null changed what a row's digest is of.
+do $$
+begin
+    perform audit.cover('catalog.example', '{use_case, digest, split}', '{content}');
+    perform audit.cover('catalog.locked_example', '{use_case, digest, split}', '{content}');
+end
+$$;
+
 revoke insert on release.decision from pipeline, gatekeeper, approver;
 revoke insert, update, delete on rag.principal from pipeline;
 do $$

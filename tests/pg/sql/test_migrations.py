@@ -63,3 +63,43 @@ def test_migrations_give_the_schema(installation: Settings, written: str) -> Non
 
 def test_upgrading_again_applies_nothing(installation: Settings) -> None:
     assert migrations.upgrade(installation) == []
+
+
+def test_an_installation_with_a_history_is_upgraded_whole(installation: Settings) -> None:
+    """What an older version wrote stays, counts from then on as it stood, and its sealed events still verify."""
+    versions = sorted((ROOT / "sql" / "migrations" / "versions").glob("*.sql"))
+    name = "grown"
+    with superuser(installation) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    try:
+        with superuser(installation, name) as connection:
+            for path in versions[:2]:
+                with connection.transaction():
+                    connection.execute(path.read_bytes())
+            connection.execute(
+                "insert into catalog.example (use_case, digest, kind, split, content, source)"
+                " values ('demo', 'a', 'sft', 'train', '{\"messages\": []}', 's'),"
+                " ('demo', 'b', 'sft', 'train', null, 's')"
+            )
+            connection.execute("insert into catalog.document (use_case, document_key) values ('demo', 'leave')")
+            connection.execute(
+                "insert into rag.withdrawal (use_case, document_key, reason) values ('demo', 'leave', 'x')"
+            )
+            connection.execute(
+                "insert into release.policy (use_case, digest, content, sealed_by)"
+                " values ('demo', 'd', '{}', 'engineer')"
+            )
+            assert connection.execute("select events from audit.seal()").fetchall() != []
+            for path in versions[2:]:
+                with connection.transaction():
+                    connection.execute(path.read_bytes())
+            assert connection.execute("select * from audit.verify()").fetchall() == []
+            assert connection.execute("select * from audit.verify_rows()").fetchall() == []
+            connection.execute("update release.policy set content = '{\"asks_a_person\": false}'")
+            assert connection.execute("select * from audit.verify_rows()").fetchall() == [], "it is an event"
+            connection.execute("alter table release.policy disable trigger user")
+            connection.execute("update release.policy set content = '{}'")
+            assert len(connection.execute("select * from audit.verify_rows()").fetchall()) >= 1
+    finally:
+        with superuser(installation) as connection:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
