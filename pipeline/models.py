@@ -8,6 +8,7 @@ Nothing is downloaded: what the night runs on was put there by a person.
 import importlib.metadata
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,9 @@ def load(
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar is no line of a log
     # transformers 5 would take the dtype from the checkpoint ("auto"): what is computed in is said here.
     told: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if quantize == "nf4":
@@ -151,7 +154,10 @@ def load(
     if quantize == "nf4" and device == "cpu":
         _keep_unpacked(model)
     if adapter is not None:
-        model = _with_adapter(model, adapter, folder, trainable)
+        with warnings.catch_warnings():
+            # PEFT 0.21 still asks by the name that transformers 5.23 calls old.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+            model = _with_adapter(model, adapter, folder, trainable)
         if not trainable and quantize == "none" and dtype == "float32":
             model = model.merge_and_unload()
     if quantize == "none":
