@@ -117,7 +117,8 @@ def test_everything_is_found_at_once(world: "World", written: Callable[..., UseC
         ({"schedule": {"data": None}}, "schedule.data"),
         ({"release": {"min_cases": 50}, "evaluation": {
             "suites": [{"name": "facts", "path": "facts.jsonl", "limit": 5}]}}, "release.min_cases"),
-        ({"evaluation": {"suites": [{"name": "facts", "path": "facts.jsonl"}] * 2}}, "evaluation.suites"),
+        ({"evaluation": {"suites": [{"name": "facts", "path": path} for path in ("facts.jsonl", "./facts.jsonl")]}},
+         "evaluation.suites"),
         ({}, "examples.0.path"),
         ({}, "documents.0.path"),
     ],
