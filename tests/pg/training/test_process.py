@@ -237,8 +237,11 @@ def test_it_is_stopped_when_told_when_its_caller_is_gone_and_when_its_time_is_up
 
     for folder in settings.scratch.iterdir():
         os.utime(folder, (1, 1))
-    converse = process.converse
-    monkeypatch.setattr(process, "converse", lambda request, environment, _: converse(request, environment, 30.0))
+
+    def overdue(descriptor: int, deadline: float) -> None:
+        wait_for(lambda: list(settings.scratch.glob("training-*/scratch/*/checkpoints/checkpoint-2")))
+
+    monkeypatch.setattr(process, "_read", overdue)
     with pytest.raises(Refused, match="longer than it may"):
         training.sft(settings, case, origin, prepared)
     assert "failed" in [row["state"] for row in attempts(settings)][-1]
