@@ -45,6 +45,9 @@ def start(settings: Settings) -> None:
     try:
         with _socket_beside(settings.pgdata):
             server = get_server(settings.pgdata, cleanup_mode=None)
+            # A process that started it before is given the same handle again, and nothing is started by that.
+            if not running(settings):
+                server.ensure_postgres_running()
     except Exception as error:
         # The package raises whatever initdb or pg_ctl met; its log says why.
         raise NotAvailable(

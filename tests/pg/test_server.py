@@ -36,3 +36,11 @@ def test_a_home_of_any_name_has_a_server_that_every_role_reaches(odd: Settings) 
     child = settings_module.from_environment({"NIGHTSHIFT_HOME": str(odd.home), "NIGHTSHIFT_DATABASE_URL": url})
     with database.connect(child, "reader") as connection:
         assert connection.execute("select 1 as one").fetchall() == [{"one": 1}]
+
+
+def test_what_was_stopped_is_started_again_by_the_same_process(odd: Settings) -> None:
+    for _ in range(2):
+        server.start(odd)
+        assert server.running(odd)
+        assert server.stop(odd)
+        assert not server.running(odd)
