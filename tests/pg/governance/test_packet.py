@@ -44,8 +44,8 @@ def test_a_packet_proves_itself_offline_and_online(world: "World", demo: UseCase
     assert online["online"]["changed_since"] == []
 
 
-def test_what_cannot_be_proven_is_said(world: "World", demo: UseCase) -> None:
-    unproven = governance.verify(Path(build(world, demo, "night-1")["path"]))["unproven"]
+def test_what_cannot_be_proven_is_said(own_world: "World", demo: UseCase) -> None:
+    unproven = governance.verify(Path(build(own_world, demo, "night-1")["path"]))["unproven"]
     told = " ".join(f"{entry['what']}: {entry['why']}" for entry in unproven)
     assert "snapshot documents" in told
     assert "it is private" in told
