@@ -6,12 +6,11 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from rich.console import Console
 
-from pipeline import cookbook, database, services
+from pipeline import cookbook, database
 from pipeline.database import Connection
 from pipeline.demo.approval import WAITING
-from pipeline.demo.watch import Ended, Watch
+from pipeline.demo.watch import Ended
 from pipeline.services import airflow, processes, rest
 from pipeline.status import status
 from tests.conftest import nightshift
@@ -201,30 +200,3 @@ def test_the_packet_of_what_is_live_is_verified_offline(world: World, champion: 
     built = nightshift(world.settings, "packet", "build", NAME, "--decision", str(live["decision_id"]))
     verified = nightshift(world.settings, "packet", "verify", built["path"])
     assert verified["verified"] is True
-
-
-def test_down_and_up_in_the_middle_of_a_training_loses_no_night(world: World, rejected: Ended) -> None:
-    """An orderly stop ends the attempt as interrupted, which is no failure; the night goes on when all is up again."""
-    path = world.settings.usecases / NAME / "usecase.yaml"
-    keys = yaml.safe_load(path.read_text())
-    keys["training"]["sft"]["seed"] = 9
-    path.write_text(yaml.safe_dump(keys, sort_keys=False))
-    run_id = world.engineer.trigger(f"{NAME}_retrain")
-    under_way(world, run_id)
-    assert services.down(world.settings)["stopped"]
-    assert services.up(world.settings)["missing"] == []
-    with airflow.session(world.settings, "engineer") as engineer:
-        night = Watch(world.settings, engineer, Console(stderr=True)).follow(f"{NAME}_retrain", run_id)
-        health = engineer.call("GET", "monitor/health")
-    assert night.succeeded("gate")
-    assert {component: told["status"] for component, told in health.items()} == dict.fromkeys(
-        ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
-    )
-    with database.connect(world.settings, "auditor") as connection:
-        assert [row["state"] for row in attempts(connection, run_id)] == ["interrupted", "succeeded"]
-        failed = connection.execute(
-            "select count(*) as n from lineage.attempt join lineage.run r using (run_id)"
-            " where r.dag_run_id = %s and lineage.attempt.state = 'failed'",
-            [run_id],
-        ).fetchone()
-    assert failed == {"n": 0}
