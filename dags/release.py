@@ -47,8 +47,7 @@ def build(usecase: UseCase) -> None:
     def promote(chosen, answered):
         from pipeline import release
 
-        settings, _, _ = factory.here(name)
-        return release.promote(settings, chosen["decision_id"])
+        return release.promote(factory.here(name)[0], chosen["decision_id"])
 
     @task
     @factory.told

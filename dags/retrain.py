@@ -1,10 +1,9 @@
 """The night: seals the release policy, trains, evaluates, applies the gate, and writes the evidence down.
 
 **When a task fails.** `preflight` refuses what cannot work before any GPU time, the suites included: its message says
-what to mend. `sft`
-and `dpo` pick up nothing half-done: run again, they begin anew, or take an equal earlier result. `gate` needs every
-evaluation: clear the failed one. A candidate that equals the champion ends the run after `changed`, with the rest
-skipped.
+what to mend. `sft` and `dpo` pick up nothing half-done: run again, they begin anew, or take an equal earlier result.
+`gate` needs every evaluation: clear the failed one. A candidate that equals the champion ends the run after `changed`,
+with the rest skipped.
 
 **Clearing is safe** for every task; nothing here changes what is live. Clearing `seal` after training does not help
 anyone: the first time that thresholds were sealed counts.

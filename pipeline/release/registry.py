@@ -89,12 +89,12 @@ def rollback(
                     next_step="choose a pair with a model, or say --to-nothing",
                 )
             standing = [*standing, {"name": "registry.to_nothing", "verdict": "pass", "reason": "it was asked for"}]
-        (asks,) = database.call(connection, "release.rollback_asks", usecase.name, *pair)
         with connection.transaction():
             if target["generation_id"] is not None:
                 database.call(connection, "rag.replay", target["generation_id"])
             decision = deployments.decide_rollback(connection, to, person, why, standing)
-    if asks["rollback_asks"]:
+        asks = _decision(connection, decision)["needs_person"]
+    if asks:
         return {"decision_id": decision, "use_case": usecase.name, "waits": "for a second person's approval"}
     return promote(settings, decision)
 
