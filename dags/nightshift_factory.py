@@ -256,21 +256,20 @@ def asset_events(context: Mapping[str, Any]) -> "list[AssetEvent]":
     ]
 
 
-def publish(asset: Asset, changed: bool, run: str, why: str | None = None) -> None:
-    """Lets the asset event of the running task out where something is new, else skips the task: it emits none then, and
-    its log begins with why. The event names the run of ours that made it new, and nothing else: what an event says, a
-    REST client can write, too."""
+def publish(asset: Asset, changed: bool, run: str) -> None:
+    """Lets the asset event of the running task out where something is new, else skips the task: it emits none then. The
+    event names the run of ours that made it new, and nothing else: what an event says, a REST client can write, too."""
     if not changed:
-        or_skip(None, why or f"{asset.name}: nothing new")
-    if why:
-        log.info(why)
+        or_skip(None, f"{asset.name}: nothing new")
     get_current_context()["outlet_events"][asset].extra = {"run": run}
 
 
-def demand(passed: bool, what: str, found: Any) -> None:
-    """Fails the running task for good where a check did not pass, so that the night shows red."""
+def demand(passed: bool, message: str) -> None:
+    """Fails the running task for good where a check did not pass, so that the night shows red and its log begins with
+    why."""
     if not passed:
-        raise AirflowFailException(f"{what}: {found}")
+        log.error(message)
+        raise AirflowFailException(message)
 
 
 def wanted_decision(settings: Settings, usecase: UseCase) -> int | None:

@@ -62,7 +62,7 @@ def build(usecase: UseCase) -> None:
         from pipeline import retrieval
 
         swapped = retrieval.swap(*factory.here(name), built, checked)
-        factory.demand(checked["passed"], "the new index did not pass its gates", checked["gates"])
+        factory.demand(checked["passed"], f"the new index did not pass its gates: {checked['gates']}")
         return swapped
 
     @task(outlets=[assets.index])

@@ -2,8 +2,9 @@
 
 **When a task fails.** `preflight` refuses what cannot work before any GPU time, the suites included: its message says
 what to mend. `sft` and `dpo` pick up nothing half-done: run again, they begin anew, or take an equal earlier result.
-`gate` needs every evaluation: clear the failed one. A candidate that equals the champion ends the run after `changed`,
-with the rest skipped.
+`gate` needs every evaluation: clear the failed one. `publish_candidate` fails where the gate blocked the candidate: its
+log names the checks, the decision and its evidence are written by then, and what was live stays live. A candidate that
+equals the champion ends the run after `changed`, with the rest skipped.
 
 **Clearing is safe** for every task; nothing here changes what is live. Clearing `seal` after training does not help
 anyone: the first time that thresholds were sealed counts.
@@ -94,7 +95,8 @@ def build(usecase: UseCase) -> None:
 
     @task(outlets=[assets.candidate])
     def publish_candidate(gated, written):
-        factory.publish(assets.candidate, gated["decision"] != "block", gated["run"], gated["message"])
+        factory.demand(gated["decision"] != "block", gated["message"])
+        factory.publish(assets.candidate, True, gated["run"])
 
     @dag(**factory.common(usecase, "retrain", __doc__, schedule=factory.cron(usecase.schedule.retrain)))
     def flow():

@@ -89,13 +89,9 @@ def _usecases(settings: Settings) -> str:
     sound, broken = usecase.read_all(settings)
     if broken:
         first = next(iter(broken.values()))
-        raise BadInput(
-            f"{len(broken)} of {len(broken) + len(sound)} use cases cannot be read: {', '.join(broken)}",
-            where=first.details["where"],
-            found=f"{first.what}: {first.details['found']}",
-            allowed=first.details["allowed"],
-            next_step=first.details["next"] if isinstance(first.details["next"], str) else None,
-        )
+        names = f"{len(broken)} of {len(broken) + len(sound)} use cases cannot be read: {', '.join(broken)}"
+        further = first.details["next"]
+        raise first.reworded(f"{names}; the first: {first.what}", next_step=None if further is None else str(further))
     return ", ".join(each.name for each in sound) or "none yet: `nightshift new usecase NAME`"
 
 
@@ -118,11 +114,8 @@ def _suites(settings: Settings) -> str:
         found = [(each.name, problem) for each in sound for problem in evaluation.problems(connection, each)]
     if found:
         name, first = found[0]
-        raise BadInput(
+        raise first.reworded(
             f"{len(found)} mistakes in suites; the first, of {name}: {first.what}",
-            where=first.details["where"],
-            found=first.details["found"],
-            allowed=first.details["allowed"],
             next_step="mend it: the night would end at preflight",
         )
     number = sum(len(each.evaluation.suites) for each in sound)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class NightshiftError(Exception):
@@ -22,6 +23,11 @@ class NightshiftError(Exception):
         self.details = {"where": where, "found": found, "allowed": allowed, "next": next_step}
         lines = [what] + [f"  {name}: {value}" for name, value in self.details.items() if value is not None]
         super().__init__("\n".join(lines))
+
+    def reworded(self, what: str, *, next_step: str | None = None) -> Self:
+        """Returns an error of the same class about the same place and value, in other words."""
+        kept = {name: self.details[name] for name in ("where", "found", "allowed")}
+        return type(self)(what, **kept, next_step=next_step)
 
 
 class Refused(NightshiftError):

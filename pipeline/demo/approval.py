@@ -54,7 +54,7 @@ class Release:
         given = self._ask(asked) if self.interactive else self._second_pair_of_eyes()
         self._give(path, asked, given)
         self.console.print(f"  [bold]{given.user.user}[/] answers: {given.option} ({given.reason})")
-        return self.watch.follow(dag_id, run_id, may_fail=given.option == "Reject")
+        return self.watch.follow(dag_id, run_id, may_fail=("approve",) if given.option == "Reject" else ())
 
     def _try_own(self, path: str, asked: dict[str, Any]) -> None:
         """Answers as who asked for the run, and shows that it is turned away. Raises Refused where it is not."""

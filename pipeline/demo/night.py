@@ -105,7 +105,8 @@ def _drive(night: Night, engineer: Airflow, reviewer: Airflow, interactive: bool
         begun = watch.begun_by(dags["reindex"], data) if new else engineer.trigger(dags["reindex"])
         night.keep(watch.follow(dags["reindex"], begun))
     with night.stage("retrain"):
-        retrain = night.keep(watch.follow(dags["retrain"], engineer.trigger(dags["retrain"])))
+        run_id = engineer.trigger(dags["retrain"])
+        retrain = night.keep(watch.follow(dags["retrain"], run_id, may_fail=("publish_candidate",)))
     if not retrain.succeeded("gate"):
         return _told(night, "unchanged", None, None)
     gated = engineer.result(dags["retrain"], retrain.run_id, "gate")["decision_id"]

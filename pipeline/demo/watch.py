@@ -1,7 +1,7 @@
 """Follows runs of DAGs: every task that ends is a line, and a run that fails is told with the end of the task's log."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -46,11 +46,11 @@ class Watch:
     console: Console
     _shown: set[tuple[str, str, str, int, int, str]] = field(default_factory=set)
 
-    def follow(self, dag_id: str, run_id: str, *, until: str | None = None, may_fail: bool = False) -> Ended:
-        """Returns the run when it has succeeded, or when a task has come to rest in the state `until`.
+    def follow(self, dag_id: str, run_id: str, *, until: str | None = None, may_fail: Container[str] = ()) -> Ended:
+        """Returns the run when it has ended, or when a task has come to rest in the state `until`.
 
-        Raises Refused, with the end of the failed task's log, where it fails and may not; NotAvailable where Airflow
-        goes away.
+        Raises Refused, with the end of the failed task's log, where a task fails that is none of `may_fail`;
+        NotAvailable where Airflow goes away.
         """
         begun, settled = time.monotonic(), 0
         with self.console.status(dag_id) as status:
@@ -59,8 +59,8 @@ class Watch:
                 self._show(dag_id, run_id, tasks)
                 busy = [each["task_id"] for each in tasks if each["state"] in ("running", "queued", "up_for_retry")]
                 status.update(f"{dag_id}: {', '.join(sorted(set(busy))) or run['state']}")
-                if run["state"] == "failed" and not may_fail:
-                    raise self._failed(dag_id, run_id, tasks)
+                if run["state"] == "failed":
+                    self._demand_may_fail(dag_id, run_id, tasks, may_fail)
                 settled = settled + 1 if until and any(each["state"] == until for each in tasks) else 0
                 if run["state"] in ("success", "failed") or settled == SETTLED:
                     state = str(run["state"] if run["state"] in ("success", "failed") else until)
@@ -101,13 +101,15 @@ class Watch:
             again = " [yellow]tries again[/]" if state == "up_for_retry" else ""
             self.console.print(f"  {_MARKS.get(state, '[yellow]↻[/]')} {dag_id}  {name}  [dim]{took}[/]{again}")
 
-    def _failed(self, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> Refused:
+    def _demand_may_fail(self, dag_id: str, run_id: str, tasks: list[dict[str, Any]], may_fail: Container[str]) -> None:
         failed = [task for task in tasks if task["state"] == "failed"]
         if not failed:
-            return Refused(f"{dag_id} failed", where=f"run {run_id}")
+            raise Refused(f"{dag_id} failed", where=f"run {run_id}")
+        if all(task["task_id"] in may_fail for task in failed):
+            return
         first = min(failed, key=lambda task: str(task["end_date"] or ""))
         lines = self.airflow.log(dag_id, run_id, first)
-        return Refused(
+        raise Refused(
             f"{dag_id} failed in {first['task_id']}",
             where=f"run {run_id}, try {first['try_number']}",
             found="the end of its log:\n    " + "\n    ".join(lines),

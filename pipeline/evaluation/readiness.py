@@ -18,13 +18,8 @@ def require(settings: Settings, usecase: UseCase) -> None:
         found = problems(connection, usecase)
     if found:
         first, others = found[0], len(found) - 1
-        raise BadInput(
-            first.what,
-            where=first.details["where"],
-            found=first.details["found"],
-            allowed=first.details["allowed"],
-            next_step=f"mend this one first; {others} more were found: `nightshift doctor`" if others else None,
-        )
+        more = f"mend this one first; {others} more were found: `nightshift doctor`" if others else None
+        raise first.reworded(first.what, next_step=more)
 
 
 def problems(connection: Connection | None, usecase: UseCase) -> list[BadInput]:

@@ -1,6 +1,7 @@
 """Airflow itself: who may do what, which DAGs there are, when an asset event goes out, how a release is answered."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -103,15 +104,21 @@ def test_the_pool_of_the_training_tasks_is_there(world: World) -> None:
 
 
 def test_nothing_listens_but_the_api_server_on_its_own_port(world: World) -> None:
+    listening: set[int] = set()
     for process in processes.tree(airflow.record(world.settings)):
-        listening = {c.laddr.port for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
-        assert listening <= {int(airflow.url(world.settings).rsplit(":", 1)[1])}
+        with suppress(psutil.NoSuchProcess):  # Airflow's parsers and tasks come and go; one that ended holds no port
+            listening |= {c.laddr.port for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert listening == {int(airflow.url(world.settings).rsplit(":", 1)[1])}
 
 
 def test_no_process_of_airflow_knows_the_superuser(world: World) -> None:
     password = world.settings.superuser_file.read_text().strip()
+    environments: list[str] = []
     for process in processes.tree(airflow.record(world.settings)):
-        assert password not in " ".join(process.environ().values())
+        with suppress(psutil.NoSuchProcess):
+            environments.append(" ".join(process.environ().values()))
+    assert any(str(world.settings.home) in environment for environment in environments)
+    assert not any(password in environment for environment in environments)
     assert password not in (folder(world.settings) / "airflow.cfg").read_text()
 
 
@@ -253,6 +260,6 @@ def test_who_asked_is_not_taken_from_an_event_that_a_client_wrote(
         return [run["dag_run_id"] for run in runs if run["dag_run_id"] not in before]
 
     (run_id,) = rest.wait(begun, 120)
-    ended = world.watch.follow(dag_id, run_id, may_fail=True)
+    ended = world.watch.follow(dag_id, run_id, may_fail=(task,))
     assert (ended.state, ended.tasks[task]) == ("failed", "failed")
     assert asked_by(world, ended) == set(), "no step was taken in anybody's name"

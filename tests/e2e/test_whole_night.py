@@ -1,17 +1,20 @@
 """The promises that hold over a whole cycle: no, killed, who logged in, and every question answered afterwards."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
 import yaml
+from rich.console import Console
 
-from pipeline import cookbook, database
+from pipeline import cookbook, database, services
 from pipeline.database import Connection
 from pipeline.demo.approval import WAITING
-from pipeline.demo.watch import Ended
+from pipeline.demo.watch import Ended, Watch
 from pipeline.services import airflow, processes, rest
+from pipeline.services.rest import Airflow
 from pipeline.status import status
 from tests.conftest import nightshift
 from tests.e2e.conftest import World
@@ -200,3 +203,50 @@ def test_the_packet_of_what_is_live_is_verified_offline(world: World, champion: 
     built = nightshift(world.settings, "packet", "build", NAME, "--decision", str(live["decision_id"]))
     verified = nightshift(world.settings, "packet", "verify", built["path"])
     assert verified["verified"] is True
+
+
+@pytest.fixture(scope="module")
+def stopped(world: World, rejected: Ended) -> Iterator[tuple[Ended, Airflow]]:
+    """A night that nothing can let through, in whose SFT everything was stopped and started again."""
+    path = world.settings.usecases / NAME / "usecase.yaml"
+    keys = yaml.safe_load(path.read_text())
+    keys["training"]["sft"]["seed"] = 9
+    keys["release"]["thresholds"] = [{"metric": "value", "minimum": 1.0}]
+    path.write_text(yaml.safe_dump(keys, sort_keys=False))
+    run_id = world.engineer.trigger(f"{NAME}_retrain")
+    under_way(world, run_id)
+    assert services.down(world.settings)["stopped"]
+    assert services.up(world.settings)["missing"] == []
+    with airflow.session(world.settings, "engineer") as engineer:
+        watch = Watch(world.settings, engineer, Console(stderr=True))
+        yield watch.follow(f"{NAME}_retrain", run_id, may_fail=("publish_candidate",)), engineer
+
+
+def test_down_and_up_in_the_middle_of_a_training_loses_no_night(world: World, stopped: tuple[Ended, Airflow]) -> None:
+    """An orderly stop ends the attempt as interrupted, which is no failure; the night goes on when all is up again."""
+    night, engineer = stopped
+    assert night.succeeded("gate")
+    health = engineer.call("GET", "monitor/health")
+    assert {component: shown["status"] for component, shown in health.items()} == dict.fromkeys(
+        ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
+    )
+    with database.connect(world.settings, "auditor") as connection:
+        assert [row["state"] for row in attempts(connection, night.run_id)] == ["interrupted", "succeeded"]
+        failed = connection.execute(
+            "select count(*) as n from lineage.attempt join lineage.run r using (run_id)"
+            " where r.dag_run_id = %s and lineage.attempt.state = 'failed'",
+            [night.run_id],
+        ).fetchone()
+    assert failed == {"n": 0}
+
+
+def test_a_blocked_night_is_red_and_says_why_first(world: World, champion: str, stopped: tuple[Ended, Airflow]) -> None:
+    night, engineer = stopped
+    assert (night.state, night.tasks["evidence"], night.tasks["publish_candidate"]) == ("failed", "success", "failed")
+    (task,) = [task for task in engineer.tasks(night.dag_id, night.run_id) if task["task_id"] == "publish_candidate"]
+    lines = engineer.log(night.dag_id, night.run_id, task, lines=200)
+    assert task["try_number"] == 1, "trying again cannot help"
+    assert any("blocked: value" in line and "wanted ≥ 1.00" in line for line in lines)
+    shown = nightshift(world.settings, "status", NAME, ends_with=1)
+    assert any("the last night was blocked by value" in reason for reason in shown["reasons"])
+    assert shown["use_cases"][NAME]["champion"]["digest"] == champion

@@ -43,12 +43,12 @@ class FakeWatch:
     def __init__(self, server: FakeAirflow) -> None:
         self.server, self.airflow = server, Session(server, "engineer")
 
-    def follow(self, dag_id: str, run_id: str, *, until: str | None = None, may_fail: bool = False) -> Ended:
+    def follow(self, dag_id: str, run_id: str, *, until: str | None = None, may_fail: tuple[str, ...] = ()) -> Ended:
         if until:
             return Ended(dag_id, run_id, WAITING, 1.0, {}, {})
         user, option, _ = self.server.answers[-1]
         assert user == "reviewer"
-        assert may_fail is (option == "Reject")
+        assert may_fail == (("approve",) if option == "Reject" else ())
         state = "failed" if may_fail else "success"
         return Ended(dag_id, run_id, state, 1.0, {"approve": state, "promote": state}, {})
 
