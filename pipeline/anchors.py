@@ -29,8 +29,8 @@ def warning(settings: Settings) -> str | None:
     """Returns what is weak about where the anchors stand; None where they stand apart from the database's files."""
     if settings.anchors.resolve().is_relative_to(settings.home.resolve()):
         return (
-            f"the anchors stand in {settings.anchors}, beside what they are to vouch for: whoever can rewrite the trail"
-            " can rewrite them too. Let NIGHTSHIFT_ANCHORS name a folder elsewhere"
+            "the anchors stand in the home folder, beside what they are to vouch for: whoever can rewrite the trail can"
+            " rewrite them too. Let NIGHTSHIFT_ANCHORS name a folder elsewhere"
         )
     return None
 

@@ -48,6 +48,7 @@ class _ByInstallation(LoadScopeScheduling):  # type: ignore[misc]
         return "e2e" if "/e2e/" in file else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Returns how tests are spread over the workers."""
     return _ByInstallation(config, log)

@@ -1,6 +1,7 @@
 """What the demo shows at its end: results with their intervals, the gate's checks, times, and where to look next."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -61,9 +62,10 @@ def show_checks(console: Console, outcome: str, checks: Sequence[Mapping[str, An
 
 def show_anchor(console: Console, anchor: Mapping[str, Any]) -> None:
     """Prints the head of the audit chain, and where it stands outside the database."""
+    file = Path(anchor["anchors"])
+    shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
     console.print(
-        f"Audit: {anchor['sealed']} events sealed, block {anchor['block']} ({anchor['hash'][:12]}) anchored in"
-        f" {anchor['anchors']}"
+        f"Audit: {anchor['sealed']} events sealed, block {anchor['block']} ({anchor['hash'][:12]}) anchored in {shown}"
     )
     if anchor["warning"]:
         console.print(f"[yellow]{anchor['warning']}[/]")
@@ -88,7 +90,7 @@ def show_next(console: Console, name: str, up: Mapping[str, Any], packet: str | 
         f"{up['password_file']}  their passwords",
         f"nightshift status {name}",
         f"nightshift sql let_through_by --param use_case={name}   who let it through, on what evidence",
-        "nightshift sql refused_approvals                        answers that did not count",
+        f"nightshift sql nightly_results --param use_case={name}   what each night came to, and who answered",
     ]
     if model:
         lines.append(f"nightshift lineage {model[:12]}   what exactly produced the model that is live")

@@ -144,11 +144,15 @@ def converse(request: Mapping[str, Any], environment: Mapping[str, str], timeout
 
 
 def _log(descriptor: int) -> None:
-    """Logs what the worker writes, at the level that a line of its own logging begins with."""
+    """Logs what the worker writes; a line of its own logging begins with its level."""
     levels = logging.getLevelNamesMapping()
     with open(descriptor, errors="replace", closefd=False) as lines:
         for line in lines:
-            log.log(levels.get(line.split(" ", 1)[0], logging.INFO), "%s", line.rstrip())
+            level, _, message = line.rstrip().partition(" ")
+            if level in levels:
+                log.log(levels[level], "%s", message)
+            else:
+                log.info("%s", line.rstrip())
 
 
 def _send(descriptor: int, message: bytes) -> None:

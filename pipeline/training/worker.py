@@ -35,12 +35,15 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # TRL 1.16 still passes the name that transformers 5.23 calls old.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGALRM, _overdue)
     request = json.loads(_line())
     threading.Thread(target=_end_with_caller, name="lifeline", daemon=True).start()
     reply = answer(request) | {"imported": [name for name in HEAVY if name in sys.modules]}
+    # What is recorded is recorded: the caller stops this process as soon as it has the reply.
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
     with os.fdopen(replies, "w") as pipe:
         json.dump(reply, pipe)
     # Everything is committed and closed. Taking torch apart in good order would only take time.

@@ -1,6 +1,7 @@
 """The training process: what it holds and what it does not, and that it may die at any moment."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -158,7 +159,7 @@ def attempts(settings: Settings) -> list[dict[str, Any]]:
 
 
 def test_killed_in_the_middle_it_ends_with_the_same_digest(
-    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit
+    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, caplog: pytest.LogCaptureFixture
 ) -> None:
     commit(40)
     case = usecase(sft={"max_steps": 60, "eval_steps": 2, "patience": 60})
@@ -184,7 +185,10 @@ def test_killed_in_the_middle_it_ends_with_the_same_digest(
     assert list(settings.scratch.iterdir()) == []
     assert not (Path(settings.artifacts) / "adapter").exists()
 
-    done = training.sft(settings, case, TASK, prepared)
+    with caplog.at_level(logging.INFO):
+        done = training.sft(settings, case, TASK, prepared)
+    assert "validation loss" in caplog.text
+    assert "Traceback" not in caplog.text, "its end is no error"
     assert [(row["fence"], row["state"], row["login"], row["run"]) for row in attempts(settings)] == [
         (1, "superseded", "trainer", "succeeded"),
         (2, "succeeded", "trainer", "succeeded"),
