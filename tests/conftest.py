@@ -4,6 +4,7 @@ own, cloned from a migrated one."""
 import functools
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from pipeline.persons import Person
 from pipeline.settings import ROOT, Settings
 
 _serial = itertools.count(1)
+_MEMORY = Path("/dev/shm")
+_ROOM = 4 * 2**30  # bytes that a session may need at once, on both of two workers
 
 PERSONS = (
     Person("engineer", "engineer", None, True, ("os:engineer",)),
@@ -37,6 +40,14 @@ PERSONS = (
     Person("auditor", "auditor", None, False),
     Person("oncall", None, None, False),
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets temporary files be in memory where it has the room: to clone a database is to copy five hundred files, which
+    takes a disk twenty times as long. A TMPDIR that is set stays."""
+    if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM:
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None
 
 
 class _ByInstallation(LoadScopeScheduling):  # type: ignore[misc]
