@@ -11,7 +11,7 @@ NIGHTSHIFT_TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo up down test check format bench lock reference
+.PHONY: install demo up down test test-slow check format bench lock reference
 
 install: $(STAMP)
 
@@ -36,7 +36,11 @@ down: install
 
 # On as many workers as there are cores: most tests wait for Postgres or for Airflow. Airflow's begin first.
 test: install
-	$(BIN)/pytest --numprocesses auto --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses auto --no-loadscope-reorder -m "not slow"
+
+# The whole cycle on public data, beside this folder in ../shared/data: 12 minutes on two cores.
+test-slow: install
+	$(BIN)/pytest -m slow
 
 check: install
 	$(BIN)/ruff format --check .

@@ -67,7 +67,7 @@ def tree(record: Path) -> set[psutil.Process]:
     return found
 
 
-def stop(record: Path, patience: float = 20.0, last: Iterable[str] = ()) -> int:
+def stop(record: Path, patience: float = 40.0, last: Iterable[str] = ()) -> int:
     """Stops everything that came of the recorded processes: asked first, then killed. Returns how many there were.
 
     The recorded ones are asked first, so that the scheduler starts nothing new; tasks follow, by their own signal,

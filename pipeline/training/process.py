@@ -34,7 +34,7 @@ from pipeline.usecase import UseCase
 log = logging.getLogger(__name__)
 
 ROLE: database.Role = "trainer"
-GRACE_SECONDS = 10.0  # between asking the process to stop and stopping it
+GRACE_SECONDS = 30.0  # between asking the process to stop and stopping it
 _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
 # What opens an artifact store that is not a folder. Such credentials are needed on both sides.
 _STORES = ("AWS_", "AZURE_", "GOOGLE_", "FSSPEC_")

@@ -42,8 +42,7 @@ def main() -> None:
     threading.Thread(target=_end_with_caller, name="lifeline", daemon=True).start()
     reply = answer(request) | {"imported": [name for name in HEAVY if name in sys.modules]}
     # What is recorded is recorded: the caller stops this process as soon as it has the reply.
-    for number in (signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, signal.SIG_IGN)
+    _listen_no_more()
     with os.fdopen(replies, "w") as pipe:
         json.dump(reply, pipe)
     # Everything is committed and closed. Taking torch apart in good order would only take time.
@@ -102,11 +101,19 @@ def _end_with_caller() -> NoReturn:
     os._exit(1)
 
 
+def _listen_no_more() -> None:
+    """Ignores the signals that end the work from now on: a second one must not cut short what the first began."""
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    _listen_no_more()
     raise Interrupted("the training process was told to stop", next_step="clearing the task is safe: it starts again")
 
 
 def _overdue(number: int, frame: FrameType | None) -> NoReturn:
+    _listen_no_more()
     # A failure of its own, unlike a stop: with the same settings the next try takes as long.
     raise Refused("training took longer than it may", next_step="raise training.timeout_minutes, or train less")
 

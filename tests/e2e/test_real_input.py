@@ -13,6 +13,7 @@ from tests.e2e.conftest import SHARED_DATA, World
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.slow,
     pytest.mark.skipif(not SHARED_DATA.exists(), reason=f"the public data is not at {SHARED_DATA}"),
 ]
 
