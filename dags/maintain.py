@@ -15,7 +15,8 @@ from airflow.sdk import dag, task
 @task
 @factory.told
 def lost_attempts():
-    from pipeline import maintenance, settings
+    from pipeline import settings
+    from pipeline.operations import maintenance
 
     return maintenance.sweep_lost(settings.from_environment())
 
@@ -23,7 +24,8 @@ def lost_attempts():
 @task
 @factory.told
 def audit():
-    from pipeline import maintenance, settings
+    from pipeline import settings
+    from pipeline.operations import maintenance
 
     return maintenance.seal_and_verify(settings.from_environment())
 
@@ -31,7 +33,8 @@ def audit():
 @task
 @factory.told
 def artifacts():
-    from pipeline import maintenance, settings
+    from pipeline import settings
+    from pipeline.operations import maintenance
 
     return maintenance.verify_artifacts(settings.from_environment())
 

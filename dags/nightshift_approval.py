@@ -109,7 +109,7 @@ _MESSAGES = {
 
 def _person(given: Any) -> str | None:
     """Returns who Airflow says answered, by the id of his login there."""
-    from pipeline.origins import of_airflow
+    from pipeline.people.origins import of_airflow
 
     user = (given["responded_by_user"] or {}).get("id")
     return None if user is None else of_airflow(str(user))

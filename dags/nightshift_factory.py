@@ -31,8 +31,8 @@ from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
 if TYPE_CHECKING:
-    from pipeline.lineage import Origin
-    from pipeline.origins import AssetEvent
+    from pipeline.people.origins import AssetEvent
+    from pipeline.steps import Origin
 
 log = logging.getLogger("airflow.task")
 
@@ -73,13 +73,11 @@ class OwnFailures(RetryPolicy):
 
 def failed_attempts(instance: Any) -> int:
     """Returns how often the work of a task instance failed by itself, as the lineage has it. Raises NotAvailable."""
-    from pipeline import database, lineage
+    from pipeline import database, steps
 
     settings = settings_module.from_environment()
     with database.connect_any(settings, ("pipeline", "trainer", "evaluator", "approver")) as connection:
-        return lineage.failed_attempts(
-            connection, instance.dag_id, instance.run_id, instance.task_id, instance.map_index
-        )
+        return steps.failed_attempts(connection, instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
 
 
 @dataclass(frozen=True)
@@ -223,7 +221,7 @@ def reuse() -> Any:
 
 def origin(settings: Settings, use_case: str, context: Mapping[str, Any]) -> "Origin":
     """Returns who asked for the running task, and where it runs."""
-    from pipeline.lineage import Origin
+    from pipeline.steps import Origin
 
     instance = context["ti"]
     requester = requested_by(settings, use_case, context)
@@ -236,7 +234,7 @@ def requested_by(settings: Settings, use_case: str, context: Mapping[str, Any]) 
 
     Raises Refused where no run of ours emitted the event.
     """
-    from pipeline import origins
+    from pipeline.people import origins
 
     user = context["dag_run"].triggering_user_name
     if user:
@@ -247,7 +245,7 @@ def requested_by(settings: Settings, use_case: str, context: Mapping[str, Any]) 
 
 def asset_events(context: Mapping[str, Any]) -> "list[AssetEvent]":
     """Returns the asset events that began the run."""
-    from pipeline.origins import AssetEvent
+    from pipeline.people.origins import AssetEvent
 
     return [
         AssetEvent(event.timestamp, (event.extra or {}).get("run"), event.source_dag_id, event.source_run_id)
@@ -275,7 +273,8 @@ def demand(passed: bool, message: str) -> None:
 def wanted_decision(settings: Settings, usecase: UseCase) -> int | None:
     """Returns the decision that the run is about: by its parameter, or what the gate came to that began it; None where
     neither says so."""
-    from pipeline import origins, release
+    from pipeline import release
+    from pipeline.people import origins
 
     context = get_current_context()
     if context["params"]["decision_id"] is not None:

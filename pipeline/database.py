@@ -55,6 +55,19 @@ def connect_any(settings: Settings, roles: Sequence[Role]) -> Connection:
     return connect(settings, next((role for role in roles if (settings.logins / role).exists()), roles[0]))
 
 
+def superuser_dsn(settings: Settings) -> str:
+    """Returns the superuser's conninfo: the embedded server's, or the one in NIGHTSHIFT_DATABASE_URL."""
+    if settings.database_url:
+        if "user" not in conninfo_to_dict(settings.database_url):
+            raise NotAvailable(
+                "`db upgrade` needs a superuser once",
+                where="NIGHTSHIFT_DATABASE_URL",
+                next_step="put the superuser's name and password into the URL for this one command",
+            )
+        return settings.database_url
+    return make_conninfo(location(settings), user="postgres", password=settings.superuser_file.read_text().strip())
+
+
 def open_connection(dsn: str, application_name: str) -> Connection:
     """Returns an autocommitting connection to `dsn`. Raises NotAvailable, without the password, where it fails."""
     try:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from pipeline import database, lineage
+from pipeline import database, steps
 from pipeline.database import Connection
-from pipeline.lineage import Version
+from pipeline.steps import Version
 
 
 @dataclass(frozen=True)
@@ -20,4 +20,4 @@ def newest(connection: Connection, use_case: str) -> DatasetVersion | None:
     row = database.fetch_one(connection, "datasets", "newest", use_case=use_case)
     if row is None:
         return None
-    return DatasetVersion(row["version"], lineage.version(connection, row["artifact_version_id"]))
+    return DatasetVersion(row["version"], steps.version(connection, row["artifact_version_id"]))

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from pipeline import canonical
 from pipeline.artifacts import content_digest
 from pipeline.errors import NotAvailable, Refused
-from pipeline.lineage import Output
 from pipeline.settings import ROOT, Settings
+from pipeline.steps import Output
 from pipeline.usecase import BaseModelSource
 
 Dtype = Literal["float32", "bfloat16"]

@@ -23,11 +23,14 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from xdist.scheduler import LoadScopeScheduling
 
-from pipeline import database, migrations, persons, server
+from pipeline import database
 from pipeline import settings as settings_module
-from pipeline.lineage import Origin
-from pipeline.persons import Person
+from pipeline.operations import migrations
+from pipeline.people import persons
+from pipeline.people.persons import Person
+from pipeline.services import postgres
 from pipeline.settings import ROOT, Settings
+from pipeline.steps import Origin
 
 _serial = itertools.count(1)
 _MEMORY = Path("/dev/shm")
@@ -69,7 +72,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 def installation(own_folder: Path) -> Iterator[Settings]:
     """A running embedded server with a migrated database, which tests clone and do not write to."""
     settings = settings_module.from_environment({"NIGHTSHIFT_HOME": str(own_folder / "installation")})
-    server.start(settings)
+    postgres.start(settings)
     try:
         _without_fsync(settings)
         migrations.upgrade(settings)
@@ -77,7 +80,7 @@ def installation(own_folder: Path) -> Iterator[Settings]:
             persons.add(settings, person)
         yield settings
     finally:
-        server.stop(settings)
+        postgres.stop(settings)
 
 
 def _without_fsync(settings: Settings) -> None:
@@ -98,7 +101,7 @@ def own_folder() -> Iterator[Path]:
 
 def superuser(settings: Settings, dbname: str = "postgres") -> psycopg.Connection[Any]:
     """Returns a superuser's connection: for setting tests up, and for playing the attacker."""
-    dsn = make_conninfo(migrations.superuser_dsn(settings), dbname=dbname)
+    dsn = make_conninfo(database.superuser_dsn(settings), dbname=dbname)
     return psycopg.connect(dsn, autocommit=True)
 
 

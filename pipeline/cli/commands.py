@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import installation, people, records, stages
+from pipeline.cli import history, installation, people, stages
 
 app = typer.Typer(
     name="nightshift",
@@ -33,5 +33,5 @@ def options(
 
 stages.register(app)
 people.register(app)
-records.register(app)
+history.register(app)
 installation.register(app)

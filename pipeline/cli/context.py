@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from pipeline import identity
 from pipeline import settings as settings_module
 from pipeline import usecase as usecase_module
-from pipeline.lineage import Origin
+from pipeline.login import identity
 from pipeline.settings import Settings
+from pipeline.steps import Origin
 from pipeline.usecase import UseCase
 
 

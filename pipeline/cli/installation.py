@@ -1,15 +1,13 @@
-"""Commands about the installation: up, down, demo, db, new, doctor, base."""
+"""Commands about the installation: up, down, demo, db, new, doctor."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline import database
-from pipeline import settings as settings_module
 from pipeline.cli.context import settings
 from pipeline.cli.output import Answer, command
 from pipeline.errors import BadInput, NotAvailable
@@ -29,9 +27,6 @@ def register(app: typer.Typer) -> None:
     new = typer.Typer(no_args_is_help=True, help="Begin something new.")
     app.add_typer(new, name="new")
     command(new, "usecase")(new_usecase)
-    base = typer.Typer(no_args_is_help=True, help="The base model that ships.")
-    app.add_typer(base, name="base")
-    command(base, "build")(base_build)
 
 
 def up() -> Answer:
@@ -60,7 +55,7 @@ def demo(
 
 def doctor() -> Answer:
     """Say what is missing here, and how to get it."""
-    from pipeline import doctor as doctor_module
+    from pipeline.operations import doctor as doctor_module
 
     found = doctor_module.examine(settings())
     missing = [check for check in found if not check["ok"] and check["needed"]]
@@ -82,11 +77,12 @@ def db_url(
 
 def db_upgrade() -> Answer:
     """Bring the schema up to this version and write the roles' logins. Starts the embedded server where none runs."""
-    from pipeline import migrations, server
+    from pipeline.operations import migrations
+    from pipeline.services import postgres
 
     found = settings()
     if not found.database_url:
-        server.start(found)
+        postgres.start(found)
     return {"applied": migrations.upgrade(found), "logins": str(found.logins)}
 
 
@@ -95,7 +91,7 @@ def db_psql(
     arguments: Annotated[list[str] | None, typer.Argument(help="Further arguments for psql, after --.")] = None,
 ) -> None:
     """Open psql, logged in as a role (the reader, unless another is named)."""
-    from pipeline import server
+    from pipeline.services import postgres
 
     found = settings()
     if role not in database.ROLES or not (found.logins / role).exists():
@@ -103,7 +99,7 @@ def db_psql(
         raise typer.Exit(2)
     environment = {**os.environ, "PGPASSWORD": (found.logins / role).read_text().strip()}
     done = subprocess.run(
-        [str(server.programs() / "psql"), f"{database.location(found)} user={role}", *(arguments or [])],
+        [str(postgres.programs() / "psql"), f"{database.location(found)} user={role}", *(arguments or [])],
         env=environment,
         check=False,
     )
@@ -112,27 +108,6 @@ def db_psql(
 
 def new_usecase(name: str) -> Answer:
     """Begin a use case: a folder with a commented YAML that loads as it is."""
-    from pipeline.scaffold import new_usecase as scaffold
+    from pipeline.operations.scaffold import new_usecase as scaffold
 
     return {"created": [str(path) for path in scaffold(settings(), name)]}
-
-
-def base_build(
-    out: Annotated[Path, typer.Option(help="Where the model goes.")] = settings_module.ROOT / "models" / "tiny",
-    seed: int = 11,
-    tokens: Annotated[int, typer.Option(help="How many tokens it is trained on.")] = 12_000_000,
-    processes: Annotated[int, typer.Option(help="Training processes of one thread each.")] = 2,
-) -> Answer:
-    """Train the small base model that ships, from generated text."""
-    from dataclasses import asdict
-
-    from pipeline.training.base.build import build_base
-
-    report = build_base(
-        out,
-        seed=seed,
-        tokens=tokens,
-        processes=processes,
-        log=lambda line: print(line, file=sys.stderr),  # noqa: T201
-    )
-    return asdict(report)

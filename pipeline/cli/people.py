@@ -37,7 +37,7 @@ def login(
     server: Annotated[str | None, typer.Option(help="Airflow's address; default: the one that runs here.")] = None,
 ) -> Answer:
     """Log in at Airflow, so that commands know who you are. Asks the password; reads it from a pipe where it is one."""
-    from pipeline import session
+    from pipeline.login import session
 
     found = settings()
     kept = session.log_in(found, server or session.server(found), user, _password(user))
@@ -46,14 +46,14 @@ def login(
 
 def logout() -> Answer:
     """Forget the login."""
-    from pipeline import session
+    from pipeline.login import session
 
     return {"logged_out": session.log_out(settings())}
 
 
 def whoami() -> Answer:
     """Say who commands act for, and what says so."""
-    from pipeline import identity
+    from pipeline.login import identity
 
     found = identity.current(settings())
     answer = {"name": found.name, "by": found.proof, "logged_in": found.logged_in, "known": found.known}
@@ -83,7 +83,7 @@ def reject(
 
 
 def _answer(name: str, decision: int | None, answer: str, reason: str | None, login: str | None) -> Answer:
-    from pipeline import answers, identity
+    from pipeline.login import answers, identity
 
     here = context(name)
     own = None if login is None else identity.own_login(here.settings, login, _password(login))
@@ -106,7 +106,7 @@ def person_add(
     approver: Annotated[bool, typer.Option(help="May let a release through.")] = True,
 ) -> Answer:
     """Add a person, or another name of one who is known. A login that is not there is made."""
-    from pipeline import persons
+    from pipeline.people import persons
 
     file = persons.add(settings(), persons.Person(name, airflow, login, approver, tuple(alias or ())))
     return {"person": name, "password_file": None if file is None else str(file)}
@@ -114,7 +114,7 @@ def person_add(
 
 def person_end(name: str) -> Answer:
     """Let a person's answers count no more. What he answered stands."""
-    from pipeline import persons
+    from pipeline.people import persons
 
     persons.end(settings(), name)
     return {"ended": name}
@@ -122,6 +122,6 @@ def person_end(name: str) -> Answer:
 
 def person_list() -> Answer:
     """List the persons and every name of theirs."""
-    from pipeline import persons
+    from pipeline.people import persons
 
     return {"persons": [asdict(person) for person in persons.everybody(settings())]}

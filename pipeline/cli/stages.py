@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipeline import database, deployments, lineage
+from pipeline import database, deployments, steps
 from pipeline.cli.context import context, settings
 from pipeline.cli.output import Answer, command, waiting
 from pipeline.errors import BadInput, NotAvailable
-from pipeline.lineage import Version
+from pipeline.steps import Version
 
 UseCaseName = Annotated[str, typer.Argument(metavar="USECASE", help="A folder's name under usecases/.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do the work even where an earlier run could answer.")]
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
     command(app, "rollback")(rollback)
 
 
-def reuse_of(fresh: bool) -> lineage.Reuse:
+def reuse_of(fresh: bool) -> steps.Reuse:
     """Returns the reuse that a --fresh flag means."""
     return "never" if fresh else "auto"
 
@@ -201,24 +201,24 @@ _SUBJECTS: dict[str, Subject] = {"sft": "sft", "champion": "champion"}
 def _model(name: str, model: str) -> tuple[dict[str, Any], dict[str, Any] | None, Subject]:
     """Returns the base model, the adapter if any, and what the pair is evaluated as."""
     with database.connect(settings(), "pipeline") as connection:
-        base = lineage.latest(connection, name, "base_model", "base")
+        base = steps.latest(connection, name, "base_model", "base")
         if base is None:
             raise NotAvailable("no base model is recorded yet", next_step=f"`nightshift train {name}` records it")
         if model == "base":
             return base.as_dict(), None, "base"
         found: Version | None = None
         if model in ("candidate", "sft"):
-            found = lineage.latest(connection, name, "adapter", model)
+            found = steps.latest(connection, name, "adapter", model)
         elif model == "champion":
             live = deployments.live(connection, name)
             if live is not None and live.model_version_id is not None:
-                found = lineage.version(connection, live.model_version_id)
+                found = steps.version(connection, live.model_version_id)
         else:
             rows = database.fetch(connection, "lineage", "versions_by_ref", ref=model)
             adapters = [row for row in rows if row["kind"] == "adapter" and row["use_case"] == name]
             if len({row["digest"] for row in adapters}) > 1:
                 raise BadInput("several adapters begin so", found=model, allowed=[row["digest"] for row in adapters])
-            found = lineage.version(connection, adapters[0]["version_id"]) if adapters else None
+            found = steps.version(connection, adapters[0]["version_id"]) if adapters else None
         if found is None:
             raise NotAvailable(f"there is no {model} of {name} yet", next_step=f"`nightshift train {name}`")
         return base.as_dict(), found.as_dict(), _SUBJECTS.get(model, "candidate")
@@ -235,7 +235,7 @@ def gate(name: UseCaseName) -> Answer:
     with database.connect(here.settings, "pipeline") as connection:
         live = deployments.live(connection, name)
         if live is not None and live.model_version_id is not None:
-            subjects["champion"] = lineage.version(connection, live.model_version_id).as_dict()
+            subjects["champion"] = steps.version(connection, live.model_version_id).as_dict()
     evaluations: dict[str, dict[str, Any]] = {
         subject: evaluation.evaluate(here.settings, here.usecase, here.origin, subject, base, adapter)
         for subject, adapter in subjects.items()

@@ -3,8 +3,8 @@
 A nightly run calls fetch → check → commit → card; each takes what the one before returned.
 """
 
-from pipeline.data.cards import card
-from pipeline.data.checks import check, check_file
+from pipeline.data.card import card
+from pipeline.data.checking import check, check_file
 from pipeline.data.commits import commit
 from pipeline.data.findings import of_runs
 from pipeline.data.history import diff, versions

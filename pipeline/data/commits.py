@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import canonical, database, lineage
+from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
-from pipeline.data import findings, holding, members, recording, sources, splits, withdrawals
+from pipeline.data import catalog, findings, holds, membership, sources, splits, withdrawals
+from pipeline.data.catalog import Current, Kind, Place, Standing
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
-from pipeline.data.holding import Catalogue, Held
-from pipeline.data.members import Change, Members
-from pipeline.data.recording import Current, Kind, Place, Standing
+from pipeline.data.holds import Catalogue, Held
+from pipeline.data.membership import Change, Members
 from pipeline.database import Connection
 from pipeline.errors import Refused
-from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.usecase import UseCase
 
 
@@ -35,12 +35,12 @@ class Next:
         """Returns what is told of it: numbers and digests."""
         return {
             "version": self.number,
-            "digest": members.digest(self.members),
+            "digest": membership.digest(self.members),
             "changed": self.changed,
             "rows": len(self.members),
             "added": len(self.change.added),
             "removed": len(self.change.removed),
-            "splits": members.counts(self.members.values()),
+            "splits": membership.counts(self.members.values()),
         }
 
 
@@ -57,8 +57,8 @@ def commit(
     """
     folder = settings.usecases / usecase.name
     with database.connect(settings, "pipeline") as connection:
-        current = {kind: recording.standing(connection, usecase.name, kind) for kind in recording.KINDS}
-        accepted = recording.accepted(connection, usecase.name)
+        current = {kind: catalog.standing(connection, usecase.name, kind) for kind in catalog.KINDS}
+        accepted = catalog.accepted(connection, usecase.name)
     spec = Step(
         usecase.name,
         "data.commit",
@@ -75,9 +75,9 @@ def commit(
         inputs={role: sources.pinned(checked, role) for role in ("documents", "examples", "report")},
         reuse=reuse,
     )
-    outcome = lineage.step(settings, origin, spec, lambda attempt: _commit(attempt, spec, usecase))
+    outcome = steps.run(settings, origin, spec, lambda attempt: _commit(attempt, spec, usecase))
     with database.connect(settings, "pipeline") as connection:
-        facts = recording.as_first_told(connection, outcome.run_id, outcome.facts)
+        facts = catalog.as_first_told(connection, outcome.run_id, outcome.facts)
     told = {role: {**facts[role], "artifact": outcome.outputs[role].as_dict()} for role in ("dataset", "corpus")}
     return {**outcome.as_dict(), **told, "report": checked["outputs"]["report"]}
 
@@ -92,15 +92,15 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
     _not_emptied(connection, name, rows, sources.read_files(store, spec.inputs["examples"]))
 
     groups = {row.digest: splits.group(row.content) for row in rows if row.content is not None}
-    fixed = recording.assignments(connection, name, set(groups.values()))
+    fixed = catalog.assignments(connection, name, set(groups.values()))
     fresh = {group: splits.assign(group, usecase.splits) for group in sorted(set(groups.values()) - fixed.keys())}
     assigned: dict[str, str] = {**fixed, **fresh}
     labels = {digest: assigned[group] for digest, group in groups.items()}
     dataset = _next(connection, store, name, "examples", labels)
 
-    before = recording.documents(connection, name)
+    before = catalog.documents(connection, name)
     held = _held(connection, spec, read, before, usecase)
-    seen = recording.seen(connection, name, withdrawals.returning(before, held.texts))
+    seen = catalog.seen(connection, name, withdrawals.returning(before, held.texts))
     found = withdrawals.documents(before, held.texts, seen, held.kept)
     statuses = {**{digest: row.status for digest, row in found.versions.items()}, **found.kept}
     corpus = _next(connection, store, name, "documents", statuses)
@@ -110,14 +110,14 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
         # Before the new versions come in: a withdrawal counts for all that was seen by then.
         for key, reason in found.withdrawals.items():
             database.call(target, "rag.withdraw", name, key, reason)
-        recording.insert_assignments(target, name, fresh)
-        recording.insert_examples(target, name, rows, labels)
-        recording.insert_documents(target, name, found.versions)
+        catalog.insert_assignments(target, name, fresh)
+        catalog.insert_examples(target, name, rows, labels)
+        catalog.insert_documents(target, name, found.versions)
         read_at = {row.key: Place(groups_of[row.file], row.file) for row in held.texts if row.key is not None}
-        recording.insert_places(target, name, read_at)
+        catalog.insert_places(target, name, read_at)
         findings.record(target, name, attempt.run_id, held.findings)
-        recording.insert_version(target, name, "examples", dataset.number, dataset, outputs["dataset"])
-        recording.insert_version(target, name, "documents", corpus.number, corpus, outputs["corpus"])
+        catalog.insert_version(target, name, "examples", dataset.number, dataset, outputs["dataset"])
+        catalog.insert_version(target, name, "documents", corpus.number, corpus, outputs["corpus"])
 
     facts = {
         "dataset": dataset.facts(),
@@ -134,23 +134,23 @@ def _held(
 ) -> Held:
     catalogue = Catalogue(
         before,
-        recording.last_documents(connection, usecase.name),
-        recording.places(connection, usecase.name),
-        recording.accepted(connection, usecase.name),
+        catalog.last_documents(connection, usecase.name),
+        catalog.places(connection, usecase.name),
+        catalog.accepted(connection, usecase.name),
     )
     texts = [row for row in read if row.text is not None]
     rejected = [row for row in read if row.text is None]
-    return holding.hold(catalogue, texts, rejected, spec.params["sources"], usecase.checks)
+    return holds.hold(catalogue, texts, rejected, spec.params["sources"], usecase.checks)
 
 
 def _next(connection: Connection, store: ArtifactStore, use_case: str, kind: Kind, labels: Members) -> Next:
-    current: Standing = recording.standing(connection, use_case, kind)
-    difference = members.change(recording.members(connection, use_case, kind, current.version), labels)
+    current: Standing = catalog.standing(connection, use_case, kind)
+    difference = membership.change(catalog.members(connection, use_case, kind, current.version), labels)
     # The first version stands even where it is empty: what comes after needs something to be the change of.
     changed = bool(difference) or current.version == 0
     artifact = "dataset" if kind == "examples" else "corpus"
-    stored = store.put(artifact, {"members.json": canonical.dumps(members.listed(labels)).encode()})
-    meta = {"digest": members.digest(labels), "rows": len(labels)}
+    stored = store.put(artifact, {"members.json": canonical.dumps(membership.listed(labels)).encode()})
+    meta = {"digest": membership.digest(labels), "rows": len(labels)}
     output = Output.of(stored, kind, private=False, meta=meta, made_of=(kind,))
     return Next(current.version + changed, labels, difference, changed, output)
 

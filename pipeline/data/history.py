@@ -3,8 +3,8 @@
 from typing import Any
 
 from pipeline import database
-from pipeline.data import members, recording
-from pipeline.data.recording import Kind
+from pipeline.data import catalog, membership
+from pipeline.data.catalog import Kind
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
@@ -26,7 +26,7 @@ def diff(settings: Settings, usecase: UseCase, before: int, after: int, dataset:
     Raises BadInput where there is no such version.
     """
     with database.connect(settings, "pipeline") as connection:
-        newest = recording.standing(connection, usecase.name, dataset).version
+        newest = catalog.standing(connection, usecase.name, dataset).version
         for number in (before, after):
             if not 0 <= number <= newest:
                 raise BadInput(
@@ -34,17 +34,17 @@ def diff(settings: Settings, usecase: UseCase, before: int, after: int, dataset:
                     found=number,
                     allowed=f"1 to {newest}" if newest else "none yet: `nightshift data commit` makes the first",
                 )
-        old = recording.members(connection, usecase.name, dataset, before)
-        new = recording.members(connection, usecase.name, dataset, after)
-    difference = members.change(old, new)
+        old = catalog.members(connection, usecase.name, dataset, before)
+        new = catalog.members(connection, usecase.name, dataset, after)
+    difference = membership.change(old, new)
     return {
         "dataset": dataset,
         "before": before,
         "version": after,
-        "digest": members.digest(new),
+        "digest": membership.digest(new),
         "rows": len(new),
         "added": len(difference.added),
         "removed": len(difference.removed),
-        "splits": members.counts(new.values()),
-        "changes": {"added": members.listed(difference.added), "removed": members.listed(difference.removed)},
+        "splits": membership.counts(new.values()),
+        "changes": {"added": membership.listed(difference.added), "removed": membership.listed(difference.removed)},
     }

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import canonical, database, lineage
+from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
-from pipeline.data import documents, formats, places, reading, tombstones
+from pipeline.data import documents, formats, paths, reading, tombstones
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example, Kind
 from pipeline.data.reading import Problem
 from pipeline.data.tombstones import Graveyard
 from pipeline.errors import BadInput, NotAvailable, Refused
-from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.usecase import DocumentSource, ExampleSource, UseCase
 
 ROWS = "rows.jsonl"
@@ -37,8 +37,8 @@ class SourceFile:
     def content(self) -> bytes:
         """Returns the file's bytes. Raises Refused where they changed since the digest was taken."""
         try:
-            data = places.read(self.path, self.root, self.settings)
-        except places.Outside as outside:
+            data = paths.read(self.path, self.root, self.settings)
+        except paths.Outside as outside:
             raise Refused("the file changed while it was being read", where=self.path, found=outside) from None
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise Refused("the file changed while it was being read", where=self.path, next_step="run the fetch again")
@@ -79,7 +79,7 @@ def fetch(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse 
     def work(attempt: Attempt) -> Result:
         return _snapshots(attempt.store, texts, rows, graves)
 
-    return lineage.step(settings, origin, spec, work).as_dict()
+    return steps.run(settings, origin, spec, work).as_dict()
 
 
 def form(source: ExampleSource, place: int) -> str:
@@ -209,7 +209,7 @@ def _files(source: DocumentSource, folder: Path, settings: Settings) -> list[Sou
     if not source.path.is_dir():
         return [_own(source.path, folder, settings)]
     suffix = ".md" if source.format == "markdown" else ".txt"
-    return [_one_of_many(path, source.path, folder, settings) for path in sorted(places.walk(source.path, suffix))]
+    return [_one_of_many(path, source.path, folder, settings) for path in sorted(paths.walk(source.path, suffix))]
 
 
 def _one_of_many(path: Path, root: Path, folder: Path, settings: Settings) -> SourceFile:
@@ -223,8 +223,8 @@ def _one_of_many(path: Path, root: Path, folder: Path, settings: Settings) -> So
 def _file(path: Path, root: Path, folder: Path, settings: Settings) -> SourceFile:
     name = _name(path, folder)
     try:
-        sha256 = hashlib.sha256(places.read(path, root, settings)).hexdigest()
-    except places.Outside as outside:
+        sha256 = hashlib.sha256(paths.read(path, root, settings)).hexdigest()
+    except paths.Outside as outside:
         return SourceFile(path, root, settings, name, "", str(outside))
     return SourceFile(path, root, settings, name, sha256)
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline import canonical
+from pipeline.data.catalog import Current, Seen
 from pipeline.data.documents import Document
-from pipeline.data.recording import Current, Seen
 from pipeline.data.rules import CLASSIFICATIONS
 
 WITHDRAWN = "its source withdrew it"

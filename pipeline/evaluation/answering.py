@@ -7,14 +7,14 @@ from math import exp
 from typing import Any, Literal
 
 from pipeline import prompt
-from pipeline.embedding import Embedder
 from pipeline.evaluation import generation, scorers
 from pipeline.evaluation.cases import Answer, Case, Expect, Message, Reference, Suite
-from pipeline.lineage import Version
 from pipeline.progress import Progress
 from pipeline.prompt import Passage
 from pipeline.search import Searcher
+from pipeline.search.embedder import Embedder
 from pipeline.settings import Settings
+from pipeline.steps import Version
 from pipeline.usecase import UseCase
 
 log = logging.getLogger(__name__)

@@ -8,14 +8,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pipeline import database, datasets, deployments, lineage, models
+from pipeline import database, datasets, deployments, models, steps
 from pipeline.database import Connection
 from pipeline.errors import NotAvailable, Refused
-from pipeline.evaluation import records, suites
+from pipeline.evaluation import recording, suites
 from pipeline.evaluation.answering import Answered, answer_all
 from pipeline.evaluation.cases import Suite
-from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.usecase import BaseModelSource, UseCase
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def evaluate(
         unserved = None
         if any(case.principal is not None for suite in asked for case in suite.cases):
             inputs["index"] = _index(connection, usecase, index)
-            unserved = records.unserved(connection, usecase.name, inputs["index"])
+            unserved = recording.unserved(connection, usecase.name, inputs["index"])
     spec = Step(
         usecase.name,
         "evaluation.evaluate",
@@ -67,16 +67,16 @@ def evaluate(
 
     def work(attempt: Attempt) -> Result:
         answered = _run(settings, usecase, attempt, asked, inputs, source)
-        content = records.content(spec.params, {role: version.digest for role, version in inputs.items()}, answered)
+        content = recording.content(spec.params, {role: version.digest for role, version in inputs.items()}, answered)
         stored = attempt.store.put("evaluation", {"evaluation.json": content})
-        facts = records.facts(answered, usecase.evaluation.confidence)
+        facts = recording.facts(answered, usecase.evaluation.confidence)
 
         def write(connection: Connection, versions: Mapping[str, Version]) -> None:
-            records.write(connection, usecase, attempt, subject, inputs, versions["evaluation"], answered)
+            recording.write(connection, usecase, attempt, subject, inputs, versions["evaluation"], answered)
 
         return Result({"evaluation": Output.of(stored, "evaluation", private=False)}, facts, write)
 
-    outcome = lineage.step(settings, origin, spec, work).as_dict()
+    outcome = steps.run(settings, origin, spec, work).as_dict()
     used = inputs["index"].as_dict() if "index" in inputs else None
     return outcome | {"subject": subject, "index": used}
 
@@ -92,7 +92,7 @@ def _asked(
     else:
         newest = datasets.newest(connection, usecase.name)
         pinned = None if newest is None else newest.artifact
-    found = None if pinned is None else suites.locked(records.locked_rows(connection, pinned), gated=True)
+    found = None if pinned is None else suites.locked(recording.locked_rows(connection, pinned), gated=True)
     if pinned is None or found is None:
         raise NotAvailable(
             f"there is nothing to evaluate {usecase.name} on: no suite, and no row in the locked test split",
@@ -108,7 +108,7 @@ def _base(
     """Returns the base model to load and where it is: an adapter goes on the base model that it was trained on, which
     for a champion may be an earlier one than tonight's."""
     if adapter is not None:
-        own = records.base_of(connection, int(adapter["version_id"]))
+        own = recording.base_of(connection, int(adapter["version_id"]))
         if own is not None and own[0].digest != base.digest:
             return own
     return base, usecase.base_model
@@ -124,7 +124,7 @@ def _index(connection: Connection, usecase: UseCase, index: dict[str, Any] | Non
             where="lineage.deployment",
             next_step=f"`nightshift index sync {usecase.name}`, or run the DAG {usecase.name}_reindex",
         )
-    return lineage.version(connection, live.index_version_id)
+    return steps.version(connection, live.index_version_id)
 
 
 def _params(settings: Settings, usecase: UseCase, asked: list[Suite], unserved: str | None) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from pipeline import database, lineage
+from pipeline import database, steps
 from pipeline.evaluation.evaluate import evaluate
 from pipeline.evaluation.subjects import champion
-from pipeline.lineage import Origin, Reuse
 from pipeline.settings import Settings
+from pipeline.steps import Origin, Reuse
 from pipeline.usecase import UseCase
 
 
@@ -19,7 +19,7 @@ def regression(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: R
     if live["model"] is None:
         return None
     with database.connect(settings, "evaluator") as connection:
-        base = lineage.latest(connection, usecase.name, "base_model", "base")
+        base = steps.latest(connection, usecase.name, "base_model", "base")
     assert base is not None, "a model that is live was trained on one"
     return evaluate(
         settings, usecase, origin, "champion", base.as_dict(), live["model"], index=live["index"], reuse=reuse

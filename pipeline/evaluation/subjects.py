@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline import database, deployments, lineage
+from pipeline import database, deployments, steps
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
@@ -13,7 +13,7 @@ def champion(settings: Settings, usecase: UseCase) -> dict[str, Any]:
     with database.connect(settings, "evaluator") as connection:
         live = deployments.live(connection, usecase.name)
         pair = (None, None) if live is None else (live.model_version_id, live.index_version_id)
-        model, index = (None if id is None else lineage.version(connection, id).as_dict() for id in pair)
+        model, index = (None if id is None else steps.version(connection, id).as_dict() for id in pair)
     return {"deployment_id": None if live is None else live.deployment_id, "model": model, "index": index}
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from pipeline import canonical, database
 from pipeline.artifacts import MANIFEST, ArtifactStore
-from pipeline.cookbook import plain
 from pipeline.database import Connection
 from pipeline.errors import BadInput
-from pipeline.lineage import Version
+from pipeline.records import plain
+from pipeline.steps import Version
 
 COPIED = (".json", ".md", ".txt", ".yaml", ".jsonl", ".jinja")
 LARGEST = 4 << 20  # bytes; what is larger is named by its digest

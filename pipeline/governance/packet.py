@@ -7,11 +7,11 @@ decision gives the same packet, byte for byte.
 
 from typing import Any
 
-from pipeline import canonical, database, lineage
+from pipeline import canonical, database, steps
 from pipeline.errors import BadInput, Refused
 from pipeline.governance import assembly, evidence
-from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step
 from pipeline.usecase import UseCase
 
 
@@ -55,7 +55,7 @@ def packet(
         facts = {"decision": number, "final": whole, "files": len(contents), "bytes": stored.size_bytes}
         return Result({"packet": Output.of(stored, "packet", private=False)}, facts)
 
-    outcome = lineage.step(settings, origin, spec, work).as_dict()
+    outcome = steps.run(settings, origin, spec, work).as_dict()
     digest = outcome["outputs"]["packet"]["digest"]
     folder = assembly.export(settings, usecase.name, number, digest, final=whole)
     told = {"path": str(folder), "zip": f"{folder}.zip", "digest": digest, "decision_id": number, "final": whole}

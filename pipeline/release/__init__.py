@@ -4,7 +4,7 @@ is live."""
 from pipeline.release.approval import Answer, Question, answer, ask, check, choose, decision_of, supersede, waiting
 from pipeline.release.gate import gate
 from pipeline.release.policy import seal
-from pipeline.release.registry import history, promote, rollback, unchanged
+from pipeline.release.promotion import history, promote, rollback, unchanged
 
 __all__ = [
     "Answer",

@@ -9,9 +9,9 @@ from uuid import UUID
 from pipeline import database
 from pipeline.database import Connection
 from pipeline.errors import BadInput, Refused
-from pipeline.lineage import Origin
-from pipeline.release.checks import Check
+from pipeline.release.thresholds import Check
 from pipeline.settings import Settings
+from pipeline.steps import Origin
 from pipeline.usecase import UseCase
 
 

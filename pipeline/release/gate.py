@@ -7,14 +7,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline import canonical, database, deployments, lineage, tables
+from pipeline import canonical, database, deployments, steps, tables
 from pipeline.database import Connection
-from pipeline.lineage import Attempt, Origin, Output, Result, Step, Version
-from pipeline.release import checks as checking
-from pipeline.release import evidence as gathering
-from pipeline.release.checks import Check, Comparison
-from pipeline.release.evidence import Evidence
+from pipeline.release import inputs as gathering
+from pipeline.release import thresholds as checking
+from pipeline.release.inputs import Evidence
+from pipeline.release.thresholds import Check, Comparison
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
 from pipeline.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def gate(
         outputs = {"report": Output.of(report, "gate", private=False)}
         return Result(outputs, {"decision": checking.outcome(found), "verdicts": counts}, write)
 
-    outcome = lineage.step(settings, origin, spec, work).as_dict()
+    outcome = steps.run(settings, origin, spec, work).as_dict()
     message = tables.summary(told["decision"], told["checks"])
     log.info("%s\n%s", message, tables.plain(tables.checks(told["decision"], told["checks"])))
     return outcome | told | {"baseline": evidence.baseline, "message": message}

@@ -9,8 +9,8 @@ from psycopg.types.json import Jsonb
 from pipeline import canonical, database
 from pipeline.database import Connection
 from pipeline.errors import BadInput, Refused
-from pipeline.lineage import Origin
 from pipeline.settings import Settings
+from pipeline.steps import Origin
 from pipeline.usecase import UseCase
 
 # What a use case without suites is judged on; the evaluation stage makes a suite of this name from the test split.

@@ -2,8 +2,8 @@
 live. Callers search it through pipeline.search."""
 
 from pipeline.retrieval.building import build
-from pipeline.retrieval.checks import check
 from pipeline.retrieval.embedding import embed
+from pipeline.retrieval.gates import check
 from pipeline.retrieval.planning import plan
 from pipeline.retrieval.swapping import maintain, swap
 from pipeline.retrieval.syncing import status, sync

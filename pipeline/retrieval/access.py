@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline import database
 from pipeline.database import Connection
-from pipeline.retrieval.corpus import Right
+from pipeline.retrieval.loading import Right
 from pipeline.usecase import UseCase
 
 CLEARANCES = ("public", "internal", "confidential", "restricted")

@@ -8,15 +8,15 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pipeline import database, lineage
+from pipeline import database, steps
 from pipeline.database import Connection
-from pipeline.embedding import Embedder
 from pipeline.errors import NotAvailable
-from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step, Version
-from pipeline.retrieval import access, corpus
+from pipeline.retrieval import access, loading
 from pipeline.retrieval.chunking import Chunk
-from pipeline.retrieval.corpus import Document, Right
+from pipeline.retrieval.loading import Document, Right
+from pipeline.search.embedder import Embedder
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.usecase import UseCase
 
 _BLOCK = 2000  # rows of one COPY, whose embeddings are fetched at a time
@@ -57,10 +57,10 @@ def build(
         connection = attempt.connection
         database.execute(connection, "retrieval", "lock_build", use_case=usecase.name)
         drop_unfinished(connection, usecase.name)
-        chunker = corpus.chunker_of(usecase)
-        entries = corpus.chunked(corpus.documents(connection, pinned.version_id), chunker, embedder.count)
-        manifest = corpus.manifest(entries, chunker.as_dict(), embedder.digest)
-        stored = attempt.store.put(corpus.KIND, corpus.files(manifest))
+        chunker = loading.chunker_of(usecase)
+        entries = loading.chunked(loading.documents(connection, pinned.version_id), chunker, embedder.count)
+        manifest = loading.manifest(entries, chunker.as_dict(), embedder.digest)
+        stored = attempt.store.put(loading.KIND, loading.files(manifest))
         found = _standing(connection, usecase, stored.digest)
         generation = found or _load(connection, usecase, entries, embedder.digest, chunker.as_dict())
 
@@ -76,19 +76,19 @@ def build(
             "adopted": bool(found),
             "chunks": sum(len(entry.chunks) for entry in entries),
         }
-        return Result({"generation": Output.of(stored, corpus.NAME, private=False)}, facts, write)
+        return Result({"generation": Output.of(stored, loading.NAME, private=False)}, facts, write)
 
     spec = Step(
         usecase.name,
         "retrieval.build",
         "pipeline",
         ("pipeline.retrieval.building",),
-        params={"chunker": corpus.chunker_of(usecase).as_dict(), "embedder": embedder.digest},
+        params={"chunker": loading.chunker_of(usecase).as_dict(), "embedder": embedder.digest},
         inputs={"corpus": pinned, "plan": Version(**planned["outputs"]["plan"])},
         # An earlier run answers only while its partition stands.
         reuse=reuse if standing else "never",
     )
-    outcome = lineage.step(settings, origin, spec, work)
+    outcome = steps.run(settings, origin, spec, work)
     # A run that is answered by an earlier one names the generation of then: the content may stand as another by now.
     generation = standing if outcome.reused and standing else outcome.facts["generation"]
     return outcome.as_dict() | {"generation": generation, "adopted": outcome.reused or outcome.facts["adopted"]}
@@ -111,7 +111,7 @@ def _standing(connection: Connection, usecase: UseCase, digest: str) -> int | No
 def _load(
     connection: Connection,
     usecase: UseCase,
-    entries: Sequence[corpus.Chunked],
+    entries: Sequence[loading.Chunked],
     embedder: str,
     chunker: Mapping[str, Any],
 ) -> int:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline import database, lineage
+from pipeline import database, steps
 from pipeline.database import Connection
-from pipeline.embedding import Embedder
-from pipeline.lineage import Attempt, Origin, Result, Reuse, Step, Version
-from pipeline.retrieval import corpus, planning
+from pipeline.retrieval import loading, planning
+from pipeline.search.embedder import Embedder
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Result, Reuse, Step, Version
 from pipeline.usecase import UseCase
 
 
@@ -69,7 +69,7 @@ def embed(
         # What is embedded already stands in a table, not in an artifact that a hit could verify.
         reuse="never",
     )
-    outcome = lineage.step(settings, origin, spec, work)
+    outcome = steps.run(settings, origin, spec, work)
     return outcome.as_dict() | dict(outcome.facts)
 
 
@@ -82,6 +82,6 @@ def _texts(
     connection: Connection, pinned: Version, usecase: UseCase, embedder: Embedder, missing: set[str]
 ) -> dict[str, str]:
     """Returns the texts of these chunks, by digest, cut once more from their documents: a plan holds no text."""
-    chunker = corpus.chunker_of(usecase)
-    found = corpus.chunked(corpus.documents(connection, pinned.version_id), chunker, embedder.count)
+    chunker = loading.chunker_of(usecase)
+    found = loading.chunked(loading.documents(connection, pinned.version_id), chunker, embedder.count)
     return {chunk.digest: chunk.text for entry in found for chunk in entry.chunks if chunk.digest in missing}

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import canonical, database, lineage
+from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.database import Connection
-from pipeline.embedding import Embedder
-from pipeline.lineage import Attempt, Origin, Output, Result, Reuse, Step, Version
-from pipeline.retrieval import access, corpus
+from pipeline.retrieval import access, loading
 from pipeline.retrieval.chunking import Chunker
+from pipeline.search.embedder import Embedder
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.usecase import UseCase
 
 KIND = "index_plan"
@@ -42,9 +42,9 @@ def plan(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse =
     reuse="never", the texts are cut and compared by digest. Raises NotAvailable where no corpus was committed.
     """
     embedder = Embedder(settings.device)
-    chunker = corpus.chunker_of(usecase)
+    chunker = loading.chunker_of(usecase)
     with database.connect(settings, "pipeline") as connection:
-        pinned = corpus.newest(connection, usecase)
+        pinned = loading.newest(connection, usecase)
 
     def work(attempt: Attempt) -> Result:
         live = live_index(connection=attempt.connection, use_case=usecase.name)
@@ -77,7 +77,7 @@ def plan(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse =
         inputs={"corpus": pinned},
         reuse="never",
     )
-    outcome = lineage.step(settings, origin, spec, work)
+    outcome = steps.run(settings, origin, spec, work)
     return outcome.as_dict() | dict(outcome.facts) | {"corpus": pinned.as_dict()}
 
 
@@ -119,10 +119,10 @@ def _compared(
     attempt: Attempt, pinned: Version, chunker: Chunker, embedder: Embedder, live: LiveIndex | None
 ) -> dict[str, Any]:
     """Returns the plan from the texts: the manifest that would result, held against the live one and the cache."""
-    found = corpus.chunked(corpus.documents(attempt.connection, pinned.version_id), chunker, embedder.count)
-    manifest = corpus.manifest(found, chunker.as_dict(), embedder.digest)
-    digest = corpus.digest(manifest)
-    wanted = corpus.chunk_digests(manifest)
+    found = loading.chunked(loading.documents(attempt.connection, pinned.version_id), chunker, embedder.count)
+    manifest = loading.manifest(found, chunker.as_dict(), embedder.digest)
+    digest = loading.digest(manifest)
+    wanted = loading.chunk_digests(manifest)
     cached = database.fetch(attempt.connection, "retrieval", "cached_digests", embedder=embedder.digest, digests=wanted)
     misses = sorted(set(wanted) - {row["text_digest"] for row in cached})
     before = _live_digests(attempt.connection, live)

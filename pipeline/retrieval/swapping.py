@@ -6,12 +6,12 @@ from typing import Any
 
 import psycopg
 
-from pipeline import database, deployments, lineage
+from pipeline import database, deployments, steps
 from pipeline.database import Connection
 from pipeline.errors import Refused, Stale
-from pipeline.lineage import Attempt, Origin, Result, Reuse, Step, Version
 from pipeline.retrieval import building
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Result, Reuse, Step, Version
 from pipeline.usecase import UseCase
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def swap(
         inputs={"generation": version, "report": report},
         reuse="never",
     )
-    outcome = lineage.step(settings, origin, spec, work)
+    outcome = steps.run(settings, origin, spec, work)
     return outcome.as_dict() | told
 
 

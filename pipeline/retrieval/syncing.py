@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline import database
-from pipeline.lineage import Origin, Reuse
 from pipeline.retrieval.building import build
-from pipeline.retrieval.checks import check
 from pipeline.retrieval.embedding import embed
+from pipeline.retrieval.gates import check
 from pipeline.retrieval.planning import plan
 from pipeline.retrieval.swapping import swap
 from pipeline.settings import Settings
+from pipeline.steps import Origin, Reuse
 from pipeline.usecase import UseCase
 
 

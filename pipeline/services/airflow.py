@@ -12,7 +12,7 @@ import httpx
 import psycopg
 from psycopg import sql
 
-from pipeline import migrations
+from pipeline import database
 from pipeline.errors import NotAvailable
 from pipeline.services import configuration, processes, rest
 from pipeline.settings import Settings, secret
@@ -47,11 +47,11 @@ def prepare_database(settings: Settings) -> bool:
     """
     login, name = configuration.LOGIN, sql.Identifier(configuration.LOGIN)
     if settings.database_url and not _answers(settings):
-        migrations.superuser_dsn(settings)  # raises, with the next step, where the URL names nobody
+        database.superuser_dsn(settings)  # raises, with the next step, where the URL names nobody
     elif settings.database_url:
         return False
     password = secret(configuration.folder(settings) / "database_password")
-    with psycopg.connect(migrations.superuser_dsn(settings), autocommit=True) as connection:
+    with psycopg.connect(database.superuser_dsn(settings), autocommit=True) as connection:
         verifier = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256").decode()
         if connection.execute("select from pg_roles where rolname = %s", [login]).fetchone() is None:
             connection.execute(sql.SQL("create role {} login nosuperuser nocreatedb nocreaterole").format(name))

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline import migrations, persons, server, usecase
-from pipeline.persons import Person
-from pipeline.services import airflow, configuration
+from pipeline import usecase
+from pipeline.operations import migrations
+from pipeline.people import persons
+from pipeline.people.persons import Person
+from pipeline.services import airflow, configuration, postgres
 from pipeline.settings import Settings
 
 KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback")
@@ -26,7 +28,7 @@ def up(settings: Settings) -> dict[str, Any]:
         airflow.stop(settings)
         ports = configuration.ports(settings)
         if settings.database_url is None:
-            server.start(settings)
+            postgres.start(settings)
             migrations.upgrade(settings)
             _introduce(settings)
         new = airflow.prepare_database(settings)
@@ -50,7 +52,7 @@ def down(settings: Settings) -> dict[str, Any]:
     """Stops Airflow with all its tasks, and the embedded Postgres. Returns {"stopped"}: whether anything ran."""
     with _alone(settings):
         stopped = airflow.stop(settings)
-        embedded = server.stop(settings) if settings.database_url is None else False
+        embedded = postgres.stop(settings) if settings.database_url is None else False
         return {"stopped": embedded or stopped > 0}
 
 

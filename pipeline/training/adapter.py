@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import canonical
 from pipeline.artifacts import ArtifactStore, Stored
 from pipeline.errors import Refused
-from pipeline.lineage import Output, Version
+from pipeline.steps import Output, Version
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"

@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import lineage, models
-from pipeline.lineage import Attempt, Origin, Result, Reuse, Step, Version
+from pipeline import models, steps
 from pipeline.settings import Settings
-from pipeline.training import adapter, loop, process, recipe, rows
+from pipeline.steps import Attempt, Origin, Result, Reuse, Step, Version
+from pipeline.training import adapter, loop, recipe, rows, sandbox
 from pipeline.training.sft import pinned_base
 from pipeline.training.trainer import ready
 from pipeline.usecase import Training, UseCase
@@ -40,7 +40,7 @@ def dpo(
     Raises as `sft` does.
     """
     base = pinned_base(settings, usecase, prepared)
-    return process.call(
+    return sandbox.call(
         settings, usecase, origin, "dpo", reuse=reuse, base=asdict(base), prepared=prepared, tuned=tuned
     )
 
@@ -64,7 +64,7 @@ def run(
     spec = Step(
         usecase.name,
         "training.dpo",
-        process.ROLE,
+        sandbox.ROLE,
         ("pipeline.training.dpo",),
         params={"recipe": in_force, "device": models.expected_device(settings.device)},
         inputs={"dataset": dataset, "base": pinned, "sft": start},
@@ -83,7 +83,7 @@ def run(
         )
         return Result({"adapter": adapter.output(stored, "candidate")}, {"tuned": True, **facts})
 
-    return lineage.step(settings, origin, spec, work).as_dict()
+    return steps.run(settings, origin, spec, work).as_dict()
 
 
 def _unchanged(attempt: Attempt, folder: Path, why: str) -> Result:

@@ -5,12 +5,12 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
-from pipeline import database, datasets, lineage, models
+from pipeline import database, datasets, models, steps
 from pipeline.errors import NotAvailable
-from pipeline.lineage import Attempt, Origin, Result, Reuse, Step, Version
 from pipeline.models import BaseModel
 from pipeline.settings import Settings
-from pipeline.training import process, rows
+from pipeline.steps import Attempt, Origin, Result, Reuse, Step, Version
+from pipeline.training import rows, sandbox
 from pipeline.usecase import Training, UseCase
 
 log = logging.getLogger(__name__)
@@ -26,13 +26,13 @@ def preflight(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Re
     the chat template does not mark the assistant's words, or no train row can be learned from.
     """
     base = models.resolve(settings, usecase.base_model)
-    return process.call(settings, usecase, origin, "preflight", reuse=reuse, base=asdict(base))
+    return sandbox.call(settings, usecase, origin, "preflight", reuse=reuse, base=asdict(base))
 
 
 def run(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse, base: dict[str, Any]) -> dict[str, Any]:
     """Does it, in the training process."""
     found = BaseModel(**base)
-    with database.connect(settings, process.ROLE) as connection:
+    with database.connect(settings, sandbox.ROLE) as connection:
         newest = datasets.newest(connection, usecase.name)
         if newest is None:
             raise NotAvailable(
@@ -44,7 +44,7 @@ def run(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse, b
     spec = Step(
         usecase.name,
         "training.preflight",
-        process.ROLE,
+        sandbox.ROLE,
         ("pipeline.training.preflight",),
         params={
             "base": found.digest,
@@ -62,7 +62,7 @@ def run(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse, b
         _demand_device(settings, training)
         return Result({"base": models.register(found)}, _checked(attempt, training, found, newest.artifact))
 
-    outcome = lineage.step(settings, origin, spec, work).as_dict()
+    outcome = steps.run(settings, origin, spec, work).as_dict()
     return outcome | {"dataset": newest.artifact.as_dict(), "dataset_version": newest.number}
 
 

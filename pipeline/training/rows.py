@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pipeline import database
 from pipeline.database import Connection
 from pipeline.errors import Refused
-from pipeline.lineage import Version
+from pipeline.steps import Version
 
 Kind = Literal["sft", "preference"]
 Split = Literal["train", "validation"]

@@ -12,12 +12,12 @@ import logging
 from dataclasses import asdict
 from typing import Any
 
-from pipeline import lineage, models
+from pipeline import models, steps
 from pipeline.errors import Refused
-from pipeline.lineage import Attempt, Origin, Result, Reuse, Step, Version
 from pipeline.models import BaseModel
 from pipeline.settings import Settings
-from pipeline.training import adapter, loop, process, recipe, rows
+from pipeline.steps import Attempt, Origin, Result, Reuse, Step, Version
+from pipeline.training import adapter, loop, recipe, rows, sandbox
 from pipeline.training.trainer import ready
 from pipeline.usecase import Training, UseCase
 
@@ -34,7 +34,7 @@ def sft(
     Raises Refused where the base model changed since preflight, the training diverged, or it took too long.
     """
     base = pinned_base(settings, usecase, prepared)
-    return process.call(settings, usecase, origin, "sft", reuse=reuse, base=asdict(base), prepared=prepared)
+    return sandbox.call(settings, usecase, origin, "sft", reuse=reuse, base=asdict(base), prepared=prepared)
 
 
 def pinned_base(settings: Settings, usecase: UseCase, prepared: dict[str, Any]) -> BaseModel:
@@ -67,7 +67,7 @@ def run(
     spec = Step(
         usecase.name,
         "training.sft",
-        process.ROLE,
+        sandbox.ROLE,
         ("pipeline.training.sft",),
         params={"recipe": in_force, "device": models.expected_device(settings.device)},
         inputs={"dataset": dataset, "base": pinned},
@@ -82,7 +82,7 @@ def run(
         )
         return Result({"adapter": adapter.output(stored, "sft")}, facts)
 
-    return lineage.step(settings, origin, spec, work).as_dict()
+    return steps.run(settings, origin, spec, work).as_dict()
 
 
 def _tuned(

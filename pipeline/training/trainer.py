@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import models
-from pipeline.lineage import Attempt
 from pipeline.models import Device
 from pipeline.settings import Settings
+from pipeline.steps import Attempt
 from pipeline.training import loop, recipe, rows
 from pipeline.training.recipe import Method
 from pipeline.training.rows import Content, Split

@@ -16,8 +16,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from pipeline.errors import Interrupted, NightshiftError, Refused
-from pipeline.lineage import Origin
 from pipeline.settings import from_environment
+from pipeline.steps import Origin
 from pipeline.usecase import UseCase
 
 log = logging.getLogger("nightshift.training")

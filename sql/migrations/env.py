@@ -1,4 +1,4 @@
-"""Alembic's entry: it runs the plain SQL of versions/ on the connection that pipeline.migrations hands it."""
+"""Alembic's entry: it runs the plain SQL of versions/ on the connection that pipeline.operations.migrations hands it."""
 
 from alembic import context
 

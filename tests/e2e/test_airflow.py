@@ -9,9 +9,12 @@ import psutil
 import pytest
 import yaml
 
-from pipeline import cookbook, database, persons, services, session
+from pipeline import database, services
 from pipeline.demo.approval import WAITING
 from pipeline.demo.watch import Ended
+from pipeline.login import session
+from pipeline.operations import cookbook
+from pipeline.people import persons
 from pipeline.services import airflow, processes, rest
 from pipeline.services.configuration import folder, passwords
 from tests.conftest import nightshift

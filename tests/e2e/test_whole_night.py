@@ -9,13 +9,14 @@ import pytest
 import yaml
 from rich.console import Console
 
-from pipeline import cookbook, database, services
+from pipeline import database, services
 from pipeline.database import Connection
 from pipeline.demo.approval import WAITING
 from pipeline.demo.watch import Ended, Watch
+from pipeline.operations import cookbook
+from pipeline.operations.status import status
 from pipeline.services import airflow, processes, rest
 from pipeline.services.rest import Airflow
-from pipeline.status import status
 from tests.conftest import nightshift
 from tests.e2e.conftest import World
 

@@ -14,10 +14,10 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from pipeline import canonical, database, deployments, lineage
+from pipeline import canonical, database, deployments, steps
 from pipeline.database import Connection, Role
-from pipeline.lineage import Attempt, Origin, Outcome, Output, Result, Step, Version
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Outcome, Output, Result, Step, Version
 
 # Fixtures of the retrieval stage that the tests of the database and of search use, too.
 from tests.conftest import own_installation
@@ -90,7 +90,7 @@ class World:
             params={"name": param or name, "suites": SUITES},
             inputs=inputs or {},
         )
-        outcome = lineage.step(self.settings, origin, step, work)
+        outcome = steps.run(self.settings, origin, step, work)
         self.runs[name] = outcome
         self.versions |= {f"{name}.{output}": version for output, version in outcome.outputs.items()}
         return outcome
@@ -217,7 +217,7 @@ def name_principals(settings: Settings, use_case: str, principals: Mapping[str, 
 
     modules = ("pipeline.canonical",)
     step = Step(use_case, "retrieval.plan", "pipeline", modules, params={"principals": wanted}, reuse="never")
-    return lineage.step(settings, Origin("cli", "engineer"), step, work)
+    return steps.run(settings, Origin("cli", "engineer"), step, work)
 
 
 def swap(settings: Settings, use_case: str, generation: Version) -> tuple[Outcome, int, int]:
@@ -233,7 +233,7 @@ def swap(settings: Settings, use_case: str, generation: Version) -> tuple[Outcom
 
     inputs = {"generation": generation}
     step = Step(use_case, "retrieval.swap", "pipeline", ("pipeline.canonical",), inputs=inputs, reuse="never")
-    return lineage.step(settings, Origin("cli", "engineer"), step, work), made[0], made[1]
+    return steps.run(settings, Origin("cli", "engineer"), step, work), made[0], made[1]
 
 
 def made_run(connection: Connection, job: str) -> Any:

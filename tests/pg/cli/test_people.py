@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline import persons, session
+from pipeline.login import session
+from pipeline.people import persons
 from pipeline.settings import Settings
 from tests.conftest import nightshift
 from tests.pg.sql.test_release import Ground, ground

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from pipeline import data, database, usecase
-from pipeline.lineage import Origin
 from pipeline.settings import Settings
+from pipeline.steps import Origin
 from pipeline.usecase import UseCase
 
 

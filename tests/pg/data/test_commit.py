@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from pipeline import data, database
-from pipeline.data import commits, members, recording, withdrawals
+from pipeline.data import catalog, commits, membership, withdrawals
 from pipeline.errors import BadInput, Refused
-from pipeline.lineage import Origin, Version
+from pipeline.steps import Origin, Version
 from tests.pg.data.conftest import Stage, question
 
 pytestmark = pytest.mark.pg
@@ -34,7 +34,7 @@ def test_from_files_to_a_version(stage: Stage) -> None:
     assert told["corpus"]["artifact"]["kind"] == "corpus"
     kept = stage.rows("select split, subject, documents, content from catalog.example")
     locked = stage.rows("select split, subject, documents, content from catalog.locked_example")
-    assert members.counts(row["split"] for row in kept + locked) == dataset["splits"]
+    assert membership.counts(row["split"] for row in kept + locked) == dataset["splits"]
     assert kept[0]["content"]["messages"][0]["role"] == "user"
     assert {(row["subject"], *row["documents"]) for row in kept + locked} == {("p-1", "limits")}
     (version,) = stage.rows("select * from catalog.document_version")
@@ -87,30 +87,30 @@ def test_every_past_version_can_be_told_from_the_intervals(stage: Stage) -> None
     history.append(_members(stage, 1))
     for number in range(2, 8):
         rows = {f"{n:064x}": dice.choice(["train", "validation", "test"]) for n in range(12) if dice.random() < 0.6}
-        _record(stage, number, members.change(history[-1], rows), rows, outputs["dataset"])
+        _record(stage, number, membership.change(history[-1], rows), rows, outputs["dataset"])
         history.append(rows)
     for number, rows in enumerate(history):
         assert _members(stage, number) == rows
     for before in range(len(history)):
         for after in range(len(history)):
             told = data.diff(stage.settings, case, before, after)
-            difference = members.Change(dict(told["changes"]["added"]), dict(told["changes"]["removed"]))
-            assert members.apply(history[before], difference) == history[after]
-            assert told["digest"] == members.digest(history[after])
+            difference = membership.Change(dict(told["changes"]["added"]), dict(told["changes"]["removed"]))
+            assert membership.apply(history[before], difference) == history[after]
+            assert told["digest"] == membership.digest(history[after])
             assert (told["rows"], told["version"]) == (len(history[after]), after)
 
 
 def _members(stage: Stage, number: int) -> dict[str, str]:
     with database.connect(stage.settings, "pipeline") as connection:
-        return recording.members(connection, "demo", "examples", number)
+        return catalog.members(connection, "demo", "examples", number)
 
 
-def _record(stage: Stage, number: int, change: members.Change, rows: dict[str, str], artifact: int) -> None:
+def _record(stage: Stage, number: int, change: membership.Change, rows: dict[str, str], artifact: int) -> None:
     """Writes a version down as a commit does, with whatever members."""
     output: Any = None
     made = commits.Next(number, rows, change, True, output)
     with database.connect(stage.settings, "pipeline") as connection, connection.transaction():
-        recording.insert_version(
+        catalog.insert_version(
             connection, "demo", "examples", number, made, Version(artifact, "dataset", "examples", "")
         )
 
@@ -135,9 +135,9 @@ def test_a_split_never_moves(stage: Stage) -> None:
     assert len(groups) == 80
     assert told["dataset"]["splits"]["test"] > 0.5 * 40
     # The new answers went where their questions were.
-    old = members.counts(before.values())
+    old = membership.counts(before.values())
     fresh = [label for row, label in after.items() if row not in before]
-    assert all(members.counts(fresh).get(name, 0) >= n for name, n in old.items())
+    assert all(membership.counts(fresh).get(name, 0) >= n for name, n in old.items())
 
 
 def withdrawn(stage: Stage) -> list[tuple[str, str]]:
@@ -212,7 +212,7 @@ def test_a_commit_that_fails_leaves_nothing(stage: Stage, monkeypatch: pytest.Mo
     def fails(*_: object) -> None:
         raise RuntimeError("stopped before the end")
 
-    monkeypatch.setattr(recording, "insert_version", fails)
+    monkeypatch.setattr(catalog, "insert_version", fails)
     with pytest.raises(RuntimeError):
         data.commit(stage.settings, stage.usecase, stage.origin, checked)
     for table in ("dataset", "example", "locked_example", "split_assignment", "document", "dataset_version"):
@@ -257,8 +257,8 @@ def test_commits_at_once_wait_for_each_other(stage: Stage) -> None:
         assert fresh == list(range(1, len(fresh) + 1))
         with database.connect(stage.settings, "pipeline") as connection:
             for each in told:
-                held = recording.members(connection, "demo", kind, each[role]["version"])  # type: ignore[arg-type]
-                assert members.digest(held) == each[role]["digest"]
+                held = catalog.members(connection, "demo", kind, each[role]["version"])  # type: ignore[arg-type]
+                assert membership.digest(held) == each[role]["digest"]
 
 
 def test_versions_and_diff(stage: Stage) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import evaluation, lineage, models
+from pipeline import evaluation, models, steps
 from pipeline import usecase as usecases
-from pipeline.lineage import Attempt, Origin, Output, Result, Step
 from pipeline.settings import ROOT, Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Step
 from pipeline.usecase import BaseModelSource, UseCase
 
 Told = dict[str, Any]
@@ -50,7 +50,7 @@ class Bench:
             return Result({"base": models.register(found)})
 
         step = Step(self.usecase.name, "training.preflight", "trainer", ("pipeline.canonical",), {"base": found.digest})
-        return lineage.step(self.settings, ENGINEER, step, work).as_dict()["outputs"]["base"]  # type: ignore[no-any-return]
+        return steps.run(self.settings, ENGINEER, step, work).as_dict()["outputs"]["base"]  # type: ignore[no-any-return]
 
     def adapter(self, base: Told, name: str = "candidate", path: str = TINY, seed: int = 7) -> Told:
         """Returns the version of a LoRA adapter with random weights."""
@@ -75,9 +75,9 @@ class Bench:
             "trainer",
             ("pipeline.canonical",),
             {"seed": seed, "name": name},
-            {"base": lineage.Version(**base)},
+            {"base": steps.Version(**base)},
         )
-        return lineage.step(self.settings, ENGINEER, step, work).as_dict()["outputs"]["adapter"]  # type: ignore[no-any-return]
+        return steps.run(self.settings, ENGINEER, step, work).as_dict()["outputs"]["adapter"]  # type: ignore[no-any-return]
 
     def evaluate(self, subject: Any, adapter: Told | None = None, **told: Any) -> Told:
         """Returns the evaluation of a subject, on the use case's base model unless another is told."""

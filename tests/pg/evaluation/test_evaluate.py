@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline import canonical, database, evaluation, lineage
+from pipeline import canonical, database, evaluation, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.errors import BadInput, NotAvailable, Refused
-from pipeline.lineage import Attempt, Origin, Output, Result, Step, Version
+from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
 
 if TYPE_CHECKING:
     from tests.pg.conftest import World
@@ -163,7 +163,7 @@ def test_a_hit_loads_no_model(world: "World", make_bench: Make) -> None:
     code = (
         "import sys, json\n"
         "from pipeline import evaluation, usecase, settings\n"
-        "from pipeline.lineage import Origin\n"
+        "from pipeline.steps import Origin\n"
         "found = settings.from_environment()\n"
         "done = evaluation.evaluate(found, usecase.find(found, 'demo'), Origin('cli', 'engineer'), 'base',\n"
         "                           json.loads(sys.argv[1]), None)\n"
@@ -267,7 +267,7 @@ def _lock(bench: "Bench", attacker: Any, *examples: dict[str, Any]) -> None:
         return Result({"dataset": Output("dataset", "examples", canonical.digest(digests), None, 0, True)})
 
     step = Step("demo", "data.commit", "pipeline", ("pipeline.canonical",))
-    made: Version = lineage.step(bench.settings, Origin("cli", "engineer"), step, work).outputs["dataset"]
+    made: Version = steps.run(bench.settings, Origin("cli", "engineer"), step, work).outputs["dataset"]
     run = attacker.execute
     (dataset,) = run(
         "insert into catalog.dataset (use_case, kind) values ('demo', 'examples') returning dataset_id"

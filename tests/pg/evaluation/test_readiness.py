@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline import coherence, database, doctor, evaluation, usecase
+from pipeline import database, evaluation, usecase
 from pipeline.errors import BadInput
+from pipeline.operations import coherence, doctor
 from pipeline.usecase import UseCase
 
 if TYPE_CHECKING:

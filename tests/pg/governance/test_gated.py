@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import governance, release
-from pipeline.lineage import Origin
+from pipeline.steps import Origin
 from tests.pg.release.conftest import House, house, make_house
 
 __all__ = ["house", "make_house"]  # fixtures

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from pipeline import governance, maintenance, usecase
+from pipeline import governance, usecase
 from pipeline.errors import BadInput, Refused
-from pipeline.lineage import Origin
+from pipeline.operations import maintenance
+from pipeline.steps import Origin
 from pipeline.usecase import UseCase
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from pipeline import canonical, database, deployments, lineage, release
+from pipeline import canonical, database, deployments, release, steps
 from pipeline import usecase as usecases
 from pipeline.database import Connection, Role
-from pipeline.evaluation import records
+from pipeline.evaluation import recording
 from pipeline.evaluation.answering import Answered, Scored
 from pipeline.evaluation.cases import Answer, Case, Expect, Suite
-from pipeline.lineage import Attempt, Origin, Output, Result, Step, Version
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
 from pipeline.usecase import UseCase
 from tests.pg.conftest import swap
 
@@ -42,7 +42,7 @@ class House:
             return Result(outputs, {}, (lambda c, v: write(c, attempt, v[output])) if write else None)
 
         step = Step(self.usecase.name, job, role, ("pipeline.canonical",), reuse="never", **told)
-        return lineage.step(self.settings, ENGINEER, step, work).as_dict()
+        return steps.run(self.settings, ENGINEER, step, work).as_dict()
 
     def base(self) -> Version:
         found = self.step("training.preflight", "trainer", {"config.json": b"{}"}, "base_model", "base", output="base")
@@ -84,7 +84,7 @@ class House:
         with database.connect(self.settings, "pipeline") as connection:
             live = deployments.live(connection, self.usecase.name)
             if live is not None and live.index_version_id is not None:
-                inputs["index"] = lineage.version(connection, live.index_version_id)
+                inputs["index"] = steps.version(connection, live.index_version_id)
         (named,) = self.usecase.evaluation.suites
         file = canonical.digest_text(named.path.read_text())
         asked = [Case(f"c{n}", f"d{n}", f"secret question {n}", "clerk", Expect(True, "x")) for n in range(cases)]
@@ -101,10 +101,10 @@ class House:
             "confidence": 0.95,
             **told,
         }
-        content = records.content(params, {role: version.digest for role, version in inputs.items()}, answered)
+        content = recording.content(params, {role: version.digest for role, version in inputs.items()}, answered)
 
         def write(connection: Connection, attempt: Attempt, artifact: Version) -> None:
-            records.write(connection, self.usecase, attempt, subject, inputs, artifact, answered)
+            recording.write(connection, self.usecase, attempt, subject, inputs, artifact, answered)
 
         files, output = {"evaluation.json": content}, "evaluation"
         return self.step(
@@ -118,7 +118,7 @@ class House:
         with database.connect(self.settings, "pipeline") as connection:
             live = deployments.live(connection, self.usecase.name)
             if live is not None and live.model_version_id is not None:
-                champion = lineage.version(connection, live.model_version_id).as_dict()
+                champion = steps.version(connection, live.model_version_id).as_dict()
                 found["champion"] = self.evaluate("champion", champion, self.right(champion))
         return found
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import release
 from pipeline.errors import BadInput, Refused
-from pipeline.lineage import Origin
+from pipeline.steps import Origin
 
 if TYPE_CHECKING:
     from tests.pg.release.conftest import House

@@ -11,7 +11,7 @@ import pytest
 from pipeline import canonical, release
 from pipeline.artifacts import ArtifactStore
 from pipeline.errors import BadInput, NotAvailable, Refused, Stale
-from pipeline.lineage import Origin
+from pipeline.steps import Origin
 
 if TYPE_CHECKING:
     from tests.pg.release.conftest import House

@@ -11,11 +11,11 @@ import numpy as np
 import psycopg
 import pytest
 
-from pipeline import canonical, database, lineage, retrieval
+from pipeline import canonical, database, retrieval, steps
 from pipeline import usecase as usecase_module
-from pipeline.embedding import DIMENSIONS, Embedder, Vectors
-from pipeline.lineage import Attempt, Origin, Output, Result, Step, Version
+from pipeline.search.embedder import DIMENSIONS, Embedder, Vectors
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
 from pipeline.usecase import UseCase
 from tests.conftest import own_installation, write_usecase
 
@@ -78,7 +78,7 @@ class Library:
             return Result({"corpus": output}, {}, write)
 
         spec = Step(self.usecase.name, "data.commit", "pipeline", ("pipeline.canonical",), {"n": number}, reuse="never")
-        return lineage.step(self.settings, Origin("cli", "tester"), spec, work).outputs["corpus"]
+        return steps.run(self.settings, Origin("cli", "tester"), spec, work).outputs["corpus"]
 
 
 def _write(

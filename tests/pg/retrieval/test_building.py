@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import database, retrieval
 from pipeline.errors import NotAvailable, Refused
-from pipeline.lineage import Origin
+from pipeline.steps import Origin
 from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, rows
 
 pytestmark = [pytest.mark.pg, pytest.mark.usefixtures("hashed")]
@@ -21,7 +21,7 @@ WORKER = """
 import json, sys, time
 from pathlib import Path
 from pipeline import retrieval, settings, usecase
-from pipeline.lineage import Origin
+from pipeline.steps import Origin
 from pipeline.retrieval import building
 
 home, url, logins, path, place, planned = sys.argv[1:]

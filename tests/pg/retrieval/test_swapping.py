@@ -5,9 +5,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline import canonical, database, deployments, lineage, retrieval
+from pipeline import canonical, database, deployments, retrieval, steps
 from pipeline.errors import Stale
-from pipeline.lineage import Attempt, Origin, Output, Result, Step
+from pipeline.steps import Attempt, Origin, Output, Result, Step
 from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, rows
 
 pytestmark = [pytest.mark.pg, pytest.mark.usefixtures("hashed")]
@@ -31,7 +31,7 @@ def release(library: Library, attacker: psycopg.Connection[Any], name: str) -> i
         return Result({"adapter": Output("adapter", name, canonical.digest_text(name), None, 0, False)})
 
     spec = Step("demo", "training.dpo", "trainer", ("pipeline.canonical",), {"name": name}, reuse="never")
-    model = lineage.step(library.settings, Origin("cli", "tester"), spec, work).outputs["adapter"].version_id
+    model = steps.run(library.settings, Origin("cli", "tester"), spec, work).outputs["adapter"].version_id
     with attacker.transaction():
         attacker.execute("set local session_replication_role = replica")
         attacker.execute(
@@ -120,5 +120,5 @@ def test_the_index_descends_from_its_corpus(library: Library, origin: Origin) ->
     with database.connect(library.settings, "reader") as connection:
         up = database.call(connection, "lineage.ancestry", built["outputs"]["generation"]["version_id"])
     with database.connect(library.settings, "pipeline") as connection:
-        kinds = {lineage.version(connection, row["version_id"]).kind for row in up}
+        kinds = {steps.version(connection, row["version_id"]).kind for row in up}
     assert kinds == {"index_generation", "index_plan", "corpus"}

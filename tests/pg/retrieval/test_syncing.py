@@ -7,7 +7,7 @@ import pytest
 
 from pipeline import retrieval, search
 from pipeline.errors import NotAvailable
-from pipeline.lineage import Origin
+from pipeline.steps import Origin
 from tests.pg.retrieval.conftest import DOCUMENTS, Doc, Library, changed
 
 pytestmark = [pytest.mark.pg, pytest.mark.usefixtures("hashed")]
@@ -47,7 +47,7 @@ def test_an_unchanged_night_reads_no_text_and_loads_no_model(
     def refuse(*_: object) -> None:
         raise AssertionError("no text should have been read")
 
-    monkeypatch.setattr("pipeline.retrieval.corpus.documents", refuse)
+    monkeypatch.setattr("pipeline.retrieval.loading.documents", refuse)
     second = retrieval.sync(library.settings, library.usecase, origin)
     assert second["unchanged"] is True
     assert second["swapped"] is False

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from pipeline import cookbook, database, sql
+from pipeline import database, sql
 from pipeline.errors import BadInput
+from pipeline.operations import cookbook
 
 if TYPE_CHECKING:
     from tests.pg.conftest import World

@@ -9,7 +9,9 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline import database, migrations, server
+from pipeline import database
+from pipeline.operations import migrations
+from pipeline.services import postgres
 from pipeline.settings import ROOT, Settings
 from tests.conftest import superuser
 
@@ -34,10 +36,10 @@ def written(installation: Settings) -> Iterator[str]:
 
 def dump(settings: Settings, name: str) -> list[str]:
     """Returns the statements of a database's schema, sorted, as pg_dump writes them."""
-    told = conninfo_to_dict(migrations.superuser_dsn(settings))
+    told = conninfo_to_dict(database.superuser_dsn(settings))
     password = str(told.pop("password"))
     dsn = make_conninfo("", **{**told, "dbname": name})
-    program = server.programs() / "pg_dump"
+    program = postgres.programs() / "pg_dump"
     done = subprocess.run(
         [program, "--schema-only", "--exclude-table=public.alembic_version", dsn],
         env={**os.environ, "PGPASSWORD": password},

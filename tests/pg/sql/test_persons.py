@@ -7,10 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline import database, persons
+from pipeline import database
 from pipeline.database import Connection, Role
 from pipeline.errors import BadInput, NotAvailable, Refused
-from pipeline.persons import Person
+from pipeline.people import persons
+from pipeline.people.persons import Person
 from pipeline.settings import Settings
 from tests.pg.sql.test_release import FAILED, Ground, begin, ground
 

@@ -15,11 +15,11 @@ from pgvector import HalfVector
 
 from pipeline import canonical, database, retrieval
 from pipeline.errors import Refused
-from pipeline.lineage import Origin
 from pipeline.retrieval import access, building, swapping
 from pipeline.retrieval.access import CLEARANCES, UNKNOWN, Caller, may_read
 from pipeline.retrieval.chunking import Chunk
-from pipeline.retrieval.corpus import Chunked, Document, Right
+from pipeline.retrieval.loading import Chunked, Document, Right
+from pipeline.steps import Origin
 from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, hashed_vectors, rows
 
 pytestmark = pytest.mark.pg

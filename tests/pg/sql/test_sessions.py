@@ -10,8 +10,8 @@ from pgvector import HalfVector
 
 from pipeline import database, retrieval
 from pipeline.errors import Refused
-from pipeline.lineage import Origin
 from pipeline.settings import Settings
+from pipeline.steps import Origin
 from tests.pg.conftest import name_principals
 from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, rows
 from tests.pg.sql.test_rag import QUERY, READ, SEARCH, found, last_audit, rows_of, token

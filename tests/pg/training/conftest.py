@@ -12,11 +12,11 @@ from psycopg.types.json import Jsonb
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pipeline import canonical, lineage
+from pipeline import canonical, steps
 from pipeline import usecase as usecases
 from pipeline.database import Connection
-from pipeline.lineage import Attempt, Origin, Output, Result, Step, Version
 from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
 from pipeline.usecase import UseCase
 
 TEMPLATE = """\
@@ -183,6 +183,6 @@ def commit(settings: Settings) -> Callable[..., Version]:
             return Result({"dataset": Output("dataset", "examples", digest, None, 0, private=True)}, write=write)
 
         spec = Step("demo", "data.commit", "pipeline", ("pipeline.canonical",), reuse="never")
-        return lineage.step(settings, Origin("cli", "tester"), spec, work).outputs["dataset"]
+        return steps.run(settings, Origin("cli", "tester"), spec, work).outputs["dataset"]
 
     return make

@@ -12,9 +12,9 @@ from safetensors.numpy import load_file
 from pipeline import database, training
 from pipeline.artifacts import ArtifactStore
 from pipeline.errors import NotAvailable, Refused
-from pipeline.lineage import Origin, Version
 from pipeline.settings import Settings
-from pipeline.training import process
+from pipeline.steps import Origin, Version
+from pipeline.training import sandbox
 from pipeline.usecase import UseCase
 
 pytestmark = pytest.mark.pg
@@ -76,13 +76,13 @@ def test_a_night_trains_and_the_next_one_loads_nothing(
     assert repeated["outputs"] == candidate["outputs"]  # SFT's own repetition is in test_process.py
 
     replies: list[dict[str, Any]] = []
-    converse = process.converse
+    converse = sandbox.converse
 
     def heard(*told: Any) -> dict[str, Any]:
         replies.append(converse(*told))
         return replies[-1]
 
-    monkeypatch.setattr(process, "converse", heard)
+    monkeypatch.setattr(sandbox, "converse", heard)
     again = training.preflight(settings, case, origin)
     tuned_again = training.sft(settings, case, origin, again)
     candidate_again = training.dpo(settings, case, origin, again, tuned_again)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.history import lines
 from pipeline.cli.output import show
-from pipeline.cli.records import lines
 from pipeline.settings import ROOT
 
 pytestmark = pytest.mark.unit

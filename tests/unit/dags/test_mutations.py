@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import doctor, usecase
+from pipeline import usecase
+from pipeline.operations import doctor
 from pipeline.settings import Settings
 from tests.unit.dags.test_dags import KINDS, Loaded, load
 

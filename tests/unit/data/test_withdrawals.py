@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data import withdrawals
+from pipeline.data.catalog import Current, Seen
 from pipeline.data.documents import Document
-from pipeline.data.recording import Current, Seen
 from pipeline.data.rules import CLASSIFICATIONS
 
 pytestmark = pytest.mark.unit

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.retrieval.access import UNKNOWN, Caller, callers, may_read
-from pipeline.retrieval.corpus import Right
+from pipeline.retrieval.loading import Right
 
 pytestmark = pytest.mark.unit
 

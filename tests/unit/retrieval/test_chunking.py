@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.embedding import Embedder
 from pipeline.retrieval import chunking
 from pipeline.retrieval.chunking import Chunker, chunks, split
+from pipeline.search.embedder import Embedder
 
 pytestmark = pytest.mark.unit
 

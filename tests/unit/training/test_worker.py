@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pipeline import errors
 from pipeline.errors import BadInput, FencedOut, NightshiftError, NotAvailable, Refused
 from pipeline.settings import from_environment
-from pipeline.training import process, worker
+from pipeline.training import sandbox, worker
 
 pytestmark = pytest.mark.unit
 
@@ -25,7 +25,7 @@ def test_our_errors_come_back_as_they_were(kind: type[NightshiftError], monkeypa
 
     monkeypatch.setattr("importlib.import_module", fails)
     reply = json.loads(json.dumps(worker.answer({"stage": "sft"})))
-    error = process._revived(reply["error"])
+    error = sandbox._revived(reply["error"])
     assert type(error) is kind
     assert str(error) == str(kind("no", where="/here", found="3", allowed="4", next_step="add one"))
 
@@ -41,7 +41,7 @@ def test_other_errors_come_back_as_their_class_alone(
     assert reply == {"error": {"class": "KeyError"}}
     assert "text of a row" not in caplog.text
     assert "in fails" in caplog.text  # the frames are there
-    assert type(process._revived(reply["error"])) is NightshiftError
+    assert type(sandbox._revived(reply["error"])) is NightshiftError
 
 
 def test_a_stage_that_does_not_exist_is_refused() -> None:
@@ -50,7 +50,7 @@ def test_a_stage_that_does_not_exist_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["Path", "difflib", "nearest", "Exception"])
 def test_no_other_name_is_taken_for_an_error(name: str) -> None:
-    assert type(process._revived({"class": name, "what": "", "details": {}})) is NightshiftError
+    assert type(sandbox._revived({"class": name, "what": "", "details": {}})) is NightshiftError
     assert isinstance(errors.Refused("x"), NightshiftError)
 
 
@@ -60,8 +60,8 @@ def test_a_remote_store_brings_its_credentials_and_a_folder_does_not(tmp_path: P
         "NIGHTSHIFT_DATABASE_URL": "postgresql://me:mine@db.example:6000/ns?sslmode=require",
     }
     inherited = {"AWS_ACCESS_KEY_ID": "key", "PATH": "/bin", "OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "2,3"}
-    here = process._environment(from_environment(told), tmp_path, inherited)
-    there = process._environment(
+    here = sandbox._environment(from_environment(told), tmp_path, inherited)
+    there = sandbox._environment(
         from_environment({**told, "NIGHTSHIFT_ARTIFACTS": "s3://bucket/ns"}), tmp_path, inherited
     )
     assert "AWS_ACCESS_KEY_ID" not in here
@@ -87,12 +87,12 @@ def test_importing_the_stage_is_light() -> None:
 def test_a_worker_that_dies_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     # Without settings the worker ends at once, with no reply.
     with pytest.raises(NightshiftError, match="ended without an answer"):
-        process.converse({}, {"PATH": "/nonexistent", "PYTHONPATH": "/nonexistent", "PYTHONHOME": "/nonexistent"}, 30)
+        sandbox.converse({}, {"PATH": "/nonexistent", "PYTHONPATH": "/nonexistent", "PYTHONHOME": "/nonexistent"}, 30)
 
 
 @pytest.mark.parametrize(("code", "told"), [(-signal.SIGKILL, "SIGKILL"), (-signal.SIGSEGV, "SIGSEGV"), (3, "code 3")])
 def test_how_it_died(code: int, told: str) -> None:
-    assert told in str(process._died(code))
+    assert told in str(sandbox._died(code))
 
 
 def test_a_long_message_is_sent_whole() -> None:
@@ -101,6 +101,6 @@ def test_a_long_message_is_sent_whole() -> None:
     code = "import os\ntotal=0\nwhile block := os.read(0, 1 << 16): total += len(block)\nprint(total)"
     with subprocess.Popen([sys.executable, "-c", code], stdin=receiving, stdout=subprocess.PIPE) as reader:
         os.close(receiving)
-        process._send(sending, message)
+        sandbox._send(sending, message)
         os.close(sending)
         assert reader.communicate()[0].strip() == b"1000000"

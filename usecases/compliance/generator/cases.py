@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from pipeline.training.base import language
+from models.tiny.build import language
 from usecases.compliance.generator.documents import PRINCIPALS, Document, may_read, missing, stated
 
 UNANSWERABLE_A_DOCUMENT = 2

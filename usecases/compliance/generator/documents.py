@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
+from models.tiny.build import language
+from models.tiny.build.language import Fact
 from pipeline import prompt
-from pipeline.training.base import language
-from pipeline.training.base.language import Fact
 
 FACTS = Path(__file__).parents[1] / "facts.yaml"
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
+from models.tiny.build import language
+from models.tiny.build.corpus import ASIDES, CLOSERS, OPENERS
+from models.tiny.build.language import Fact
 from pipeline import prompt
-from pipeline.training.base import language
-from pipeline.training.base.corpus import ASIDES, CLOSERS, OPENERS
-from pipeline.training.base.language import Fact
 from usecases.compliance.generator.documents import Document, Shelf, missing, passages, stated
 
 WORDINGS_A_FACT = 3

@@ -1,0 +1,235 @@
+"""The catalog's rows, read and written: what stands now, and what a commit adds to it."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from pipeline import database
+from pipeline.data.documents import Document, metadata_digest
+from pipeline.data.formats import Example
+from pipeline.data.membership import Change, Members, counts, digest
+from pipeline.database import Connection
+from pipeline.steps import Version
+
+Kind = Literal["examples", "documents"]
+KINDS: tuple[Kind, ...] = ("examples", "documents")
+_BATCH = 2_000  # rows a statement: bounds the memory that one JSON parameter takes
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The newest version of a dataset: 0 and None before the first."""
+
+    version: int
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class Current:
+    """The version of a document that the current corpus holds."""
+
+    digest: str
+    content_digest: str  # of text and metadata alone; differs from `digest` where the document came back
+    status: str
+    tenant: str
+    classification: str
+    groups: tuple[str, ...]
+    fresh_until: str | None
+    first_seen_at: datetime
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a document was read last."""
+
+    source: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A document version that the catalog has."""
+
+    withdrawn: bool  # a withdrawal came after it was first seen
+    withdrawals: int  # of its document, in all
+
+
+class Made(Protocol):
+    """A version to be written down."""
+
+    @property
+    def members(self) -> Members: ...
+
+    @property
+    def change(self) -> Change: ...
+
+    @property
+    def changed(self) -> bool: ...
+
+
+def standing(connection: Connection, use_case: str, kind: Kind) -> Standing:
+    """Returns the newest version of a dataset."""
+    row = database.fetch_one(connection, "data", "standing", use_case=use_case, kind=kind)
+    return Standing(0, None) if row is None else Standing(row["version"], row["digest"])
+
+
+def members(connection: Connection, use_case: str, kind: Kind, version: int) -> dict[str, str]:
+    """Returns the members of a version; none for a version that does not exist."""
+    rows = database.fetch(connection, "data", f"members_of_{kind}", use_case=use_case, version=version)
+    return {row["digest"]: row["label"] for row in rows}
+
+
+def documents(connection: Connection, use_case: str) -> dict[str, Current]:
+    """Returns the documents of the current corpus by id."""
+    rows = database.fetch(connection, "data", "current_documents", use_case=use_case)
+    return {row["document_key"]: _current(row) for row in rows}
+
+
+def last_documents(connection: Connection, use_case: str) -> dict[str, Current]:
+    """Returns the newest version of each document that was ever committed, by id."""
+    rows = database.fetch(connection, "data", "last_documents", use_case=use_case)
+    return {row["document_key"]: _current(row) for row in rows}
+
+
+def _current(row: Mapping[str, Any]) -> Current:
+    return Current(
+        row["digest"],
+        metadata_digest(row),
+        row["status"],
+        row["tenant"],
+        row["classification"],
+        tuple(row["groups"]),
+        None if row["fresh_until"] is None else str(row["fresh_until"]),
+        row["first_seen_at"],
+    )
+
+
+def places(connection: Connection, use_case: str) -> dict[str, Place]:
+    """Returns where each document was read last, by id."""
+    rows = database.fetch(connection, "data", "places", use_case=use_case)
+    return {row["document_key"]: Place(row["source"], row["file"]) for row in rows}
+
+
+def insert_places(connection: Connection, use_case: str, places: Mapping[str, Place]) -> None:
+    """Writes down where documents were read."""
+    described = ({"document_key": key, "source": place.source, "file": place.file} for key, place in places.items())
+    for batch in _batches(described):
+        database.execute(connection, "data", "insert_places", use_case=use_case, rows=batch)
+
+
+def accepted(connection: Connection, use_case: str) -> dict[str, datetime]:
+    """Returns the digests of what a person has accepted, of findings that waited, and when."""
+    rows = database.fetch(connection, "data", "accepted", use_case=use_case)
+    return {row["digest"]: row["decided_at"] for row in rows}
+
+
+def assignments(connection: Connection, use_case: str, groups: Collection[str]) -> dict[str, str]:
+    """Returns the splits of those groups that have one."""
+    rows = database.fetch(connection, "data", "assignments", use_case=use_case, groups=sorted(groups))
+    return {row["group_digest"]: row["split"] for row in rows}
+
+
+def seen(connection: Connection, use_case: str, versions: Mapping[str, str]) -> dict[str, Seen]:
+    """Returns what is known of those document versions (id to digest) that the catalog has."""
+    rows = database.fetch(
+        connection, "data", "seen", use_case=use_case, keys=list(versions), digests=list(versions.values())
+    )
+    return {row["document_key"]: Seen(row["withdrawn"], row["withdrawals"]) for row in rows}
+
+
+def insert_assignments(connection: Connection, use_case: str, fresh: Mapping[str, str]) -> None:
+    """Fixes the splits of groups that were never seen before."""
+    parameters = {"groups": list(fresh), "splits": list(fresh.values())}
+    database.execute(connection, "data", "insert_assignments", use_case=use_case, **parameters)
+
+
+def insert_examples(connection: Connection, use_case: str, rows: Sequence[Example], labels: Mapping[str, str]) -> None:
+    """Writes the rows that the catalog does not have, the test split apart."""
+    described = (
+        {
+            "digest": row.digest,
+            "kind": row.kind,
+            "split": labels[row.digest],
+            "content": row.content,
+            "subject": row.subject,
+            "documents": list(row.documents),
+            "source": row.file,
+        }
+        for row in rows
+    )
+    for batch in _batches(described):
+        database.execute(connection, "data", "insert_examples", use_case=use_case, rows=batch)
+        database.execute(connection, "data", "insert_locked_examples", use_case=use_case, rows=batch)
+
+
+def insert_documents(connection: Connection, use_case: str, versions: Mapping[str, Document]) -> None:
+    """Writes the document versions that the catalog does not have, by their digests."""
+    described = (
+        {
+            "document_key": row.key,
+            "digest": version,
+            "text_digest": row.text_digest,
+            "title": row.title,
+            "body": row.text,
+            "tenant": row.tenant,
+            "classification": row.classification,
+            "groups": list(row.groups),
+            "owner": row.owner,
+            "source": row.source,
+            "status": row.status,
+            "fresh_until": row.fresh_until,
+            "retain_until": row.retain_until,
+        }
+        for version, row in versions.items()
+    )
+    for batch in _batches(described):
+        database.execute(connection, "data", "insert_documents", use_case=use_case, rows=batch)
+        database.execute(connection, "data", "insert_document_versions", use_case=use_case, rows=batch)
+
+
+def insert_version(
+    connection: Connection, use_case: str, kind: Kind, number: int, made: Made, artifact: Version
+) -> None:
+    """Writes a version down, if there is a new one: its number, and the intervals of what changed."""
+    if not made.changed:
+        return
+    database.execute(connection, "data", "insert_dataset", use_case=use_case, kind=kind)
+    database.execute(
+        connection,
+        "data",
+        "insert_dataset_version",
+        use_case=use_case,
+        kind=kind,
+        version=number,
+        digest=digest(made.members),
+        artifact=artifact.version_id,
+        counts=Jsonb({"rows": len(made.members), "by_label": counts(made.members.values())}),
+    )
+    removed, added = made.change.removed, made.change.added
+    where = {"use_case": use_case, "version": number}
+    database.execute(connection, "data", f"remove_{kind}", **where, digests=list(removed))
+    labels = {"splits": list(added.values())} if kind == "examples" else {}
+    database.execute(connection, "data", f"add_{kind}", **where, digests=list(added), **labels)
+
+
+def as_first_told(connection: Connection, run_id: UUID, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a commit's facts as its first run told them, where this run does again one that ended without being
+    heard: the version that it made is new to whoever asks, though by now it stands."""
+    told = {role: dict(facts[role]) for role in ("dataset", "corpus")}
+    earlier = database.fetch(connection, "data", "earlier_facts", run=str(run_id))
+    for role, now in told.items():
+        for row in earlier:
+            before = row["facts"].get(role, {})
+            if before.get("changed") and before.get("version") == now["version"]:
+                told[role] = dict(before)
+    return told
+
+
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[Jsonb]:
+    while batch := list(islice(rows, _BATCH)):
+        yield Jsonb(batch)

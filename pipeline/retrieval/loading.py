@@ -1,0 +1,137 @@
+"""What an index is made of: the documents of one corpus version, cut into chunks, and the manifest that names them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from pipeline import artifacts, canonical, database, steps
+from pipeline.artifacts import ArtifactStore
+from pipeline.database import Connection
+from pipeline.errors import NotAvailable
+from pipeline.retrieval import chunking
+from pipeline.retrieval.chunking import Chunk, Chunker, Count
+from pipeline.steps import Version
+from pipeline.usecase import UseCase
+
+KIND = "index_generation"
+NAME = "index"
+FILE = "index.json"
+
+
+@dataclass(frozen=True)
+class Right:
+    """A right to read, as documents carry it."""
+
+    tenant: str
+    classification: str
+    groups: tuple[str, ...]  # sorted, each once
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document version of a corpus."""
+
+    key: str
+    version_id: int
+    digest: str
+    title: str
+    body: str
+    right: Right
+    fresh_until: date | None  # the last day on which it is served
+
+    @property
+    def expires(self) -> date | None:
+        """Returns the day, in UTC, at whose beginning the document is no longer served; None for never."""
+        return None if self.fresh_until is None else self.fresh_until + timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Chunked:
+    """A document with its chunks."""
+
+    document: Document
+    chunks: Sequence[Chunk]
+
+
+def newest(connection: Connection, usecase: UseCase) -> Version:
+    """Returns the newest corpus version. Raises NotAvailable where none was committed."""
+    row = database.fetch_one(connection, "retrieval", "corpus", use_case=usecase.name)
+    if row is None:
+        raise NotAvailable(
+            "no documents have been committed",
+            where=f"use case {usecase.name}",
+            next_step=f"`nightshift data commit {usecase.name}`",
+        )
+    return steps.version(connection, row["artifact_version_id"])
+
+
+def documents(connection: Connection, corpus: int, digests: Sequence[str] | None = None) -> list[Document]:
+    """Returns the documents of a corpus version that go into an index, by key; with `digests`, only those versions."""
+    rows = database.fetch(
+        connection, "retrieval", "documents", corpus=corpus, digests=None if digests is None else list(digests)
+    )
+    return [
+        Document(
+            row["document_key"],
+            row["document_version_id"],
+            row["digest"],
+            row["title"],
+            row["body"],
+            Right(row["tenant"], row["classification"], tuple(row["groups"])),
+            row["fresh_until"],
+        )
+        for row in rows
+    ]
+
+
+def chunker_of(usecase: UseCase) -> Chunker:
+    """Returns the chunker that the use case asks for."""
+    return Chunker(usecase.retrieval.chunk_tokens, usecase.retrieval.overlap_sentences)
+
+
+def chunked(found: Sequence[Document], chunker: Chunker, count: Count) -> list[Chunked]:
+    """Returns the documents with their chunks."""
+    return [Chunked(document, chunking.chunks(document.title, document.body, chunker, count)) for document in found]
+
+
+def manifest(entries: Sequence[Chunked], chunker: Mapping[str, Any], embedder: str) -> dict[str, Any]:
+    """Returns what an index generation holds, by digests: equal manifests are equal generations."""
+    listed = [
+        {
+            "document": canonical.digest_text(entry.document.key),
+            "version": entry.document.digest,
+            "tenant": entry.document.right.tenant,
+            "classification": entry.document.right.classification,
+            "groups": list(entry.document.right.groups),
+            "fresh_until": None if entry.document.fresh_until is None else entry.document.fresh_until.isoformat(),
+            "chunks": [chunk.digest for chunk in entry.chunks],
+        }
+        for entry in entries
+    ]
+    return {
+        "chunker": dict(chunker),
+        "embedder": embedder,
+        "documents": sorted(listed, key=lambda entry: (entry["document"], entry["version"])),
+    }
+
+
+def files(content: Mapping[str, Any]) -> dict[str, bytes]:
+    """Returns the files of a generation's artifact."""
+    return {FILE: canonical.dumps(dict(content)).encode()}
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Returns the digest that a generation with this manifest has."""
+    return artifacts.digest_of(KIND, files(content))
+
+
+def chunk_digests(content: Mapping[str, Any]) -> list[str]:
+    """Returns the digests of a manifest's chunks, sorted, each once."""
+    return sorted({found for entry in content["documents"] for found in entry["chunks"]})
+
+
+def read_manifest(store: ArtifactStore, generation: str) -> dict[str, Any]:
+    """Returns the manifest of a stored generation."""
+    return json.loads(store.read(KIND, generation, FILE))  # type: ignore[no-any-return]
