@@ -10,7 +10,9 @@ version, and then no asset event is sent.
 
 import nightshift_factory as factory
 from airflow.sdk import dag, task
+from nightshift_factory import XCom
 
+from pipeline.records import load
 from pipeline.usecase import UseCase
 
 
@@ -19,43 +21,43 @@ def build(usecase: UseCase) -> None:
     name, assets = usecase.name, factory.Assets.of(usecase)
 
     @task
-    @factory.told
-    def fetch():
+    @factory.fail_without_retry
+    def fetch() -> object:
         from pipeline import data
 
-        return data.fetch(*factory.here(name), reuse=factory.reuse())
+        return data.fetch(factory.stage_context(name))
 
     @task
-    @factory.told
-    def check(fetched):
+    @factory.fail_without_retry
+    def check(fetched: XCom) -> object:
         from pipeline import data
 
-        return data.check(*factory.here(name), fetched, reuse=factory.reuse())
+        return data.check(factory.stage_context(name), load(data.Fetched, fetched))
 
     @task
-    @factory.told
-    def commit(checked):
+    @factory.fail_without_retry
+    def commit(checked: XCom) -> object:
         from pipeline import data
 
-        return data.commit(*factory.here(name), checked, reuse=factory.reuse())
+        return data.commit(factory.stage_context(name), load(data.Checked, checked))
 
     @task
-    @factory.told
-    def card(committed):
+    @factory.fail_without_retry
+    def card(committed: XCom) -> object:
         from pipeline import data
 
-        return data.card(*factory.here(name), committed, reuse=factory.reuse())
+        return data.card(factory.stage_context(name), load(data.Committed, committed))
 
     @task(outlets=[assets.dataset])
-    def publish_dataset(committed):
+    def publish_dataset(committed: XCom) -> None:
         factory.publish(assets.dataset, committed["dataset"]["changed"], committed["run"])
 
     @task(outlets=[assets.documents])
-    def publish_documents(committed):
+    def publish_documents(committed: XCom) -> None:
         factory.publish(assets.documents, committed["corpus"]["changed"], committed["run"])
 
     @dag(**factory.common(usecase, "data", __doc__, schedule=factory.cron(usecase.schedule.data)))
-    def flow():
+    def flow() -> None:
         committed = commit(check(fetch()))
         card(committed)
         publish_dataset(committed)

@@ -18,17 +18,16 @@ def build(usecase: UseCase) -> None:
     name, assets = usecase.name, factory.Assets.of(usecase)
 
     @task(execution_timeout=timedelta(hours=4))
-    @factory.told
-    def champion():
+    @factory.fail_without_retry
+    def champion() -> object:
         from pipeline import evaluation
 
-        evaluated = evaluation.regression(*factory.here(name), reuse=factory.reuse())
-        return factory.or_skip(evaluated, "no model is live")
+        return factory.or_skip(evaluation.regression(factory.stage_context(name)), "no model is live")
 
     schedule = factory.asset_or_cron(assets.index, usecase.schedule.evaluate)
 
     @dag(**factory.common(usecase, "evaluate", __doc__, schedule=schedule))
-    def flow():
+    def flow() -> None:
         champion()
 
     flow()

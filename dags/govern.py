@@ -16,15 +16,14 @@ def build(usecase: UseCase) -> None:
     name = usecase.name
 
     @task
-    @factory.told
-    def packet():
+    @factory.fail_without_retry
+    def packet() -> object:
         from pipeline import governance
 
-        written = governance.renew(*factory.here(name), reuse=factory.reuse())
-        return factory.or_skip(written, "no model is live")
+        return factory.or_skip(governance.renew(factory.stage_context(name)), "no model is live")
 
     @dag(**factory.common(usecase, "govern", __doc__, schedule=factory.cron(usecase.schedule.govern)))
-    def flow():
+    def flow() -> None:
         packet()
 
     flow()

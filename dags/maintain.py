@@ -13,8 +13,8 @@ from airflow.sdk import dag, task
 
 
 @task
-@factory.told
-def lost_attempts():
+@factory.fail_without_retry
+def lost_attempts() -> object:
     from pipeline import settings
     from pipeline.operations import maintenance
 
@@ -22,8 +22,8 @@ def lost_attempts():
 
 
 @task
-@factory.told
-def audit():
+@factory.fail_without_retry
+def audit() -> object:
     from pipeline import settings
     from pipeline.operations import maintenance
 
@@ -31,8 +31,8 @@ def audit():
 
 
 @task
-@factory.told
-def artifacts():
+@factory.fail_without_retry
+def artifacts() -> object:
     from pipeline import settings
     from pipeline.operations import maintenance
 
@@ -40,8 +40,8 @@ def artifacts():
 
 
 @task
-@factory.told
-def index():
+@factory.fail_without_retry
+def index() -> object:
     from pipeline import retrieval, settings
 
     return retrieval.maintain(settings.from_environment())
@@ -58,7 +58,7 @@ def index():
     tags=["nightshift", "maintain"],
     default_args=factory.defaults("nightshift"),
 )
-def flow():
+def flow() -> None:
     lost_attempts()
     audit()
     artifacts()

@@ -1,17 +1,18 @@
 """The task that asks persons about a release, and records what they answer."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowFailException
-from nightshift_factory import told
+from nightshift_factory import fail_without_retry
 
 from pipeline import settings as settings_module
 from pipeline import usecase as usecase_module
 
-DECISION = {"title": "Decision", "description": "what the answer is about", "source": "task"}
-REASON = {"title": "Reason", "description": "kept on record", "source": "task"}
+DECISION: Mapping[str, Any] = {"title": "Decision", "description": "what the answer is about", "source": "task"}
+REASON: Mapping[str, Any] = {"title": "Reason", "description": "kept on record", "source": "task"}
 
 
 class Approval(HITLOperator):
@@ -41,7 +42,7 @@ class Approval(HITLOperator):
         self.use_case = use_case
         self.decision = decision
 
-    @told
+    @fail_without_retry
     def execute(self, context: Any) -> Any:
         """Asks; raises for Airflow to wait. Fails where nobody may approve the decision."""
         from pipeline import release
@@ -53,7 +54,7 @@ class Approval(HITLOperator):
         self.assigned_users = [{"id": user, "name": name} for user, name in asked.eligible.items()]
         return super().execute(context)
 
-    @told
+    @fail_without_retry
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         """Records the answer and returns it, or fails where it is no approval that counts."""
         from pipeline import release

@@ -27,10 +27,12 @@ from pipeline import settings as settings_module
 from pipeline import usecase as usecase_module
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.interruption import interruptible, is_interruption
+from pipeline.records import plain
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
 if TYPE_CHECKING:
+    from pipeline.context import Context
     from pipeline.people.origins import AssetEvent
     from pipeline.steps import Origin
 
@@ -39,15 +41,19 @@ log = logging.getLogger("airflow.task")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+XCom = Any  # what an earlier task returned, as JSON
 REUSE = Param(
     "auto",
     enum=["auto", "never"],
     title="Reuse",
-    description="auto: what an earlier run made of the same inputs is taken again. never: everything is made anew.",
+    description="auto: an earlier run with the same inputs may answer. never: everything is done again.",
 )
 # Gate, approval and promotion: a worker of their own, which alone holds the logins of `gatekeeper` and `approver`.
-RELEASE = {"queue": "release"}
-GPU = {"queue": "gpu", "pool": "gpu"}  # the pool is made at set-up: tasks of a pool that is missing queue for ever
+RELEASE = "release"
+GPU: Mapping[str, Any] = {
+    "queue": "gpu",
+    "pool": "gpu",
+}  # the pool is made at set-up: tasks of a pool that is missing queue for ever
 
 
 class OwnFailures(RetryPolicy):
@@ -115,11 +121,11 @@ def each(build: Callable[[UseCase], None]) -> None:
 
 
 def problems() -> list[str]:
-    """Returns what is wrong with use cases: those that cannot be read, and those that a DAG cannot be made of. No DAG
+    """Returns what is wrong with use cases: those that cannot be read, and those that no DAG can be built from. No DAG
     is registered by looking."""
     global _inspecting  # noqa: PLW0603
     sound, broken = usecase_module.read_all(settings_module.from_environment())
-    found = [str(error) for error in broken.values()]
+    messages = [str(error) for error in broken.values()]
     _inspecting = True
     try:
         for kind in KINDS:
@@ -128,10 +134,10 @@ def problems() -> list[str]:
                 try:
                     build(usecase)
                 except Exception as error:
-                    found.append(f"{usecase.name}_{kind} cannot be made: {type(error).__name__}: {error}")
+                    messages.append(f"{usecase.name}_{kind} cannot be built: {type(error).__name__}: {error}")
     finally:
         _inspecting = False
-    return found
+    return messages
 
 
 def _builder(kind: str) -> Callable[[UseCase], None]:
@@ -189,34 +195,33 @@ def asset_or_cron(asset: Asset, expression: str | None) -> Any:
     return AssetOrTimeSchedule(timetable=cron(expression), assets=[asset])
 
 
-def told(work: Callable[P, R]) -> Callable[P, R]:
-    """Makes a task fail at once, by the message alone, where trying again cannot help: bad input or a refusal."""
+def fail_without_retry(work: Callable[P, object]) -> Callable[P, Any]:
+    """Makes a task fail at once, by the message alone, where trying again cannot help: bad input or a refusal. What the
+    work returns, a record or a plain value, leaves the task as JSON."""
 
     @functools.wraps(work)
-    def run(*args: P.args, **keys: P.kwargs) -> R:
+    def run(*args: P.args, **keys: P.kwargs) -> Any:
         try:
             with interruptible():
-                return work(*args, **keys)
+                return plain(work(*args, **keys))
         except (BadInput, Refused) as error:
             raise AirflowFailException(str(error)) from None
 
     return run
 
 
-def here(name: str) -> "tuple[Settings, UseCase, Origin]":
-    """Returns what a stage is called with, inside a task: the settings, the use case as it is now, and who asked."""
+def stage_context(name: str) -> "Context":
+    """Returns what a stage is called with, inside a task: settings, the use case as it is now, and who asked."""
+    from pipeline.context import Context
+
     settings = settings_module.from_environment()
-    return settings, usecase_module.find(settings, name), origin(settings, name, get_current_context())
+    usecase = usecase_module.find(settings, name)
+    return Context(settings, usecase, origin(settings, name, get_current_context()), params().get("reuse", "auto"))
 
 
 def params() -> Mapping[str, Any]:
     """Returns the parameters of the run."""
     return get_current_context()["params"]
-
-
-def reuse() -> Any:
-    """Returns the run's choice whether earlier results may answer."""
-    return params()["reuse"]
 
 
 def origin(settings: Settings, use_case: str, context: Mapping[str, Any]) -> "Origin":
@@ -257,12 +262,11 @@ def asset_events(context: Mapping[str, Any]) -> "list[AssetEvent]":
 def publish(asset: Asset, changed: bool, run: str) -> None:
     """Lets the asset event of the running task out where something is new, else skips the task: it emits none then. The
     event names the run of ours that made it new, and nothing else: what an event says, a REST client can write, too."""
-    if not changed:
-        or_skip(None, f"{asset.name}: nothing new")
+    or_skip(changed or None, f"{asset.name}: nothing new")
     get_current_context()["outlet_events"][asset].extra = {"run": run}
 
 
-def demand(passed: bool, message: str) -> None:
+def require(passed: bool, message: str) -> None:
     """Fails the running task for good where a check did not pass, so that the night shows red and its log begins with
     why."""
     if not passed:
@@ -270,24 +274,25 @@ def demand(passed: bool, message: str) -> None:
         raise AirflowFailException(message)
 
 
-def wanted_decision(settings: Settings, usecase: UseCase) -> int | None:
+def decision(context: "Context") -> int | None:
     """Returns the decision that the run is about: by its parameter, or what the gate came to that began it; None where
     neither says so."""
     from pipeline import release
     from pipeline.people import origins
 
-    context = get_current_context()
-    if context["params"]["decision_id"] is not None:
-        return int(context["params"]["decision_id"])
-    events = asset_events(context)
+    running = get_current_context()
+    if running["params"]["decision_id"] is not None:
+        return int(running["params"]["decision_id"])
+    events = asset_events(running)
     if not events:
         return None
-    return release.decision_of(settings, usecase, origins.emission(settings, usecase.name, events).run_id)
+    emission = origins.emission(context.settings, context.usecase.name, events)
+    return release.decision_of(context.settings, context.usecase, emission.run_id)
 
 
-def or_skip(found: dict[str, Any] | None, why: str) -> dict[str, Any]:
-    """Returns what was found; skips the running task, and what depends on it, where that is nothing."""
-    if found is None:
+def or_skip(result: R | None, why: str) -> R:
+    """Returns a result; skips the running task, and what depends on it, where there is none."""
+    if result is None:
         log.info(why)
         raise AirflowSkipException(why)
-    return found
+    return result

@@ -11,7 +11,9 @@ from datetime import timedelta
 
 import nightshift_factory as factory
 from airflow.sdk import TriggerRule, dag, task
+from nightshift_factory import XCom
 
+from pipeline.records import load
 from pipeline.usecase import UseCase
 
 
@@ -20,59 +22,60 @@ def build(usecase: UseCase) -> None:
     name, assets = usecase.name, factory.Assets.of(usecase)
 
     @task
-    @factory.told
-    def plan():
+    @factory.fail_without_retry
+    def plan() -> object:
         from pipeline import retrieval
 
-        return retrieval.plan(*factory.here(name), reuse=factory.reuse())
+        return retrieval.plan(factory.stage_context(name))
 
     @task.short_circuit
-    def changed(planned):
+    def changed(planned: XCom) -> bool:
         return not planned["unchanged"]
 
     @task
-    def batches(planned):
+    def batches(planned: XCom) -> list[int]:
         return list(range(planned["batches"]))
 
     @task(max_active_tis_per_dagrun=2, execution_timeout=timedelta(hours=4))
-    @factory.told
-    def embed(planned, batch):
+    @factory.fail_without_retry
+    def embed(planned: XCom, batch: int) -> object:
         from pipeline import retrieval
 
-        return retrieval.embed(*factory.here(name), planned, batch, reuse=factory.reuse())
+        return retrieval.embed(factory.stage_context(name), load(retrieval.Planned, planned), batch)
 
     # Where documents only went away there is nothing to embed: the mapped task is skipped, the build is not.
     @task(task_id="build", trigger_rule=TriggerRule.NONE_FAILED, execution_timeout=timedelta(hours=4))
-    @factory.told
-    def build_index(planned):
+    @factory.fail_without_retry
+    def build_index(planned: XCom) -> object:
         from pipeline import retrieval
 
-        return retrieval.build(*factory.here(name), planned, reuse=factory.reuse())
+        return retrieval.build(factory.stage_context(name), load(retrieval.Planned, planned))
 
     @task(execution_timeout=timedelta(hours=4))
-    @factory.told
-    def check(built):
+    @factory.fail_without_retry
+    def check(built: XCom) -> object:
         from pipeline import retrieval
 
-        return retrieval.check(*factory.here(name), built, reuse=factory.reuse())
+        return retrieval.check(factory.stage_context(name), load(retrieval.Built, built))
 
     @task
-    @factory.told
-    def swap(built, checked):
+    @factory.fail_without_retry
+    def swap(built: XCom, checked: XCom) -> object:
         from pipeline import retrieval
 
-        swapped = retrieval.swap(*factory.here(name), built, checked)
-        factory.demand(checked["passed"], f"the new index did not pass its gates: {checked['gates']}")
+        gated = load(retrieval.Gated, checked)
+        swapped = retrieval.swap(factory.stage_context(name), load(retrieval.Built, built), gated)
+        factory.require(gated.passed, f"the new index did not pass its gates: {checked['gates']}")
         return swapped
 
     @task(outlets=[assets.index])
-    def publish_index(built, swapped):
+    def publish_index(built: XCom, swapped: XCom) -> None:
         factory.publish(assets.index, swapped["swapped"], built["run"])
 
     schedule = factory.asset_or_cron(assets.documents, usecase.schedule.reindex)
 
     @dag(**factory.common(usecase, "reindex", __doc__, schedule=schedule))
-    def flow():
+    def flow() -> None:
         planned = plan()
         numbers = batches(planned)
         changed(planned) >> numbers

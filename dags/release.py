@@ -17,6 +17,7 @@ from datetime import timedelta
 import nightshift_factory as factory
 from airflow.sdk import Param, TriggerRule, dag, task
 from nightshift_approval import Approval
+from nightshift_factory import XCom
 
 from pipeline.usecase import UseCase
 
@@ -29,32 +30,32 @@ def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_release`."""
     name, assets = usecase.name, factory.Assets.of(usecase)
 
-    @task(**factory.RELEASE)
-    @factory.told
-    def choose():
+    @task(queue=factory.RELEASE)
+    @factory.fail_without_retry
+    def choose() -> object:
         from pipeline import release
 
-        settings, found, origin = factory.here(name)
-        chosen = release.choose(settings, found, origin, factory.wanted_decision(settings, found))
+        context = factory.stage_context(name)
+        chosen = release.choose(context.settings, context.usecase, factory.decision(context))
         return factory.or_skip(chosen, "nothing waits: no decision can be released")
 
     @task.branch
-    def needs_person(chosen):
+    def needs_person(chosen: XCom) -> str:
         return "approve" if chosen["needs_person"] else "promote"
 
-    @task(**factory.RELEASE, retries=0, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
-    @factory.told
-    def promote(chosen, answered):
+    @task(queue=factory.RELEASE, retries=0, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+    @factory.fail_without_retry
+    def promote(chosen: XCom, answered: XCom) -> object:
         from pipeline import release
 
-        return release.promote(factory.here(name)[0], chosen["decision_id"])
+        return release.promote(factory.stage_context(name).settings, chosen["decision_id"])
 
     @task
-    @factory.told
-    def packet(promoted, chosen):
+    @factory.fail_without_retry
+    def packet(promoted: XCom, chosen: XCom) -> object:
         from pipeline import governance
 
-        return governance.packet(*factory.here(name), chosen["decision_id"])
+        return governance.packet(factory.stage_context(name), chosen["decision_id"])
 
     # More than one run: a question may wait for a day, and a newer candidate must be able to supersede it.
     @dag(
@@ -67,11 +68,11 @@ def build(usecase: UseCase) -> None:
             params={"decision_id": DECISION},
         )
     )
-    def flow():
+    def flow() -> None:
         chosen = choose()
         approve = Approval(
             task_id="approve",
-            **factory.RELEASE,
+            queue=factory.RELEASE,
             use_case=name,
             decision=chosen,
             response_timeout=timedelta(hours=usecase.release.approval.timeout_hours),

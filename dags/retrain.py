@@ -14,7 +14,9 @@ from datetime import timedelta
 
 import nightshift_factory as factory
 from airflow.sdk import dag, task
+from nightshift_factory import XCom
 
+from pipeline.records import load
 from pipeline.usecase import UseCase
 
 
@@ -24,90 +26,93 @@ def build(usecase: UseCase) -> None:
     long = timedelta(minutes=usecase.training.timeout_minutes)
 
     @task
-    @factory.told
-    def seal():
+    @factory.fail_without_retry
+    def seal() -> object:
         from pipeline import release
 
-        return release.seal(*factory.here(name))
+        return release.seal(factory.stage_context(name))
 
     @task
-    @factory.told
-    def preflight():
+    @factory.fail_without_retry
+    def preflight() -> object:
         from pipeline import evaluation, training
 
-        settings, found, origin = factory.here(name)
-        evaluation.require(settings, found)
-        return training.preflight(settings, found, origin, reuse=factory.reuse())
+        context = factory.stage_context(name)
+        evaluation.require(context.settings, context.usecase)
+        return training.preflight(context)
 
     @task(**factory.GPU, execution_timeout=long, retry_policy=factory.OwnFailures(limit=2))
-    @factory.told
-    def sft(prepared):
+    @factory.fail_without_retry
+    def sft(prepared: XCom) -> object:
         from pipeline import training
 
-        return training.sft(*factory.here(name), prepared, reuse=factory.reuse())
+        return training.sft(factory.stage_context(name), load(training.Prepared, prepared))
 
     @task(**factory.GPU, execution_timeout=long, retry_policy=factory.OwnFailures(limit=2))
-    @factory.told
-    def dpo(prepared, tuned):
+    @factory.fail_without_retry
+    def dpo(prepared: XCom, tuned: XCom) -> object:
         from pipeline import training
 
-        return training.dpo(*factory.here(name), prepared, tuned, reuse=factory.reuse())
+        context = factory.stage_context(name)
+        return training.dpo(context, load(training.Prepared, prepared), load(training.Tuned, tuned))
 
     @task.short_circuit
-    @factory.told
-    def changed(candidate):
-        from pipeline import release
+    @factory.fail_without_retry
+    def changed(candidate: XCom) -> bool:
+        from pipeline import release, steps
 
-        settings, found, _ = factory.here(name)
-        return not release.unchanged(settings, found, candidate["outputs"]["adapter"])["unchanged"]
+        context, adapter = factory.stage_context(name), load(steps.Version, candidate["adapter"])
+        return not release.unchanged(context.settings, context.usecase, adapter).unchanged
 
     @task
-    @factory.told
-    def subjects(tuned, candidate):
-        from pipeline import evaluation
+    @factory.fail_without_retry
+    def subjects(tuned: XCom, candidate: XCom) -> object:
+        from pipeline import evaluation, steps
 
-        settings, found, _ = factory.here(name)
-        return evaluation.subjects(settings, found, tuned, candidate)
+        context = factory.stage_context(name)
+        adapters = (load(steps.Version, tuned["adapter"]), load(steps.Version, candidate["adapter"]))
+        return evaluation.subjects(context.settings, context.usecase, *adapters)
 
     # One at a time: each holds a model in memory and uses every core.
     @task(max_active_tis_per_dagrun=1, execution_timeout=timedelta(hours=4))
-    @factory.told
-    def evaluate(prepared, subject):
-        from pipeline import evaluation
+    @factory.fail_without_retry
+    def evaluate(prepared: XCom, subject: XCom) -> object:
+        from pipeline import evaluation, steps
 
-        told = (subject["subject"], prepared["outputs"]["base"], subject["adapter"])
-        return evaluation.evaluate(*factory.here(name), *told, index=subject["index"], reuse=factory.reuse())
+        base, model = load(steps.Version, prepared["base"]), load(evaluation.SubjectOf, subject)
+        return evaluation.evaluate(factory.stage_context(name), model.subject, base, model.adapter, index=model.index)
 
-    @task(**factory.RELEASE)
-    @factory.told
-    def gate(sealed, candidate, asked, results):
-        from pipeline import release
+    @task(queue=factory.RELEASE)
+    @factory.fail_without_retry
+    def gate(sealed: XCom, candidate: XCom, results: XCom) -> object:
+        from pipeline import release, steps
 
-        evaluations = {subject["subject"]: result for subject, result in zip(asked, results, strict=True)}
-        return release.gate(*factory.here(name), sealed, candidate["outputs"]["adapter"], evaluations)
+        evaluations = {result["subject"]: load(steps.Version, result["evaluation"]) for result in results}
+        policy, adapter = load(release.Sealed, sealed), load(steps.Version, candidate["adapter"])
+        return release.gate(factory.stage_context(name), policy, adapter, evaluations)
 
     @task
-    @factory.told
-    def evidence(gated):
+    @factory.fail_without_retry
+    def evidence(gated: XCom) -> object:
         from pipeline import governance
 
-        return governance.packet(*factory.here(name), gated["decision_id"])
+        return governance.packet(factory.stage_context(name), gated["decision_id"])
 
     @task(outlets=[assets.candidate])
-    def publish_candidate(gated, written):
-        factory.demand(gated["decision"] != "block", gated["message"])
+    def publish_candidate(gated: XCom, written: XCom) -> None:
+        factory.require(gated["decision"] != "block", gated["message"])
         factory.publish(assets.candidate, True, gated["run"])
 
     @dag(**factory.common(usecase, "retrain", __doc__, schedule=factory.cron(usecase.schedule.retrain)))
-    def flow():
+    def flow() -> None:
         sealed, prepared = seal(), preflight()
         sealed >> prepared
         tuned = sft(prepared)
         candidate = dpo(prepared, tuned)
-        asked = subjects(tuned, candidate)
-        changed(candidate) >> asked
-        results = evaluate.partial(prepared=prepared).expand(subject=asked)
-        gated = gate(sealed, candidate, asked, results)
+        models = subjects(tuned, candidate)
+        changed(candidate) >> models
+        results = evaluate.partial(prepared=prepared).expand(subject=models)
+        gated = gate(sealed, candidate, results)
         publish_candidate(gated, evidence(gated))
 
     flow()

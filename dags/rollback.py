@@ -28,19 +28,23 @@ def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_rollback`."""
     name = usecase.name
 
-    @task(**factory.RELEASE, retries=0)
-    @factory.told
-    def rollback():
+    @task(queue=factory.RELEASE, retries=0)
+    @factory.fail_without_retry
+    def rollback() -> object:
         from pipeline import release
 
-        settings, found, origin = factory.here(name)
-        wanted = factory.params()
+        context, wanted = factory.stage_context(name), factory.params()
         return release.rollback(
-            settings, found, wanted["to"], origin.requested_by, wanted["why"], to_nothing=wanted["to_nothing"]
+            context.settings,
+            context.usecase,
+            wanted["to"],
+            context.origin.requested_by,
+            wanted["why"],
+            to_nothing=wanted["to_nothing"],
         )
 
     @dag(**factory.common(usecase, "rollback", __doc__, schedule=None, params=PARAMS))
-    def flow():
+    def flow() -> None:
         rollback()
 
     flow()

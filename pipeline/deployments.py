@@ -1,6 +1,6 @@
 """What is live and what lets something go live: decisions and deployments, shared by index swaps and model releases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from pipeline import database
 from pipeline.database import Connection
-from pipeline.settings import Settings
+from pipeline.results import Check
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,13 @@ def live(connection: Connection, use_case: str) -> Live | None:
     )
 
 
-def is_champion(settings: Settings, use_case: str, digest: str) -> bool:
-    """Returns whether the live model of a use case has this digest."""
-    with database.connect(settings, "pipeline") as connection:
-        found = live(connection, use_case)
-    return found is not None and found.model_digest == digest
-
-
-def decide_model(
-    connection: Connection, run: UUID, policy: int, replaces: int | None, checks: Sequence[Mapping[str, Any]]
-) -> int:
+def decide_model(connection: Connection, run: UUID, policy: int, replaces: int | None, checks: Sequence[Check]) -> int:
     """Returns the id of the decision that a gate's verdicts come to, recorded in the connection's transaction. What it
     is about is read from the gate's run; `replaces` is the deployment that it compared the candidate with.
 
     Raises Refused where the verdicts would let something through that the records do not bear out.
     """
-    return _value(connection, "release.decide_model", run, policy, replaces, Jsonb(list(checks)))
+    return _value(connection, "release.decide_model", run, policy, replaces, _stored(checks))
 
 
 def decide_index(connection: Connection, run: UUID) -> int:
@@ -61,10 +52,10 @@ def decide_index(connection: Connection, run: UUID) -> int:
     return _value(connection, "release.decide_index", run)
 
 
-def decide_rollback(connection: Connection, to: int, person: str, why: str, checks: Sequence[Mapping[str, Any]]) -> int:
+def decide_rollback(connection: Connection, to: int, person: str, why: str, checks: Sequence[Check]) -> int:
     """Returns the id of a person's decision to go back to the pair of an earlier deployment. Raises Refused where the
     person is not known, or the pair cannot go live again."""
-    return _value(connection, "release.decide_rollback", to, person, why, Jsonb(list(checks)))
+    return _value(connection, "release.decide_rollback", to, person, why, _stored(checks))
 
 
 def promote(connection: Connection, decision_id: int) -> int:
@@ -80,6 +71,10 @@ def swap(connection: Connection, decision_id: int) -> int:
     """Returns the id of the deployment that a decision about an index brings about, after the withdrawals since the
     build were replayed. Raises as `promote` does."""
     return _value(connection, "rag.swap", decision_id)
+
+
+def _stored(checks: Sequence[Check]) -> Jsonb:
+    return Jsonb([check.stored() for check in checks])
 
 
 def _value(connection: Connection, function: str, *arguments: Any) -> int:

@@ -5,7 +5,7 @@ made.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import NormalDist
 
@@ -20,9 +20,9 @@ class Estimate:
     n: int  # cases that count; with none, the interval is everything that is possible
     method: str
 
-    def as_dict(self) -> dict[str, float | int | str]:
-        """Returns plain values, rounded to six places."""
-        return {key: round(entry, 6) if isinstance(entry, float) else entry for key, entry in asdict(self).items()}
+    def rounded(self) -> "Estimate":
+        """Returns the estimate to six places, as it is stored."""
+        return replace(self, value=round(self.value, 6), low=round(self.low, 6), high=round(self.high, 6))
 
 
 def mean(scores: Sequence[float], confidence: float) -> Estimate:

@@ -17,12 +17,12 @@ def interval(estimate: Mapping[str, Any] | None) -> str:
     return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
 
 
-def checks(outcome: str, found: Sequence[Mapping[str, Any]]) -> Table:
-    """Returns the gate's checks as a table."""
+def checks(outcome: str, stored: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns the gate's checks, as they are stored, as a table."""
     table = Table(title=f"The gate: {outcome.replace('_', ' ')}", title_justify="left")
     for heading in ("check", "verdict", "found", "wanted", "cases", "why"):
         table.add_column(heading)
-    for check in found:
+    for check in stored:
         measured = "low" in check
         table.add_row(
             check["name"],
@@ -42,12 +42,12 @@ def plain(table: Table, width: int = 130) -> str:
     return text.getvalue().rstrip()
 
 
-def summary(outcome: str, found: Sequence[Mapping[str, Any]]) -> str:
-    """Returns in one line what a gate came to, and the checks that it came to that by."""
+def summary(outcome: str, stored: Sequence[Mapping[str, Any]]) -> str:
+    """Returns in one line what a gate decided, and the checks that decided it."""
     short = [
         f"{check['name']} {check['verdict']}"
         + (f" ({interval(check)}, wanted ≥ {check['wanted']:.2f})" if "low" in check else "")
-        for check in found
+        for check in stored
         if check["verdict"] != "pass"
     ]
     words = {"block": "blocked", "approve": "approved", "approve_with_conditions": "approved, if a person accepts"}

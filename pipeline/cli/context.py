@@ -1,30 +1,11 @@
-"""What most commands begin with: the settings, the use case, and who is asking."""
-
-from dataclasses import dataclass
+"""What most commands begin with: the settings, and the context of work on a use case."""
 
 from pipeline import settings as settings_module
-from pipeline import usecase as usecase_module
+from pipeline import usecase
+from pipeline.context import Context
 from pipeline.login import identity
 from pipeline.settings import Settings
 from pipeline.steps import Origin
-from pipeline.usecase import UseCase
-
-
-@dataclass(frozen=True)
-class Context:
-    """One call of the command line on one use case."""
-
-    settings: Settings
-    usecase: UseCase
-
-    @property
-    def origin(self) -> Origin:
-        """Returns who asked for what a command does: who is logged in, else the system's user, who is no person."""
-        return Origin("cli", identity.current(self.settings).name)
-
-    def person(self, what: str) -> str:
-        """Returns who is logged in, for what a person answers for. Raises Refused where nobody is."""
-        return identity.require(self.settings, what).name
 
 
 def settings() -> Settings:
@@ -32,7 +13,14 @@ def settings() -> Settings:
     return settings_module.from_environment()
 
 
-def context(name: str) -> Context:
-    """Returns the context for a use case. Raises BadInput where there is none of this name or its YAML is wrong."""
-    found = settings()
-    return Context(found, usecase_module.find(found, name))
+def context_of(name: str, fresh: bool = False) -> Context:
+    """Returns the context of a command's work on a use case, for who is logged in, else the system's user, who is no
+    person. `fresh`: no earlier run may answer. Raises BadInput where there is no such use case or its YAML is wrong."""
+    in_force = settings()
+    origin = Origin("cli", identity.current(in_force).name)
+    return Context(in_force, usecase.find(in_force, name), origin, "never" if fresh else "auto")
+
+
+def person(context: Context, what: str) -> str:
+    """Returns who is logged in, for what a person answers for. Raises Refused where nobody is."""
+    return identity.require(context.settings, what).name

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline import usecase as usecase_module
-from pipeline.cli.context import context, settings
+from pipeline.cli.context import context_of, settings
 from pipeline.cli.output import Answer, command
 from pipeline.cli.stages import UseCaseName
 from pipeline.errors import BadInput
@@ -94,12 +94,12 @@ def sql(
 def packet_build(
     name: UseCaseName,
     decision: Annotated[int | None, typer.Option(help="Which decision; default: the newest.")] = None,
-) -> Answer:
+) -> object:
     """Build the governance packet of a release decision."""
     from pipeline import governance
 
-    here = context(name)
-    return governance.packet(here.settings, here.usecase, here.origin, decision)
+    context = context_of(name)
+    return governance.packet(context, decision)
 
 
 def packet_verify(

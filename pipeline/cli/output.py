@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.errors import NightshiftError
+from pipeline.records import plain
 
 Answer = Mapping[str, Any]
 _LINE = 60  # characters; a longer list is one entry a line
@@ -43,18 +44,18 @@ def command(
 ) -> Any:
     """Returns a decorator that makes a function a command.
 
-    The function returns its answer as plain values. Where `ok` of it is false, the exit code is 1. `view` makes of it
-    what a person is shown; --json gets the answer as it is.
+    The function returns its answer: a record, or a mapping of plain values. Where `ok` of it is false, the exit code is
+    1. `view` makes of it what a person is shown; --json gets the answer as it is.
     """
 
-    def decorate(function: Callable[..., Answer]) -> Callable[..., None]:
+    def decorate(function: Callable[..., object]) -> Callable[..., None]:
         @functools.wraps(function)
         def wrapped(*arguments: Any, as_json: bool = False, **options: Any) -> None:
             try:
-                answer = function(*arguments, **options)
+                answer: Answer = plain(function(*arguments, **options))
             except NightshiftError as error:
                 if as_json:
-                    print_json({"error": {"what": error.what, **_plain(error.details)}})
+                    print_json({"error": {"what": error.what, **_details(error)}})
                 print(f"nightshift: {error}", file=sys.stderr)  # noqa: T201
                 raise typer.Exit(error.exit_code) from None
             if as_json:
@@ -119,17 +120,15 @@ def _report(error: BaseException) -> Path:
     return Path(file.name)
 
 
+def _details(error: NightshiftError) -> dict[str, str | None]:
+    """Returns what an error says of itself. A next step stands in it only where there is one."""
+    details = {name: None if value is None else str(value) for name, value in error.details.items()}
+    return {name: value for name, value in details.items() if value is not None or name != "next"}
+
+
 def print_json(value: Any) -> None:
     """Prints one JSON object on stdout."""
-    sys.stdout.write(json.dumps(_plain(value), ensure_ascii=False, indent=2) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items() if inner is not None or key != "next"}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(inner) for inner in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
 
 
 def show(answer: Answer) -> None:

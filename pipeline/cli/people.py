@@ -1,4 +1,4 @@
-"""Commands about persons: who is logged in, what he answers for, and who is known here."""
+"""Commands about persons: who is logged in, what he answers for, and who is known context."""
 
 import getpass
 import sys
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.context import context, settings
+from pipeline.cli.context import context_of, settings
 from pipeline.cli.output import Answer, command
 from pipeline.cli.stages import UseCaseName
 from pipeline.errors import BadInput
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def login(
     user: Annotated[str, typer.Argument(help="Your name at Airflow.")],
-    server: Annotated[str | None, typer.Option(help="Airflow's address; default: the one that runs here.")] = None,
+    server: Annotated[str | None, typer.Option(help="Airflow's address; default: the one that runs context.")] = None,
 ) -> Answer:
     """Log in at Airflow, so that commands know who you are. Asks the password; reads it from a pipe where it is one."""
     from pipeline.login import session
@@ -85,10 +85,10 @@ def reject(
 def _answer(name: str, decision: int | None, answer: str, reason: str | None, login: str | None) -> Answer:
     from pipeline.login import answers, identity
 
-    here = context(name)
-    own = None if login is None else identity.own_login(here.settings, login, _password(login))
+    context = context_of(name)
+    own = None if login is None else identity.own_login(context.settings, login, _password(login))
     choice: answers.Choice = "approve" if answer == "approve" else "reject"
-    return asdict(answers.give(here.settings, here.usecase.name, decision, choice, reason, own))
+    return asdict(answers.give(context.settings, context.usecase.name, decision, choice, reason, own))
 
 
 def _password(user: str) -> str:

@@ -8,7 +8,22 @@ from pipeline.data.checking import check, check_file
 from pipeline.data.commits import commit
 from pipeline.data.findings import of_runs
 from pipeline.data.history import diff, versions
+from pipeline.data.records import Checked, Committed, Fetched
 from pipeline.data.review import accept, waiting
 from pipeline.data.sources import fetch
 
-__all__ = ["accept", "card", "check", "check_file", "commit", "diff", "fetch", "of_runs", "versions", "waiting"]
+__all__ = [
+    "Checked",
+    "Committed",
+    "Fetched",
+    "accept",
+    "card",
+    "check",
+    "check_file",
+    "commit",
+    "diff",
+    "fetch",
+    "of_runs",
+    "versions",
+    "waiting",
+]

@@ -3,77 +3,82 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline import steps
 from pipeline.artifacts import ArtifactStore
+from pipeline.context import Context
 from pipeline.data import membership
-from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
+from pipeline.data.checking import REPORT
+from pipeline.data.records import Card, CardContent, CheckReport, Committed, CommittedVersion, VersionCard
+from pipeline.records import read, write
+from pipeline.steps import Attempt, Output, Result, Step
 from pipeline.usecase import UseCase
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def card(
-    settings: Settings, usecase: UseCase, origin: Origin, committed: Mapping[str, Any], *, reuse: Reuse = "auto"
-) -> dict[str, Any]:
-    """Returns the run and its output `card`: Markdown for people and the same as JSON, of what a commit returned."""
-    about = {
-        "use_case": usecase.name,
-        "title": usecase.title,
-        "owner": usecase.owner,
-        "versions": {role: committed[role]["version"] for role in ("dataset", "corpus")},
-        "shares": usecase.splits.model_dump(),
-        "checks": usecase.checks.model_dump(),
-    }
+def card(context: Context, committed: Committed) -> Card:
+    """Returns the card of a commit: Markdown for people and the same as JSON."""
+    usecase = context.usecase
     spec = Step(
         usecase.name,
         "data.card",
         "pipeline",
         ("pipeline.data.card",),
-        params=about,
-        inputs={
-            "dataset": Version(**committed["dataset"]["artifact"]),
-            "corpus": Version(**committed["corpus"]["artifact"]),
-            "report": Version(**committed["report"]),
+        params={
+            "title": usecase.title,
+            "owner": usecase.owner,
+            "versions": {"dataset": committed.dataset.version, "corpus": committed.corpus.version},
+            "shares": usecase.splits.model_dump(),
+            "checks": usecase.checks.model_dump(),
         },
-        reuse=reuse,
+        inputs={
+            "dataset": committed.dataset.artifact,
+            "corpus": committed.corpus.artifact,
+            "report": committed.report,
+        },
+        reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
-        content = contents(attempt.store, about, spec.inputs)
-        files: Mapping[str, bytes | Path] = {
-            "card.md": render(content).encode(),
-            "card.json": json.dumps(content).encode(),
-        }
+        content = contents(attempt.store, usecase, committed)
+        files: Mapping[str, bytes | Path] = {"card.md": render(content).encode(), "card.json": write(content)}
         stored = attempt.store.put("card", files)
         return Result({"card": Output.of(stored, "data", private=False)}, {"files": sorted(files)})
 
-    return steps.run(settings, origin, spec, work).as_dict()
+    outcome = steps.run(context.settings, context.origin, spec, work)
+    return Card(outcome.run_id, outcome.reused, outcome.outputs["card"])
 
 
-def contents(store: ArtifactStore, about: Mapping[str, Any], inputs: Mapping[str, Version]) -> dict[str, Any]:
+def contents(store: ArtifactStore, usecase: UseCase, committed: Committed) -> CardContent:
     """Returns what a card says: of the versions and of the check's report."""
-    report = json.loads(store.read("check_report", inputs["report"].digest, "report.json"))
-    held = {
-        role: dict(json.loads(store.read(inputs[role].kind, inputs[role].digest, "members.json")))
-        for role in ("dataset", "corpus")
-    }
-    datasets = {
-        role: {
-            "version": about["versions"][role],
-            "digest": membership.digest(rows),
-            "artifact": inputs[role].digest,
-            "rows": len(rows),
-            "labels": membership.counts(rows.values()),
-        }
-        for role, rows in held.items()
-    }
-    return {**about, **datasets, "report": report, "report_artifact": inputs["report"].digest}
+    report = committed.report
+    return CardContent(
+        use_case=usecase.name,
+        title=usecase.title,
+        owner=usecase.owner,
+        shares=usecase.splits.model_dump(),
+        checks=usecase.checks.model_dump(),
+        dataset=_version(store, committed.dataset),
+        corpus=_version(store, committed.corpus),
+        report=read(CheckReport, store.read(report.kind, report.digest, REPORT), f"check report {report.digest[:12]}"),
+        report_artifact=report.digest,
+    )
 
 
-def render(content: Mapping[str, Any]) -> str:
+def _version(store: ArtifactStore, committed: CommittedVersion) -> VersionCard:
+    artifact = committed.artifact
+    members = dict(json.loads(store.read(artifact.kind, artifact.digest, "members.json")))
+    return VersionCard(
+        committed.version,
+        membership.digest(members),
+        artifact.digest,
+        len(members),
+        membership.counts(members.values()),
+    )
+
+
+def render(content: CardContent) -> str:
     """Returns the card as Markdown."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -82,9 +87,9 @@ def render(content: Mapping[str, Any]) -> str:
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["cell"] = cell
-    return environment.get_template("data_card.md.j2").render(content)
+    return environment.get_template("data_card.md.j2").render(vars(content))
 
 
 def cell(value: object) -> str:
     """Returns a value as one cell of a table."""
-    return " ".join(str(value).split()).replace("|", "\\|") if value is not None else "not told"
+    return " ".join(str(value).split()).replace("|", "\\|") if value is not None else "not given"

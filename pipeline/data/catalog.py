@@ -1,7 +1,7 @@
 """The catalog's rows, read and written: what stands now, and what a commit adds to it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, Literal, Protocol
@@ -13,7 +13,9 @@ from pipeline import database
 from pipeline.data.documents import Document, metadata_digest
 from pipeline.data.formats import Example
 from pipeline.data.membership import Change, Members, counts, digest
+from pipeline.data.records import CommitFacts, VersionFacts
 from pipeline.database import Connection
+from pipeline.records import load
 from pipeline.steps import Version
 
 Kind = Literal["examples", "documents"]
@@ -59,7 +61,7 @@ class Seen:
     withdrawals: int  # of its document, in all
 
 
-class Made(Protocol):
+class NewVersion(Protocol):
     """A version to be written down."""
 
     @property
@@ -193,10 +195,10 @@ def insert_documents(connection: Connection, use_case: str, versions: Mapping[st
 
 
 def insert_version(
-    connection: Connection, use_case: str, kind: Kind, number: int, made: Made, artifact: Version
+    connection: Connection, use_case: str, kind: Kind, number: int, new: NewVersion, artifact: Version
 ) -> None:
     """Writes a version down, if there is a new one: its number, and the intervals of what changed."""
-    if not made.changed:
+    if not new.changed:
         return
     database.execute(connection, "data", "insert_dataset", use_case=use_case, kind=kind)
     database.execute(
@@ -206,28 +208,32 @@ def insert_version(
         use_case=use_case,
         kind=kind,
         version=number,
-        digest=digest(made.members),
+        digest=digest(new.members),
         artifact=artifact.version_id,
-        counts=Jsonb({"rows": len(made.members), "by_label": counts(made.members.values())}),
+        counts=Jsonb({"rows": len(new.members), "by_label": counts(new.members.values())}),
     )
-    removed, added = made.change.removed, made.change.added
+    removed, added = new.change.removed, new.change.added
     where = {"use_case": use_case, "version": number}
     database.execute(connection, "data", f"remove_{kind}", **where, digests=list(removed))
     labels = {"splits": list(added.values())} if kind == "examples" else {}
     database.execute(connection, "data", f"add_{kind}", **where, digests=list(added), **labels)
 
 
-def as_first_told(connection: Connection, run_id: UUID, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a commit's facts as its first run told them, where this run does again one that ended without being
-    heard: the version that it made is new to whoever asks, though by now it stands."""
-    told = {role: dict(facts[role]) for role in ("dataset", "corpus")}
-    earlier = database.fetch(connection, "data", "earlier_facts", run=str(run_id))
-    for role, now in told.items():
-        for row in earlier:
-            before = row["facts"].get(role, {})
-            if before.get("changed") and before.get("version") == now["version"]:
-                told[role] = dict(before)
-    return told
+def original_facts(connection: Connection, run_id: UUID, facts: CommitFacts) -> CommitFacts:
+    """Returns a commit's facts as its first run had them, where this run repeats one that ended before anybody saw what
+    it returned: the version that it made is new to whoever asks, though by now it stands."""
+    earlier = [
+        load(CommitFacts, row["facts"]) for row in database.fetch(connection, "data", "earlier_facts", run=str(run_id))
+    ]
+    return replace(
+        facts,
+        dataset=_original(facts.dataset, [each.dataset for each in earlier]),
+        corpus=_original(facts.corpus, [each.corpus for each in earlier]),
+    )
+
+
+def _original(now: VersionFacts, earlier: Sequence[VersionFacts]) -> VersionFacts:
+    return next((one for one in reversed(earlier) if one.changed and one.version == now.version), now)
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[Jsonb]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import canonical, database, steps
+from pipeline import database, steps
+from pipeline.context import Context
 from pipeline.data import expectations, formats, rules, sources, tombstones
 from pipeline.data import findings as findings_module
 from pipeline.data.documents import Document
@@ -15,83 +16,86 @@ from pipeline.data.expectations import Applied
 from pipeline.data.findings import Finding
 from pipeline.data.formats import Example, Kind
 from pipeline.data.reading import Problem
+from pipeline.data.records import Checked, CheckFacts, CheckReport, Counts, Fetched, File, FileReport, PartReport
 from pipeline.data.rules import Rule, Severity
-from pipeline.data.tombstones import Graveyard
+from pipeline.data.tombstones import Tombstones
 from pipeline.errors import BadInput, Refused
-from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step
-from pipeline.usecase import Checks, UseCase
+from pipeline.records import load, write
+from pipeline.steps import Attempt, Output, Result, Step
+from pipeline.usecase import Checks
+
+REPORT = "report.json"
 
 
 @dataclass(frozen=True)
-class Checked:
-    """One set of rows, checked."""
+class Judged:
+    """One set of rows, held against the rules."""
 
-    files: list[dict[str, Any]]
+    files: Sequence[File]
     rows: Sequence[Example | Document]
     accepted: Sequence[Example | Document]
     rejected: Sequence[tuple[Example | Document, Rule]]
     applied: list[Applied]
     findings: list[Finding]
 
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> Counts:
         """Returns rows accepted and rejected, and both kinds of finding by rule."""
-        return {
-            "rows": len(self.rows),
-            "accepted": len(self.accepted),
-            "rejected": len(self.rows) - len(self.accepted),
-            "by_rule": _by_rule(self.findings, "rejected"),
-            "warnings": _by_rule(self.findings, "warning"),
-        }
+        return Counts(
+            len(self.rows),
+            len(self.accepted),
+            len(self.rows) - len(self.accepted),
+            _by_rule(self.findings, "rejected"),
+            _by_rule(self.findings, "warning"),
+        )
 
 
-def check(
-    settings: Settings, usecase: UseCase, origin: Origin, fetched: Mapping[str, Any], *, reuse: Reuse = "auto"
-) -> dict[str, Any]:
-    """Returns the run, its outputs `report`, `documents` and `examples` (the accepted rows, private), and counts.
+def check(context: Context, fetched: Fetched) -> Checked:
+    """Returns the accepted rows as private snapshots, the report, and counts.
 
     Raises Refused, with the findings recorded, where a file ends before its rows do, or more than `checks.max_rejected`
     of its rows are bad.
     """
-    with database.connect(settings, "pipeline") as connection:
-        graves = tombstones.read(settings, connection, usecase.name)
+    usecase = context.usecase
+    with database.connect(context.settings, "pipeline") as connection:
+        erased = tombstones.read(context.settings, connection, usecase.name)
     spec = Step(
         usecase.name,
         "data.check",
         "pipeline",
         ("pipeline.data.checking",),
-        params={"checks": usecase.checks.model_dump(mode="json"), "tombstones": graves.digest},
-        inputs={role: sources.pinned(fetched, role) for role in ("documents", "examples")},
-        reuse=reuse,
+        params={"checks": usecase.checks.model_dump(mode="json"), "tombstones": erased.digest},
+        inputs={"documents": fetched.documents, "examples": fetched.examples},
+        reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
-        checked = _checked(attempt, spec, usecase.checks, graves)
-        findings = [finding for part in checked.values() for finding in part.findings]
-        refusal = _refusal(checked, usecase.checks.max_rejected)
+        judged = _judged(attempt, spec, usecase.checks, erased)
+        findings = [finding for part in judged.values() for finding in part.findings]
+        refusal = _refusal(judged, usecase.checks.max_rejected)
         if refusal is not None:
             with attempt.connection.transaction():
                 database.call(attempt.connection, "lineage.hold_attempt", attempt.run_id, attempt.fence)
                 findings_module.record(attempt.connection, usecase.name, attempt.run_id, findings)
             raise refusal
-        report = canonical.dumps(_report(checked)).encode()
+        report = attempt.store.put("check_report", {REPORT: write(_report(judged))})
         outputs = {
-            "report": Output.of(attempt.store.put("check_report", {"report.json": report}), "data", private=False),
+            "report": Output.of(report, "data", private=False),
             **{
                 role: sources.snapshot(
                     attempt.store, f"{role}.checked", [*part.accepted, *_places(part)], part.files, made_of=(role,)
                 )
-                for role, part in checked.items()
+                for role, part in judged.items()
             },
         }
-        facts = {role: part.counts() for role, part in checked.items()}
         return Result(
             outputs,
-            {**_total(facts.values()), **facts},
+            _facts(judged),
             lambda connection, _: findings_module.record(connection, usecase.name, attempt.run_id, findings),
         )
 
-    return steps.run(settings, origin, spec, work).as_dict()
+    outcome = steps.run(context.settings, context.origin, spec, work)
+    snapshots = {role: outcome.outputs[role] for role in ("report", "documents", "examples")}
+    return Checked(outcome.run_id, outcome.reused, **snapshots, facts=load(CheckFacts, outcome.facts))
 
 
 def check_file(path: Path, kind: Kind, form: str | None = None, checks: Checks | None = None) -> dict[str, Any]:
@@ -116,7 +120,7 @@ def check_file(path: Path, kind: Kind, form: str | None = None, checks: Checks |
     return {"rows": len(examples), "accepted": len(examples) - len(rejected), "rejected": rejected}
 
 
-def _places(part: Checked) -> list[Document]:
+def _places(part: Judged) -> list[Document]:
     """Returns the rejected documents without a word of them: where each stands, its id where it has one, and the rule
     that it broke. What was served in their place stays so."""
     return [
@@ -126,7 +130,7 @@ def _places(part: Checked) -> list[Document]:
     ]
 
 
-def _checked(attempt: Attempt, spec: Step, checks: Checks, graves: Graveyard) -> dict[str, Checked]:
+def _judged(attempt: Attempt, spec: Step, checks: Checks, erased: Tombstones) -> dict[str, Judged]:
     store = attempt.store
     pinned = spec.inputs
     texts = sources.read_documents(store, pinned["documents"])
@@ -134,7 +138,7 @@ def _checked(attempt: Attempt, spec: Step, checks: Checks, graves: Graveyard) ->
         sources.read_files(store, pinned["documents"]),
         texts,
         rules.for_documents(),
-        rules.measure_documents(texts, graves.holds),
+        rules.measure_documents(texts, erased.holds),
     )
     standing = rules.statuses([row for row in documents.accepted if isinstance(row, Document)])
     rows = sources.read_examples(store, pinned["examples"])
@@ -142,17 +146,17 @@ def _checked(attempt: Attempt, spec: Step, checks: Checks, graves: Graveyard) ->
         sources.read_files(store, pinned["examples"]),
         rows,
         rules.for_examples(checks),
-        rules.measure_examples(rows, graves.holds, standing),
+        rules.measure_examples(rows, erased.holds, standing),
     )
     return {"documents": documents, "examples": examples}
 
 
 def _judge(
-    files: list[dict[str, Any]],
+    files: Sequence[File],
     rows: Sequence[Example | Document],
     table: Sequence[Rule],
     measures: Sequence[rules.Measures],
-) -> Checked:
+) -> Judged:
     """Returns the rows as Great Expectations found them: rejected by the first rule in the table that each breaks."""
     applied = expectations.validate(table, measures)
     rejected: dict[int, Rule] = {}
@@ -163,17 +167,17 @@ def _judge(
                 warned.append((place, each.rule))
             else:
                 rejected.setdefault(place, each.rule)
-    told = [*sorted(rejected.items(), key=lambda found: found[0]), *(w for w in warned if w[0] not in rejected)]
-    findings = [_finding(rows[place], rule) for place, rule in told]
+    breaches = [*sorted(rejected.items(), key=lambda breach: breach[0]), *(w for w in warned if w[0] not in rejected)]
+    findings = [_finding(rows[place], rule) for place, rule in breaches]
     filled = {row.file for row in rows}
     findings += [
-        Finding(file["file"], None, "empty_file", "warning", "the file has no rows", None)
+        Finding(file.file, None, "empty_file", "warning", "the file has no rows", None)
         for file in files
-        if file["file"] not in filled
+        if file.file not in filled
     ]
     accepted = [row for place, row in enumerate(rows) if place not in rejected]
-    refused = [(rows[place], rule) for place, rule in sorted(rejected.items(), key=lambda found: found[0])]
-    return Checked(files, rows, accepted, refused, applied, findings)
+    refused = [(rows[place], rule) for place, rule in sorted(rejected.items(), key=lambda breach: breach[0])]
+    return Judged(files, rows, accepted, refused, applied, findings)
 
 
 def _finding(row: Example | Document, rule: Rule) -> Finding:
@@ -181,10 +185,10 @@ def _finding(row: Example | Document, rule: Rule) -> Finding:
     return Finding(row.file, row.line, rule.name, rule.severity, rules.detail(rule, row), digest)
 
 
-def _refusal(checked: Mapping[str, Checked], limit: float) -> Refused | None:
+def _refusal(judged: Mapping[str, Judged], limit: float) -> Refused | None:
     """Returns why the files cannot go on, or None. A folder of documents, one a file, counts as one."""
-    for part in checked.values():
-        groups = {file["file"]: file["group"] for file in part.files}
+    for part in judged.values():
+        groups = {file.file: file.group for file in part.files}
         rows = Counter(groups[row.file] for row in part.rows)
         bad: dict[str, list[Finding]] = defaultdict(list)
         for finding in part.findings:
@@ -210,40 +214,50 @@ def _refusal(checked: Mapping[str, Checked], limit: float) -> Refused | None:
     return None
 
 
-def _report(checked: Mapping[str, Checked]) -> dict[str, Any]:
+def _report(judged: Mapping[str, Judged]) -> CheckReport:
     """Returns the report: counts and digests alone. What each expectation found is Great Expectations' own count."""
-    parts = {role: _part(part) for role, part in checked.items()}
-    examples = [row for row in checked["examples"].accepted if isinstance(row, Example)]
-    documents = [row for row in checked["documents"].accepted if isinstance(row, Document)]
-    return {
-        "checked_with": f"great-expectations {expectations.version()}",
-        **parts,
-        "subjects": len({row.subject for row in examples if row.subject is not None}),
-        "examples_with_subject": sum(row.subject is not None for row in examples),
-        "kinds": dict(sorted(Counter(row.kind for row in examples).items())),
-        "classifications": dict(sorted(Counter(row.classification for row in documents).items())),
-        "statuses": dict(sorted(Counter(row.status for row in documents).items())),
-        "tenants": dict(sorted(Counter(row.tenant for row in documents).items())),
-    }
+    examples = [row for row in judged["examples"].accepted if isinstance(row, Example)]
+    documents = [row for row in judged["documents"].accepted if isinstance(row, Document)]
+    return CheckReport(
+        checked_with=f"great-expectations {expectations.version()}",
+        documents=_part(judged["documents"]),
+        examples=_part(judged["examples"]),
+        subjects=len({row.subject for row in examples if row.subject is not None}),
+        examples_with_subject=sum(row.subject is not None for row in examples),
+        kinds=_counted(row.kind for row in examples),
+        classifications=_counted(row.classification for row in documents),
+        statuses=_counted(row.status for row in documents),
+        tenants=_counted(row.tenant for row in documents),
+    )
 
 
-def _part(part: Checked) -> dict[str, Any]:
+def _part(part: Judged) -> PartReport:
     rows = Counter(row.file for row in part.rows)
     accepted = Counter(row.file for row in part.accepted)
-    files = [{**file, "rows": rows[file["file"]], "accepted": accepted[file["file"]]} for file in part.files]
-    return {**part.counts(), "files": files, "expectations": [each.as_dict() for each in part.applied]}
+    files = [FileReport(**vars(file), rows=rows[file.file], accepted=accepted[file.file]) for file in part.files]
+    return PartReport(**vars(part.counts()), files=files, expectations=[each.report() for each in part.applied])
 
 
 def _by_rule(findings: Iterable[Finding], severity: Severity) -> dict[str, int]:
-    return dict(sorted(Counter(finding.rule for finding in findings if finding.severity == severity).items()))
+    return _counted(finding.rule for finding in findings if finding.severity == severity)
 
 
-def _total(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    both = list(parts)
-    return {
-        **{name: sum(part[name] for part in both) for name in ("rows", "accepted", "rejected")},
-        **{
-            name: dict(sorted(sum((Counter(part[name]) for part in both), Counter[str]()).items()))
-            for name in ("by_rule", "warnings")
-        },
-    }
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def _facts(judged: Mapping[str, Judged]) -> CheckFacts:
+    documents, examples = judged["documents"].counts(), judged["examples"].counts()
+    return CheckFacts(
+        documents.rows + examples.rows,
+        documents.accepted + examples.accepted,
+        documents.rejected + examples.rejected,
+        _summed(documents.by_rule, examples.by_rule),
+        _summed(documents.warnings, examples.warnings),
+        documents,
+        examples,
+    )
+
+
+def _summed(*counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(sum((Counter(count) for count in counts), Counter[str]()).items()))

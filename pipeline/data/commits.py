@@ -4,20 +4,21 @@ the same transaction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
+from pipeline.context import Context
 from pipeline.data import catalog, findings, holds, membership, sources, splits, withdrawals
 from pipeline.data.catalog import Current, Kind, Place, Standing
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.data.holds import Catalogue, Held
 from pipeline.data.membership import Change, Members
+from pipeline.data.records import Checked, CommitFacts, Committed, CommittedVersion, File, VersionFacts
 from pipeline.database import Connection
 from pipeline.errors import Refused
-from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
+from pipeline.records import load
+from pipeline.steps import Attempt, Output, Result, Step, Version
 from pipeline.usecase import UseCase
 
 
@@ -31,55 +32,55 @@ class Next:
     changed: bool
     output: Output
 
-    def facts(self) -> dict[str, Any]:
-        """Returns what is told of it: numbers and digests."""
-        return {
-            "version": self.number,
-            "digest": membership.digest(self.members),
-            "changed": self.changed,
-            "rows": len(self.members),
-            "added": len(self.change.added),
-            "removed": len(self.change.removed),
-            "splits": membership.counts(self.members.values()),
-        }
+    def facts(self) -> VersionFacts:
+        """Returns numbers and digests."""
+        return VersionFacts(
+            self.number,
+            membership.digest(self.members),
+            self.changed,
+            len(self.members),
+            len(self.change.added),
+            len(self.change.removed),
+            membership.counts(self.members.values()),
+        )
 
 
-def commit(
-    settings: Settings, usecase: UseCase, origin: Origin, checked: Mapping[str, Any], *, reuse: Reuse = "auto"
-) -> dict[str, Any]:
-    """Returns the run, and for `dataset` (examples) and `corpus` (documents): version, digest, changed, rows, added,
-    removed, splits (of documents: by status) and the artifact, which holds digests alone.
+def commit(context: Context, checked: Checked) -> Committed:
+    """Returns the versions of dataset (examples) and corpus (documents) that stand after it.
 
     Documents that are withdrawn, or that fewer may read now, leave every index in the same transaction. What stays
-    served as it was (holding.py) is counted as `kept`, what waits for a person as `waiting`.
-    `changed` is false where the rows are those of the current version. Commits of a use case wait for each other.
-    Raises Refused where a file that the current version has rows from gives none any more.
+    served as it was (holds.py) is counted as `kept`, what waits for a person as `waiting`. `changed` is false where the
+    rows are those of the current version. Commits of a use case wait for each other. Raises Refused where a file that
+    the current version has rows from gives none any more.
     """
-    folder = settings.usecases / usecase.name
-    with database.connect(settings, "pipeline") as connection:
-        current = {kind: catalog.standing(connection, usecase.name, kind) for kind in catalog.KINDS}
-        accepted = catalog.accepted(connection, usecase.name)
+    folder = context.settings.usecases / context.usecase.name
+    with database.connect(context.settings, "pipeline") as connection:
+        current = {kind: catalog.standing(connection, context.usecase.name, kind) for kind in catalog.KINDS}
+        accepted = catalog.accepted(connection, context.usecase.name)
     spec = Step(
-        usecase.name,
+        context.usecase.name,
         "data.commit",
         "pipeline",
         ("pipeline.data.commits",),
         # The current version is part of the key: rows that come back to what they once were are a new version.
         params={
-            "splits": usecase.splits.model_dump(),
+            "splits": context.usecase.splits.model_dump(),
             "current": {k: [s.version, s.digest] for k, s in current.items()},
-            "sources": [sources.group(source, folder) for source in usecase.documents],
-            "checks": usecase.checks.model_dump(),
+            "sources": [sources.group(source, folder) for source in context.usecase.documents],
+            "checks": context.usecase.checks.model_dump(),
             "accepted": canonical.digest({digest: at.isoformat() for digest, at in accepted.items()}),
         },
-        inputs={role: sources.pinned(checked, role) for role in ("documents", "examples", "report")},
-        reuse=reuse,
+        inputs={"documents": checked.documents, "examples": checked.examples, "report": checked.report},
+        reuse=context.reuse,
     )
-    outcome = steps.run(settings, origin, spec, lambda attempt: _commit(attempt, spec, usecase))
-    with database.connect(settings, "pipeline") as connection:
-        facts = catalog.as_first_told(connection, outcome.run_id, outcome.facts)
-    told = {role: {**facts[role], "artifact": outcome.outputs[role].as_dict()} for role in ("dataset", "corpus")}
-    return {**outcome.as_dict(), **told, "report": checked["outputs"]["report"]}
+    outcome = steps.run(context.settings, context.origin, spec, lambda attempt: _commit(attempt, spec, context.usecase))
+    with database.connect(context.settings, "pipeline") as connection:
+        facts = catalog.original_facts(connection, outcome.run_id, load(CommitFacts, outcome.facts))
+    dataset, corpus = (
+        CommittedVersion(**vars(version), artifact=outcome.outputs[role])
+        for role, version in (("dataset", facts.dataset), ("corpus", facts.corpus))
+    )
+    return Committed(outcome.run_id, outcome.reused, dataset, corpus, checked.report, facts)
 
 
 def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
@@ -101,31 +102,25 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
     before = catalog.documents(connection, name)
     held = _held(connection, spec, read, before, usecase)
     seen = catalog.seen(connection, name, withdrawals.returning(before, held.texts))
-    found = withdrawals.documents(before, held.texts, seen, held.kept)
-    statuses = {**{digest: row.status for digest, row in found.versions.items()}, **found.kept}
+    due = withdrawals.documents(before, held.texts, seen, held.kept)
+    statuses = {**{digest: row.status for digest, row in due.versions.items()}, **due.kept}
     corpus = _next(connection, store, name, "documents", statuses)
-    groups_of = {file["file"]: file["group"] for file in sources.read_files(store, spec.inputs["documents"])}
+    groups_of = {file.file: file.group for file in sources.read_files(store, spec.inputs["documents"])}
 
     def write(target: Connection, outputs: Mapping[str, Version]) -> None:
         # Before the new versions come in: a withdrawal counts for all that was seen by then.
-        for key, reason in found.withdrawals.items():
+        for key, reason in due.withdrawals.items():
             database.call(target, "rag.withdraw", name, key, reason)
         catalog.insert_assignments(target, name, fresh)
         catalog.insert_examples(target, name, rows, labels)
-        catalog.insert_documents(target, name, found.versions)
+        catalog.insert_documents(target, name, due.versions)
         read_at = {row.key: Place(groups_of[row.file], row.file) for row in held.texts if row.key is not None}
         catalog.insert_places(target, name, read_at)
         findings.record(target, name, attempt.run_id, held.findings)
         catalog.insert_version(target, name, "examples", dataset.number, dataset, outputs["dataset"])
         catalog.insert_version(target, name, "documents", corpus.number, corpus, outputs["corpus"])
 
-    facts = {
-        "dataset": dataset.facts(),
-        "corpus": corpus.facts(),
-        "withdrawn": len(found.withdrawals),
-        "kept": len(held.kept),
-        "waiting": held.waiting,
-    }
+    facts = CommitFacts(dataset.facts(), corpus.facts(), len(due.withdrawals), len(held.kept), held.waiting)
     return Result({"dataset": dataset.output, "corpus": corpus.output}, facts, write)
 
 
@@ -155,16 +150,16 @@ def _next(connection: Connection, store: ArtifactStore, use_case: str, kind: Kin
     return Next(current.version + changed, labels, difference, changed, output)
 
 
-def _not_emptied(connection: Connection, use_case: str, rows: list[Example], files: list[dict[str, Any]]) -> None:
+def _not_emptied(connection: Connection, use_case: str, rows: list[Example], files: list[File]) -> None:
     filled = {row.file for row in rows}
     for file in files:
-        if file["file"] in filled:
+        if file.file in filled:
             continue
-        before = database.fetch_one(connection, "data", "rows_of_file", use_case=use_case, file=file["file"])
+        before = database.fetch_one(connection, "data", "rows_of_file", use_case=use_case, file=file.file)
         if before is not None and before["rows"]:
             raise Refused(
                 "a file that the current dataset version has rows from gives none any more",
-                where=file["file"],
+                where=file.file,
                 found=f"0 rows; the current version has {before['rows']} of them",
                 next_step="write the file again, or take it out of usecase.yaml if its rows are to go",
             )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.data.records import ExpectationReport
 from pipeline.data.rules import Between, Matches, Measures, NoneOf, OneOf, Rule, Test
 
 
@@ -18,17 +19,12 @@ class Applied:
     evaluated: int  # rows it looked at
     unexpected: tuple[int, ...]  # places of the rows that broke it
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns counts alone, fit for a report."""
-        return {
-            "rule": self.rule.name,
-            "severity": self.rule.severity,
-            "column": self.rule.measure,
-            "expectation": self.expectation,
-            "evaluated": self.evaluated,
-            "unexpected": len(self.unexpected),
-            "success": not self.unexpected,
-        }
+    def report(self) -> ExpectationReport:
+        """Returns counts alone."""
+        broken = len(self.unexpected)
+        return ExpectationReport(
+            self.rule.name, self.rule.severity, self.rule.measure, self.expectation, self.evaluated, broken, not broken
+        )
 
 
 def validate(rules: Sequence[Rule], rows: Sequence[Measures]) -> list[Applied]:

@@ -2,22 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
+from pipeline.context import Context
 from pipeline.data import documents, formats, paths, reading, tombstones
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example, Kind
 from pipeline.data.reading import Problem
-from pipeline.data.tombstones import Graveyard
+from pipeline.data.records import Amount, Fetched, FetchFacts, File
+from pipeline.data.tombstones import Tombstones
 from pipeline.errors import BadInput, NotAvailable, Refused
+from pipeline.records import load, plain
 from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
-from pipeline.usecase import DocumentSource, ExampleSource, UseCase
+from pipeline.steps import Attempt, Output, Result, Step, Version
+from pipeline.usecase import DocumentSource, ExampleSource
 
 ROWS = "rows.jsonl"
 FILES = "files.json"
@@ -45,19 +48,25 @@ class SourceFile:
         return data
 
 
-def fetch(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse = "auto") -> dict[str, Any]:
-    """Returns the run and its outputs `documents` and `examples`, private snapshots of every row: those with a problem
-    carry it in place of their content. Where no file changed, an earlier run answers.
+def fetch(context: Context) -> Fetched:
+    """Returns private snapshots of every row: those with a problem carry it in place of their content. Where no file
+    changed, an earlier run answers.
 
     Raises NotAvailable for a file that is missing, and BadInput for a format that its kind of row does not come in.
     """
-    folder = settings.usecases / usecase.name
-    texts = [(source, _files(source, folder, settings), group(source, folder)) for source in usecase.documents]
-    rows = [(source, form(source, n), _own(source.path, folder, settings)) for n, source in enumerate(usecase.examples)]
-    with database.connect(settings, "pipeline") as connection:
-        graves = tombstones.read(settings, connection, usecase.name)
+    folder = context.settings.usecases / context.usecase.name
+    texts = [
+        (source, _files(source, folder, context.settings), group(source, folder))
+        for source in context.usecase.documents
+    ]
+    rows = [
+        (source, form_of(source, n), _own(source.path, folder, context.settings))
+        for n, source in enumerate(context.usecase.examples)
+    ]
+    with database.connect(context.settings, "pipeline") as connection:
+        erased = tombstones.read(context.settings, connection, context.usecase.name)
     spec = Step(
-        usecase.name,
+        context.usecase.name,
         "data.fetch",
         "pipeline",
         ("pipeline.data.sources",),
@@ -69,24 +78,32 @@ def fetch(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse 
                 ]
             ),
             "examples": {
-                f"{n} {file.name}": [source.kind, told, file.sha256] for n, (source, told, file) in enumerate(rows)
+                f"{n} {file.name}": [source.kind, form, file.sha256] for n, (source, form, file) in enumerate(rows)
             },
-            "tombstones": graves.digest,
+            "tombstones": erased.digest,
         },
-        reuse=reuse,
+        reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
-        return _snapshots(attempt.store, texts, rows, graves)
+        return _snapshots(attempt.store, texts, rows, erased)
 
-    return steps.run(settings, origin, spec, work).as_dict()
+    outcome = steps.run(context.settings, context.origin, spec, work)
+    snapshots = outcome.outputs
+    return Fetched(
+        outcome.run_id,
+        outcome.reused,
+        snapshots["documents"],
+        snapshots["examples"],
+        load(FetchFacts, outcome.facts),
+    )
 
 
-def form(source: ExampleSource, place: int) -> str:
+def form_of(source: ExampleSource, place: int) -> str:
     """Returns the format of a source's rows: the kind's own where the YAML names none. Raises BadInput."""
-    told = source.format if "format" in source.model_fields_set else formats.FORMATS[source.kind][0]
-    formats.require(source.kind, told, f"usecase.yaml: examples.{place}.format")
-    return told
+    named = source.format if "format" in source.model_fields_set else formats.FORMATS[source.kind][0]
+    formats.require(source.kind, named, f"usecase.yaml: examples.{place}.format")
+    return named
 
 
 def read_bytes(path: Path) -> bytes:
@@ -99,11 +116,11 @@ def read_bytes(path: Path) -> bytes:
         ) from None
 
 
-def examples_of(data: bytes, file: str, kind: Kind, told: str | None) -> list[Example]:
-    """Returns the examples of a file's bytes, those with a problem too. `told` None: the format is guessed."""
+def examples_of(data: bytes, file: str, kind: Kind, form: str | None) -> list[Example]:
+    """Returns the examples of a file's bytes, those with a problem too. `form` None: the format is guessed."""
     rows = reading.read(data)
-    told = told or formats.guess(rows, kind)
-    return [formats.example(row, file, kind, told) for row in rows]
+    form = form or formats.guess(rows, kind)
+    return [formats.example(row, file, kind, form) for row in rows]
 
 
 def read_examples(store: ArtifactStore, version: Version) -> list[Example]:
@@ -116,70 +133,64 @@ def read_documents(store: ArtifactStore, version: Version) -> list[Document]:
     return [Document.from_dict(row) for row in _rows(store, version)]
 
 
-def read_files(store: ArtifactStore, version: Version) -> list[dict[str, Any]]:
-    """Returns the files that a snapshot was made of: name, digest, format, licence."""
-    return list(json.loads(store.read(version.kind, version.digest, FILES)))
+def read_files(store: ArtifactStore, version: Version) -> list[File]:
+    """Returns the files that a snapshot was made of."""
+    return [load(File, entry) for entry in json.loads(store.read(version.kind, version.digest, FILES))]
 
 
 def snapshot(
     store: ArtifactStore,
     name: str,
     rows: Iterable[Example | Document],
-    files: list[dict[str, Any]],
+    files: Sequence[File],
     made_of: tuple[str, ...] = (),
 ) -> Output:
     """Returns the private snapshot of these rows, stored, made of the inputs with these roles."""
     text = "".join(f"{canonical.dumps(row.as_dict())}\n" for row in rows)
-    content: Mapping[str, bytes | Path] = {ROWS: text.encode(), FILES: canonical.dumps(files).encode()}
+    content: Mapping[str, bytes | Path] = {ROWS: text.encode(), FILES: canonical.dumps(plain(files)).encode()}
     return Output.of(store.put("snapshot", content), name, private=True, made_of=made_of)
-
-
-def pinned(earlier: Mapping[str, Any], role: str) -> Version:
-    """Returns an output of an earlier step, from what the step returned."""
-    return Version(**earlier["outputs"][role])
 
 
 def _snapshots(
     store: ArtifactStore,
     texts: list[tuple[DocumentSource, list[SourceFile], str]],
     rows: list[tuple[ExampleSource, str, SourceFile]],
-    graves: Graveyard,
+    erased: Tombstones,
 ) -> Result:
-    found_documents = [row for source, files, _ in texts for file in files for row in _documents(source, file)]
-    found_examples = [
-        row for source, told, file in rows for row in examples_of(file.content(), file.name, source.kind, told)
+    fetched_documents = [row for source, files, _ in texts for file in files for row in _documents(source, file)]
+    fetched_examples = [
+        row for source, form, file in rows for row in examples_of(file.content(), file.name, source.kind, form)
     ]
     document_files = [
-        _described(file, source.format, source) | {"group": group} for source, files, group in texts for file in files
+        _described(file, source.format, source, group=group) for source, files, group in texts for file in files
     ]
-    example_files = [{**_described(file, told, source), "kind": source.kind} for source, told, file in rows]
+    example_files = [_described(file, form, source, kind=source.kind) for source, form, file in rows]
     outputs = {
         "documents": snapshot(
             store,
             "documents.fetched",
-            [_emptied(row) if graves.holds(row) else row for row in found_documents],
+            [_emptied(row) if erased.holds(row) else row for row in fetched_documents],
             document_files,
         ),
         "examples": snapshot(
             store,
             "examples.fetched",
-            [_emptied(row) if graves.holds(row) else row for row in found_examples],
+            [_emptied(row) if erased.holds(row) else row for row in fetched_examples],
             example_files,
         ),
     }
-    facts = {
-        "documents": {"files": len(document_files), "rows": len(found_documents)},
-        "examples": {"files": len(example_files), "rows": len(found_examples)},
-    }
+    facts = FetchFacts(
+        Amount(len(document_files), len(fetched_documents)), Amount(len(example_files), len(fetched_examples))
+    )
     return Result(outputs, facts)
 
 
 def _emptied(row: Example | Document) -> Example | Document:
     """Returns the place of a row that was erased, and nothing else of it: no snapshot may bring it back."""
-    erased = Problem("erased", "this was erased and must not come back")
+    problem = Problem("erased", "this was erased and must not come back")
     if isinstance(row, Example):
-        return Example(row.file, row.line, row.kind, None, problem=erased)
-    return Document(row.file, row.line, row.key, problem=erased)
+        return Example(row.file, row.line, row.kind, None, problem=problem)
+    return Document(row.file, row.line, row.key, problem=problem)
 
 
 def _documents(source: DocumentSource, file: SourceFile) -> list[Document]:
@@ -247,8 +258,15 @@ def _named(files: list[SourceFile]) -> list[list[str | None]]:
     return [[file.name, file.sha256, file.refused] for file in files]
 
 
-def _described(file: SourceFile, told: str, source: DocumentSource | ExampleSource) -> dict[str, Any]:
-    return {"file": file.name, "sha256": file.sha256, "group": file.name, "format": told, "licence": source.licence}
+def _described(
+    file: SourceFile,
+    form: str,
+    source: DocumentSource | ExampleSource,
+    *,
+    group: str | None = None,
+    kind: Kind | None = None,
+) -> File:
+    return File(file.name, file.sha256, group or file.name, form, source.licence, kind)
 
 
 def _rows(store: ArtifactStore, version: Version) -> list[dict[str, Any]]:

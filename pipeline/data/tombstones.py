@@ -17,8 +17,8 @@ Kind = Literal["example", "document"]
 
 
 @dataclass(frozen=True)
-class Graveyard:
-    """The tombstones of a use case, and the key to recognise what lies there."""
+class Tombstones:
+    """The tombstones of a use case, and the key to recognise what they stand for."""
 
     key: bytes
     use_case: str
@@ -38,22 +38,24 @@ class Graveyard:
         )
 
 
-def read(settings: Settings, connection: Connection, use_case: str) -> Graveyard:
+def read(settings: Settings, connection: Connection, use_case: str) -> Tombstones:
     """Returns the tombstones of a use case."""
     rows = database.fetch(connection, "data", "tombstones", use_case=use_case)
-    return Graveyard(_key(settings), use_case, frozenset(row["hmac"] for row in rows))
+    return Tombstones(_key(settings), use_case, frozenset(row["hmac"] for row in rows))
 
 
-def bury(
+def add(
     settings: Settings, connection: Connection, use_case: str, kind: Kind, digests: Collection[str], reason: str
 ) -> int:
     """Returns how many tombstones are new. `digests` are those of `identities`: of rows, or of their content alone."""
     marks = [mark(_key(settings), use_case, kind, digest) for digest in digests]
-    return database.execute(connection, "data", "bury", use_case=use_case, kind=kind, hmacs=marks, reason=reason)
+    return database.execute(
+        connection, "data", "add_tombstones", use_case=use_case, kind=kind, hmacs=marks, reason=reason
+    )
 
 
 def identities(row: Example | Document) -> list[tuple[Kind, str]]:
-    """Returns the digests under which a row can lie buried."""
+    """Returns the digests under which a row is recognised."""
     if isinstance(row, Example):
         return [("example", row.digest), ("example", row.content_digest)]
     return [("document", row.digest), ("document", row.text_digest)]

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import database, tables
+from pipeline.results import CONDITIONS, WITH
 from pipeline.settings import Settings
 
 _SUBJECTS = {"base": "base", "sft": "SFT", "candidate": "SFT + DPO", "champion": "champion before"}
-_CONDITIONS = {"without": "without retrieval", "with": "with retrieval"}
 
 
 def live(settings: Settings, use_case: str) -> dict[str, Any] | None:
@@ -34,7 +34,7 @@ def results(settings: Settings, decision_id: int) -> list[dict[str, Any]]:
     with database.connect(settings, "auditor") as connection:
         rows = database.fetch(connection, "demo", "results_behind", decision=decision_id)
     return [
-        {"subject": row["subject"], "digest": row["digest"], **{key: row["facts"][key] for key in _CONDITIONS}}
+        {"subject": row["subject"], "digest": row["digest"], **{key: row["facts"]["pooled"][key] for key in CONDITIONS}}
         for row in rows
     ]
 
@@ -46,12 +46,12 @@ def show_results(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
     table.add_column("", no_wrap=True)
     for each in found:
         table.add_column(_SUBJECTS.get(each["subject"], each["subject"]), justify="right", no_wrap=True)
-    metrics = sorted({name for each in found for key in _CONDITIONS for name in each[key]})
+    metrics = sorted({name for each in found for key in CONDITIONS for name in each[key]})
     for metric in metrics:
-        for key, condition in _CONDITIONS.items():
+        for key in CONDITIONS:
             cells = [tables.interval(each[key].get(metric)) for each in found]
             if any(cells):
-                table.add_row(metric, condition, *cells, end_section=key == "with")
+                table.add_row(metric, f"{key} retrieval", *cells, end_section=key == WITH)
     console.print(table)
 
 

@@ -4,13 +4,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
-from typing import Any, Literal
+from typing import Any
 
 from pipeline import prompt
 from pipeline.evaluation import generation, scorers
 from pipeline.evaluation.cases import Answer, Case, Expect, Message, Reference, Suite
 from pipeline.progress import Progress
 from pipeline.prompt import Passage
+from pipeline.results import WITH, WITHOUT, Condition
 from pipeline.search import Searcher
 from pipeline.search.embedder import Embedder
 from pipeline.settings import Settings
@@ -18,8 +19,6 @@ from pipeline.steps import Version
 from pipeline.usecase import UseCase
 
 log = logging.getLogger(__name__)
-
-Condition = Literal["with", "without"]  # retrieval
 
 
 @dataclass(frozen=True)
@@ -42,25 +41,25 @@ class Answered:
 
 
 def answer_all(
-    settings: Settings, usecase: UseCase, loaded: tuple[Any, Any], asked: Sequence[Suite], index: Version | None
+    settings: Settings, usecase: UseCase, loaded: tuple[Any, Any], cases: Sequence[Suite], index: Version | None
 ) -> list[Answered]:
     """Returns every suite's answers, by suite and condition. `index` is what to retrieve from.
 
     A case in a principal's name is asked with and without retrieval; one of the locked test split as it stands alone.
     """
     done = []
-    for suite in asked:
+    for suite in cases:
         plain: list[list[Passage]] = [[] for _ in suite.cases]
-        done.append(_answered(usecase, loaded, suite, "without", plain))
+        done.append(_answered(usecase, loaded, suite, WITHOUT, plain))
         if index is not None and any(case.principal is not None for case in suite.cases):
-            found = retrieve(settings, usecase, suite.cases, index)
-            done.append(_answered(usecase, loaded, suite, "with", found))
+            retrieved = retrieve(settings, usecase, suite.cases, index)
+            done.append(_answered(usecase, loaded, suite, WITH, retrieved))
     return done
 
 
 def retrieve(settings: Settings, usecase: UseCase, cases: Sequence[Case], index: Version) -> list[list[Passage]]:
     """Returns what the index gives each case's principal for its question. One embedder serves all."""
-    found: list[list[Passage]] = [[] for _ in cases]
+    passages: list[list[Passage]] = [[] for _ in cases]
     embedder = Embedder(settings.device)
     asking = {case.principal: None for case in cases if case.principal is not None}
     for principal in asking:
@@ -68,27 +67,27 @@ def retrieve(settings: Settings, usecase: UseCase, cases: Sequence[Case], index:
         questions = [cases[place].question or "" for place in places]
         with Searcher(settings, usecase, principal, index=index, embedder=embedder) as searcher:
             for place, answer in zip(places, searcher.search_all(questions, usecase.retrieval.k), strict=True):
-                found[place] = answer.passages
-    return found
+                passages[place] = answer.passages
+    return passages
 
 
 def _answered(
-    usecase: UseCase, loaded: tuple[Any, Any], suite: Suite, condition: Condition, found: Sequence[list[Passage]]
+    usecase: UseCase, loaded: tuple[Any, Any], suite: Suite, condition: Condition, passages: Sequence[list[Passage]]
 ) -> Answered:
-    told = usecase.evaluation
-    prompts = [_messages(case, passages) for case, passages in zip(suite.cases, found, strict=True)]
+    settings = usecase.evaluation
+    prompts = [_messages(case, own) for case, own in zip(suite.cases, passages, strict=True)]
     progress = Progress(log, f"suite {suite.name} {condition} retrieval", len(prompts), "cases")
-    made = generation.answers(
-        *loaded, prompts, max_new_tokens=told.max_new_tokens, batch_size=told.batch_size, progress=progress
+    answers = generation.answers(
+        *loaded, prompts, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size, progress=progress
     )
-    known = _references(loaded, suite.cases, told.batch_size)
+    known = _references(loaded, suite.cases, settings.batch_size)
     results = []
     for place, case in enumerate(suite.cases):
         likelihood, preferred = known.get(place, (None, None))
-        answer = Answer(made[place].text, tuple(found[place]), made[place].seconds, likelihood, preferred)
+        answer = Answer(answers[place].text, tuple(passages[place]), answers[place].seconds, likelihood, preferred)
         results.append(Scored(case, answer, scorers.score(case, answer)))
     log.info("suite %s %s retrieval: %d cases answered", suite.name, condition, len(results))
-    return Answered(suite, condition, tuple(results), sum(one.cut for one in made))
+    return Answered(suite, condition, tuple(results), sum(one.cut for one in answers))
 
 
 def _messages(case: Case, passages: Sequence[Passage]) -> Sequence[Message]:

@@ -4,119 +4,119 @@ What was said stands in the database, where an erasure finds it. The artifact ho
 is the evidence which a gate reads and a packet can re-check, and it outlives the text.
 """
 
-import logging
 from collections.abc import Mapping
-from typing import Any, Literal
 
 from pipeline import database, datasets, deployments, models, steps
+from pipeline.context import Context
 from pipeline.database import Connection
 from pipeline.errors import NotAvailable, Refused
 from pipeline.evaluation import recording, suites
 from pipeline.evaluation.answering import Answered, answer_all
 from pipeline.evaluation.cases import Suite
-from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
+from pipeline.evaluation.records import Evaluated, EvaluationFacts
+from pipeline.records import load, plain, write
+from pipeline.results import (
+    FILE,
+    EvaluationSettings,
+    GenerationSettings,
+    ModelSettings,
+    RetrievalSettings,
+    Subject,
+    SuiteSettings,
+)
+from pipeline.steps import Attempt, Output, Result, Step, Version
 from pipeline.usecase import BaseModelSource, UseCase
-
-log = logging.getLogger(__name__)
-
-Subject = Literal["base", "sft", "candidate", "champion"]
 
 
 def evaluate(
-    settings: Settings,
-    usecase: UseCase,
-    origin: Origin,
+    context: Context,
     subject: Subject,
-    base: dict[str, Any],
-    adapter: dict[str, Any] | None,
-    reuse: Reuse = "auto",
+    base: Version,
+    adapter: Version | None,
     *,
-    index: dict[str, Any] | None = None,
-    dataset: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Returns {"run", "reused", "outputs": {"evaluation"}, "facts", "subject", "index"} of a model: the base model, or
-    the base model with an adapter.
+    index: Version | None = None,
+    dataset: Version | None = None,
+) -> Evaluated:
+    """Returns the evaluation of a model: the base model, or the base model with an adapter.
 
-    Facts hold, pooled over the gated suites and per suite, each metric with and without retrieval as {"value", "low",
-    "high", "n", "method"}. `index` is the index version to retrieve from (default: the live one). A use case without
-    suites is evaluated on the locked test split of `dataset` (default: the newest), as its rows stand.
+    `index` is the index version to retrieve from (default: the live one). A use case without suites is evaluated on the
+    locked test split of `dataset` (default: the newest), as its rows stand.
 
     The same model, index, suites, code and settings give the earlier result, whatever the model was called then.
     Raises BadInput for a malformed suite, NotAvailable where there is no index, no test row or no model to load.
     """
-    with database.connect(settings, "evaluator") as connection:
-        asked, inputs = _asked(connection, usecase, dataset)
-        inputs["base"], source = _base(connection, usecase, Version(**base), adapter)
+    usecase = context.usecase
+    with database.connect(context.settings, "evaluator") as connection:
+        cases, inputs = _suites(connection, usecase, dataset)
+        inputs["base"], source = _base(connection, usecase, base, adapter)
         if adapter is not None:
-            inputs["adapter"] = Version(**adapter)
+            inputs["adapter"] = adapter
         unserved = None
-        if any(case.principal is not None for suite in asked for case in suite.cases):
-            inputs["index"] = _index(connection, usecase, index)
+        if any(case.principal is not None for suite in cases for case in suite.cases):
+            inputs["index"] = index or _live_index(connection, usecase)
             unserved = recording.unserved(connection, usecase.name, inputs["index"])
+    settings = _settings(context, cases, unserved)
     spec = Step(
         usecase.name,
         "evaluation.evaluate",
         "evaluator",
         ("pipeline.evaluation.evaluate",),
-        params=_params(settings, usecase, asked, unserved),
+        params=plain(settings),
         inputs=inputs,
         files=("sql/queries/retrieval.sql",),
-        reuse=reuse,
+        reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
-        answered = _run(settings, usecase, attempt, asked, inputs, source)
-        content = recording.content(spec.params, {role: version.digest for role, version in inputs.items()}, answered)
-        stored = attempt.store.put("evaluation", {"evaluation.json": content})
+        answered = _run(context, attempt, cases, inputs, source)
+        digests = {role: version.digest for role, version in inputs.items()}
+        content = recording.content(settings, digests, answered)
+        stored = attempt.store.put("evaluation", {FILE: write(content)})
+
+        def record(connection: Connection, versions: Mapping[str, Version]) -> None:
+            recording.record(connection, usecase, attempt, subject, inputs, versions["evaluation"], answered)
+
         facts = recording.facts(answered, usecase.evaluation.confidence)
+        return Result({"evaluation": Output.of(stored, "evaluation", private=False)}, facts, record)
 
-        def write(connection: Connection, versions: Mapping[str, Version]) -> None:
-            recording.write(connection, usecase, attempt, subject, inputs, versions["evaluation"], answered)
-
-        return Result({"evaluation": Output.of(stored, "evaluation", private=False)}, facts, write)
-
-    outcome = steps.run(settings, origin, spec, work).as_dict()
-    used = inputs["index"].as_dict() if "index" in inputs else None
-    return outcome | {"subject": subject, "index": used}
+    outcome = steps.run(context.settings, context.origin, spec, work)
+    facts = load(EvaluationFacts, outcome.facts)
+    return Evaluated(outcome.run_id, outcome.reused, outcome.outputs["evaluation"], facts, subject, inputs.get("index"))
 
 
-def _asked(
-    connection: Connection, usecase: UseCase, dataset: dict[str, Any] | None
+def _suites(
+    connection: Connection, usecase: UseCase, dataset: Version | None
 ) -> tuple[list[Suite], dict[str, Version]]:
     """Returns the suites, and as inputs what they rest on."""
     if usecase.evaluation.suites:
         return suites.load(usecase), {}
-    if dataset is not None:
-        pinned: Version | None = Version(**dataset)
-    else:
+    pinned = dataset
+    if pinned is None:
         newest = datasets.newest(connection, usecase.name)
         pinned = None if newest is None else newest.artifact
-    found = None if pinned is None else suites.locked(recording.locked_rows(connection, pinned), gated=True)
-    if pinned is None or found is None:
+    locked = None if pinned is None else suites.locked(recording.locked_rows(connection, pinned), gated=True)
+    if pinned is None or locked is None:
         raise NotAvailable(
             f"there is nothing to evaluate {usecase.name} on: no suite, and no row in the locked test split",
             where="evaluation.suites; catalog.locked_example",
             next_step="name a suite in the YAML, or commit a dataset whose splits.test is above 0",
         )
-    return [found], {"dataset": pinned}
+    return [locked], {"dataset": pinned}
 
 
 def _base(
-    connection: Connection, usecase: UseCase, base: Version, adapter: dict[str, Any] | None
+    connection: Connection, usecase: UseCase, base: Version, adapter: Version | None
 ) -> tuple[Version, BaseModelSource]:
     """Returns the base model to load and where it is: an adapter goes on the base model that it was trained on, which
     for a champion may be an earlier one than tonight's."""
     if adapter is not None:
-        own = recording.base_of(connection, int(adapter["version_id"]))
+        own = recording.base_of(connection, adapter.version_id)
         if own is not None and own[0].digest != base.digest:
             return own
     return base, usecase.base_model
 
 
-def _index(connection: Connection, usecase: UseCase, index: dict[str, Any] | None) -> Version:
-    if index is not None:
-        return Version(**index)
+def _live_index(connection: Connection, usecase: UseCase) -> Version:
     live = deployments.live(connection, usecase.name)
     if live is None or live.index_version_id is None:
         raise NotAvailable(
@@ -127,47 +127,35 @@ def _index(connection: Connection, usecase: UseCase, index: dict[str, Any] | Non
     return steps.version(connection, live.index_version_id)
 
 
-def _params(settings: Settings, usecase: UseCase, asked: list[Suite], unserved: str | None) -> dict[str, Any]:
+def _settings(context: Context, cases: list[Suite], unserved: str | None) -> EvaluationSettings:
     """Returns what the result depends on, beside code and inputs. Names and numbers: no text of a case."""
-    told = usecase.evaluation
-    return {
-        "suites": [
-            {
-                "name": suite.name,
-                "digest": suite.digest,
-                "file": suite.file,
-                "limit": suite.limit,
-                "gated": suite.gated,
-                "cases": len(suite.cases),
-            }
-            for suite in asked
+    evaluation, training = context.usecase.evaluation, context.usecase.training
+    return EvaluationSettings(
+        suites=[
+            SuiteSettings(suite.name, suite.digest, suite.file, suite.limit, suite.gated, len(suite.cases))
+            for suite in cases
         ],
-        "generation": {"decoding": "greedy", "max_new_tokens": told.max_new_tokens, "batch_size": told.batch_size},
-        "model": {
-            "dtype": usecase.training.dtype,
-            "quantize": usecase.training.quantize,
-            "device": models.expected_device(settings.device),
-        },
-        "retrieval": {"k": usecase.retrieval.k, "unserved": unserved},
-        "confidence": told.confidence,
-    }
+        generation=GenerationSettings("greedy", evaluation.max_new_tokens, evaluation.batch_size),
+        model=ModelSettings(training.dtype, training.quantize, models.expected_device(context.settings.device)),
+        retrieval=RetrievalSettings(context.usecase.retrieval.k, unserved),
+        confidence=evaluation.confidence,
+    )
 
 
 def _run(
-    settings: Settings,
-    usecase: UseCase,
+    context: Context,
     attempt: Attempt,
-    asked: list[Suite],
+    cases: list[Suite],
     inputs: Mapping[str, Version],
     source: BaseModelSource,
 ) -> list[Answered]:
     """Returns every case's answers. This is where a model is loaded."""
-    found = models.resolve(settings, source)
-    if found.digest != inputs["base"].digest:
+    base = models.resolve(context.settings, source)
+    if base.digest != inputs["base"].digest:
         raise Refused(
             "the base model on this machine is not the one that was pinned",
-            where=found.folder,
-            found=found.digest[:12],
+            where=base.folder,
+            found=base.digest[:12],
             allowed=inputs["base"].digest[:12],
             next_step="run preflight again, or put the pinned base model back",
         )
@@ -175,11 +163,12 @@ def _run(
     if "adapter" in inputs:
         adapter = inputs["adapter"]
         folder = attempt.store.fetch(adapter.kind, adapter.digest, attempt.scratch / "adapter")
+    training = context.usecase.training
     loaded = models.load(
-        found.folder,
+        base.folder,
         adapter=folder,
-        device=models.device(settings.device),
-        dtype=usecase.training.dtype,
-        quantize=usecase.training.quantize,
+        device=models.device(context.settings.device),
+        dtype=training.dtype,
+        quantize=training.quantize,
     )
-    return answer_all(settings, usecase, loaded, asked, inputs.get("index"))
+    return answer_all(context.settings, context.usecase, loaded, cases, inputs.get("index"))

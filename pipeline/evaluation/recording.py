@@ -9,59 +9,70 @@ from pipeline import canonical, database, statistics
 from pipeline.database import Connection
 from pipeline.evaluation.answering import Answered, Scored
 from pipeline.evaluation.cases import Case, Expect, Suite
+from pipeline.evaluation.records import EvaluationFacts
 from pipeline.evaluation.scorers import SCORERS
+from pipeline.records import plain
+from pipeline.results import (
+    CONDITIONS,
+    WITH,
+    CaseResult,
+    Condition,
+    Evaluation,
+    EvaluationSettings,
+    Metrics,
+    SuiteResults,
+)
 from pipeline.steps import Attempt, Version
 from pipeline.usecase import BaseModelSource, UseCase
 
-Metrics = dict[str, dict[str, float | int | str]]
 _FILE = "evaluation"
 
 
 def metrics(results: Sequence[Scored], confidence: float) -> Metrics:
     """Returns the mean of each metric over the cases that it applies to, with its interval."""
-    found = {name: [one.scores[name] for one in results if name in one.scores] for name in SCORERS}
-    return {name: statistics.mean(scores, confidence).as_dict() for name, scores in found.items() if scores}
+    scores = {name: [one.scores[name] for one in results if name in one.scores] for name in SCORERS}
+    return {name: statistics.mean(each, confidence).rounded() for name, each in scores.items() if each}
 
 
-def facts(answered: Sequence[Answered], confidence: float) -> dict[str, Any]:
-    """Returns the run's facts: metrics pooled over the gated suites (over all, where none is) and per suite."""
+def facts(answered: Sequence[Answered], confidence: float) -> EvaluationFacts:
+    """Returns the run's facts."""
     gated = [part for part in answered if part.suite.gated] or list(answered)
-    told: dict[str, Any] = {
+    pooled = {
         condition: metrics([one for part in gated if part.condition == condition for one in part.results], confidence)
-        for condition in ("with", "without")
+        for condition in CONDITIONS
     }
-    by_suite: dict[str, dict[str, Metrics]] = {}
+    by_suite: dict[str, dict[Condition, Metrics]] = {}
     for part in answered:
         by_suite.setdefault(part.suite.name, {})[part.condition] = metrics(part.results, confidence)
     seconds = sum(one.answer.seconds for part in answered for one in part.results)
-    counts = {"answers": sum(len(part.results) for part in answered), "cut": sum(part.cut for part in answered)}
-    return told | {"suites": by_suite, **counts, "seconds": round(seconds, 1)}
+    answers = sum(len(part.results) for part in answered)
+    return EvaluationFacts(pooled, by_suite, answers, sum(part.cut for part in answered), round(seconds, 1))
 
 
-def content(params: Mapping[str, Any], digests: Mapping[str, str], answered: Sequence[Answered]) -> bytes:
-    """Returns the artifact's file: what was evaluated, under which settings, and each case's digests and scores."""
+def content(settings: EvaluationSettings, digests: Mapping[str, str], answered: Sequence[Answered]) -> Evaluation:
+    """Returns what is stored: what was evaluated, under which settings, and each case's digests and scores."""
     results = [
-        {
-            "suite": part.suite.name,
-            "condition": part.condition,
-            "metrics": metrics(part.results, params["confidence"]),
-            "cases": [
-                {
-                    "case": one.case.key,
-                    "digest": one.case.digest,
-                    "scores": one.scores,
-                    "answer": canonical.digest_text(one.answer.text),
-                    "documents": one.answer.documents,
-                }
+        SuiteResults(
+            part.suite.name,
+            part.condition,
+            metrics(part.results, settings.confidence),
+            [
+                CaseResult(
+                    one.case.key,
+                    one.case.digest,
+                    one.scores,
+                    canonical.digest_text(one.answer.text),
+                    one.answer.documents,
+                )
                 for one in part.results
             ],
-        }
+        )
         for part in answered
     ]
-    return canonical.dumps({"inputs": dict(digests), "settings": dict(params), "results": results}).encode()
+    return Evaluation(digests, settings, results)
 
 
-def write(
+def record(
     connection: Connection,
     usecase: UseCase,
     attempt: Attempt,
@@ -82,9 +93,9 @@ def write(
             suite=suite,
             subject=subject,
             model=inputs.get("adapter", inputs["base"]).version_id,
-            index=inputs["index"].version_id if part.condition == "with" else None,
+            index=inputs["index"].version_id if part.condition == WITH else None,
             artifact=artifact.version_id,
-            metrics=Jsonb(metrics(part.results, usecase.evaluation.confidence)),
+            metrics=Jsonb(plain(metrics(part.results, usecase.evaluation.confidence))),
         )
         assert row is not None
         rows = [
@@ -106,11 +117,11 @@ def write(
 def _suite(connection: Connection, use_case: str, suite: Suite) -> int:
     """Returns the id of the suite's row, made where this is the first time that it is seen."""
     identity = {"use_case": use_case, "name": suite.name, "digest": suite.digest}
-    made = database.fetch_one(connection, _FILE, "insert_suite", **identity, gated=suite.gated, cases=len(suite.cases))
-    if made is not None:
+    new = database.fetch_one(connection, _FILE, "insert_suite", **identity, gated=suite.gated, cases=len(suite.cases))
+    if new is not None:
         rows = [_case(case) for case in suite.cases]
-        database.execute(connection, _FILE, "insert_cases", suite=made["suite_id"], rows=Jsonb(rows))
-        return int(made["suite_id"])
+        database.execute(connection, _FILE, "insert_cases", suite=new["suite_id"], rows=Jsonb(rows))
+        return int(new["suite_id"])
     known = database.fetch_one(connection, _FILE, "suite", **identity)
     assert known is not None
     return int(known["suite_id"])
@@ -120,13 +131,7 @@ def _case(case: Case) -> dict[str, Any]:
     """Returns a case as a row. One of the locked test split names its row and repeats none of its text."""
     expect = None
     if isinstance(case.expect, Expect):
-        told = case.expect
-        expect = {
-            "answerable": told.answerable,
-            "value": told.value,
-            "aliases": list(told.aliases),
-            "source": told.source,
-        }
+        expect = plain(case.expect)
     return {
         "case_key": case.key,
         "digest": case.digest,
@@ -145,8 +150,8 @@ def locked_rows(connection: Connection, dataset: Version) -> list[dict[str, Any]
 def unserved(connection: Connection, use_case: str, index: Version) -> str | None:
     """Returns a digest of the documents of an index version that are withdrawn or expired by now; None for none."""
     (row,) = database.call(connection, "eval.unserved", use_case, index.version_id)
-    found: str | None = row["unserved"]
-    return found
+    digest: str | None = row["unserved"]
+    return digest
 
 
 def base_of(connection: Connection, adapter: int) -> tuple[Version, BaseModelSource] | None:

@@ -8,10 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline import canonical, parsing, validation
 from pipeline.errors import BadInput, nearest
 from pipeline.evaluation.cases import Case, Expect, Message, Reference, Suite
+from pipeline.results import LOCKED
 from pipeline.usecase import Suite as SuiteFile
 from pipeline.usecase import UseCase
-
-LOCKED = "locked_test"
 
 
 class _Strict(BaseModel):

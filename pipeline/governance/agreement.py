@@ -7,19 +7,21 @@ from typing import Any
 
 from pipeline import canonical, statistics
 from pipeline.governance import evidence
+from pipeline.records import read
+from pipeline.results import FILE, WITH, WITHOUT, Evaluation, SuiteResults
+from pipeline.statistics import Estimate
 
 Note = Callable[[str, str], None]
-_CONDITION = {True: "with", False: "without"}
 
 
 def check(contents: Mapping[str, bytes], records: Mapping[str, Any], problem: Note) -> int:
-    """Returns how many scores and differences were computed again. What does not agree is told to `problem`, by
+    """Returns how many scores and differences were computed again. What does not agree is noted with `problem`, by
     file."""
     _policy(records, problem)
     _gate(contents, records, problem)
-    computed = sum(_evaluation(contents, told, place, problem) for place, told in enumerate(records["evaluations"]))
+    computed = sum(_evaluation(contents, row, place, problem) for place, row in enumerate(records["evaluations"]))
     return computed + sum(
-        _comparison(contents, told, place, problem) for place, told in enumerate(records["comparisons"])
+        _comparison(contents, row, place, problem) for place, row in enumerate(records["comparisons"])
     )
 
 
@@ -42,13 +44,13 @@ def _gate(contents: Mapping[str, bytes], records: Mapping[str, Any], problem: No
             problem(evidence.record_path("decision"), "its checks are not those of the gate's report")
 
 
-def _evaluation(contents: Mapping[str, bytes], told: dict[str, Any], place: int, problem: Note) -> int:
+def _evaluation(contents: Mapping[str, bytes], row: Mapping[str, Any], place: int, problem: Note) -> int:
     """Returns how many of an evaluation's scores were computed again from its cases."""
     computed = 0
-    for part in _parts(contents, told["artifact_digest"], told["suite"], told["retrieval"]):
-        for name, stated in told["metrics"].items():
-            scores = [case["scores"][name] for case in part["cases"] if name in case["scores"]]
-            again = statistics.mean(scores, part["confidence"]).as_dict()
+    for part, confidence in _parts(contents, row["artifact_digest"], row["suite"], row["retrieval"]):
+        for name, stated in row["metrics"].items():
+            scores = [case.scores[name] for case in part.cases if name in case.scores]
+            again = statistics.mean(scores, confidence).rounded()
             if not _agree(again, stated):
                 what = f"entry {place}: {name} is not what its {len(scores)} cases give"
                 problem(evidence.record_path("evaluations"), what)
@@ -56,13 +58,13 @@ def _evaluation(contents: Mapping[str, bytes], told: dict[str, Any], place: int,
     return computed
 
 
-def _comparison(contents: Mapping[str, bytes], told: dict[str, Any], place: int, problem: Note) -> int:
+def _comparison(contents: Mapping[str, bytes], row: Mapping[str, Any], place: int, problem: Note) -> int:
     """Returns whether a paired difference was computed again: 1, or 0 where the cases are not in the packet."""
-    metric = told["metric"]
+    metric = row["metric"]
     sides = [
         [
-            {case["case"]: case["scores"][metric] for case in part["cases"] if metric in case["scores"]}
-            for part in _parts(contents, told[f"{side}_digest"], told["suite"], told[f"{side}_retrieval"])
+            {case.case: case.scores[metric] for case in part.cases if metric in case.scores}
+            for part, _ in _parts(contents, row[f"{side}_digest"], row["suite"], row[f"{side}_retrieval"])
         ]
         for side in ("candidate", "baseline")
     ]
@@ -71,27 +73,31 @@ def _comparison(contents: Mapping[str, bytes], told: dict[str, Any], place: int,
     (candidate, *_), (baseline, *_) = sides
     shared = sorted(candidate.keys() & baseline.keys())
     scores = [candidate[key] for key in shared], [baseline[key] for key in shared]
-    again = statistics.paired(*scores, told["confidence"]).as_dict()
-    stated = {key: told[key] for key in ("low", "high", "n", "method")} | {"value": told["difference"]}
+    again = statistics.paired(*scores, row["confidence"]).rounded()
+    stated = {key: row[key] for key in ("low", "high", "n", "method")} | {"value": row["difference"]}
     if not _agree(again, stated):
         what = f"entry {place}: the difference in {metric} is not what the {len(shared)} cases that both answered give"
         problem(evidence.record_path("comparisons"), what)
     return 1
 
 
-def _agree(again: Mapping[str, Any], stated: Mapping[str, Any]) -> bool:
+def _agree(again: Estimate, stated: Mapping[str, Any]) -> bool:
     """Returns whether two estimates are equal to six places; intervals count where both are of the same method."""
-    keys = ["value", "n"] + (["low", "high"] if again["method"] == stated.get("method") else [])
-    return all(abs(again[key] - stated[key]) <= 1e-6 for key in keys)
+    keys = ["value", "n"] + (["low", "high"] if again.method == stated.get("method") else [])
+    return all(abs(getattr(again, key) - stated[key]) <= 1e-6 for key in keys)
 
 
-def _parts(contents: Mapping[str, bytes], digest: str, suite: str, retrieval: bool) -> list[dict[str, Any]]:
+def _parts(contents: Mapping[str, bytes], digest: str, suite: str, retrieval: bool) -> list[tuple[SuiteResults, float]]:
     """Returns an evaluation's cases in one suite under one condition, with the confidence of its intervals."""
+    path = f"{evidence.artifact_path('evaluation', digest)}/files/{FILE}"
+    if path not in contents:
+        return []
+    content = read(Evaluation, contents[path], path)
+    condition = WITH if retrieval else WITHOUT
     return [
-        part | {"confidence": content["settings"]["confidence"]}
-        for content in _files(contents, "evaluation", digest)
-        for part in content.get("results", [])
-        if part["suite"] == suite and part["condition"] == _CONDITION[retrieval]
+        (part, content.settings.confidence)
+        for part in content.results
+        if part.suite == suite and part.condition == condition
     ]
 
 

@@ -5,74 +5,104 @@ pointer) and the evidence itself: records of the database and copies of what is 
 decision gives the same packet, byte for byte.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from pipeline import canonical, database, steps
+from pipeline.context import Context
 from pipeline.errors import BadInput, Refused
 from pipeline.governance import assembly, evidence
-from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step
-from pipeline.usecase import UseCase
+from pipeline.records import load
+from pipeline.steps import Attempt, Output, Result, Step, Version
 
 
-def packet(
-    settings: Settings,
-    usecase: UseCase,
-    origin: Origin,
-    decision_id: int | None = None,
-    final: bool | None = None,
-    reuse: Reuse = "auto",
-) -> dict[str, Any]:
-    """Returns {"run", "reused", "outputs": {"packet"}, "facts", "path", "zip", "digest", "decision_id", "final"}.
+@dataclass(frozen=True)
+class PacketFacts:
+    """What a packet is."""
 
-    `decision_id`: None is the newest decision about a model. `final`: the packet with the answers and what went live;
-    None is final where the decision has been carried out. The folder `path` and the file `zip` hold the same packet.
+    decision: int
+    final: bool  # with the answers and what went live
+    files: int
+    bytes: int
 
-    Raises BadInput where there is no such decision, Refused for the final packet of a decision that nothing came of.
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet as it was stored, and where it lies for people."""
+
+    run: UUID
+    reused: bool
+    packet: Version
+    facts: PacketFacts
+    path: str  # of the folder
+    zip: str  # the same packet
+    digest: str
+    decision_id: int
+    final: bool
+
+
+def packet(context: Context, decision_id: int | None = None, final: bool | None = None) -> Packet:
+    """Returns the packet of a decision.
+
+    `decision_id`: None is the newest decision about a model. `final`: None is final where the decision has been carried
+    out. Raises BadInput where there is no such decision, Refused for the final packet of a decision that nothing came
+    of.
     """
-    with database.connect(settings, "pipeline") as connection, connection.transaction():
+    name = context.usecase.name
+    with database.connect(context.settings, "pipeline") as connection, connection.transaction():
         # One snapshot, so that the records agree with one another.
         connection.execute("set transaction isolation level repeatable read")
-        number = evidence.newest(connection, usecase.name) if decision_id is None else decision_id
+        number = evidence.newest(connection, name) if decision_id is None else decision_id
         about = evidence.decision(connection, number)
         whole = about["deployment_id"] is not None if final is None else final
-        _demand(usecase, about, whole)
+        _require(name, about, whole)
         rows = evidence.versions(connection, number)
         records = evidence.records(connection, number, rows, final=whole)
     spec = Step(
-        usecase.name,
+        name,
         "governance.packet",
         "pipeline",
         ("pipeline.governance.packet",),
         params={"decision": number, "final": whole, "records": canonical.digest(records)},
         inputs=evidence.pinned(rows),
-        reuse=reuse,
+        reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
         contents = assembly.build(attempt.store, records, rows, final=whole)
         stored = attempt.store.put("packet", contents)
-        facts = {"decision": number, "final": whole, "files": len(contents), "bytes": stored.size_bytes}
+        facts = PacketFacts(number, whole, len(contents), stored.size_bytes)
         return Result({"packet": Output.of(stored, "packet", private=False)}, facts)
 
-    outcome = steps.run(settings, origin, spec, work).as_dict()
-    digest = outcome["outputs"]["packet"]["digest"]
-    folder = assembly.export(settings, usecase.name, number, digest, final=whole)
-    told = {"path": str(folder), "zip": f"{folder}.zip", "digest": digest, "decision_id": number, "final": whole}
-    return outcome | told
+    outcome = steps.run(context.settings, context.origin, spec, work)
+    version = outcome.outputs["packet"]
+    folder = assembly.export(context.settings, name, number, version.digest, final=whole)
+    return Packet(
+        outcome.run_id,
+        outcome.reused,
+        version,
+        load(PacketFacts, outcome.facts),
+        str(folder),
+        f"{folder}.zip",
+        version.digest,
+        number,
+        whole,
+    )
 
 
-def renew(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse = "auto") -> dict[str, Any] | None:
-    """Returns what `packet` returns of the decision that let the model through which is live; None where none is."""
-    with database.connect(settings, "pipeline") as connection:
-        row = database.fetch_one(connection, "governance", "live_decision", use_case=usecase.name)
-    return None if row is None else packet(settings, usecase, origin, row["decision_id"], final=True, reuse=reuse)
+def renew(context: Context) -> Packet | None:
+    """Returns the packet of the decision that let the model through which is live; None where none is."""
+    with database.connect(context.settings, "pipeline") as connection:
+        row = database.fetch_one(connection, "governance", "live_decision", use_case=context.usecase.name)
+    return None if row is None else packet(context, row["decision_id"], final=True)
 
 
-def _demand(usecase: UseCase, about: dict[str, Any], final: bool) -> None:
-    if about["use_case"] != usecase.name:
+def _require(use_case: str, about: Mapping[str, Any], final: bool) -> None:
+    if about["use_case"] != use_case:
         raise BadInput(
-            "the decision is about another use case", found=about["use_case"], allowed=usecase.name, where="decision"
+            "the decision is about another use case", found=about["use_case"], allowed=use_case, where="decision"
         )
     if final and about["deployment_id"] is None:
         raise Refused(

@@ -19,7 +19,16 @@ from pipeline.governance.claims import Figure
 from pipeline.settings import Settings
 
 # What reading something that was tampered with may raise.
-_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, TemplateError)
+_UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    TemplateError,
+    NightshiftError,
+)
 _BOUNDS = parsing.Bounds(size=256 << 20, nodes=5_000_000)
 _ISSUED = {
     "what": "that this packet is the one that was issued",

@@ -5,10 +5,16 @@ from pipeline.release.approval import Answer, Question, answer, ask, check, choo
 from pipeline.release.gate import gate
 from pipeline.release.policy import seal
 from pipeline.release.promotion import history, promote, rollback, unchanged
+from pipeline.release.records import Chosen, Gated, Promoted, RollbackWaits, Sealed
 
 __all__ = [
     "Answer",
+    "Chosen",
+    "Gated",
+    "Promoted",
     "Question",
+    "RollbackWaits",
+    "Sealed",
     "answer",
     "ask",
     "check",

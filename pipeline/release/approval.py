@@ -9,9 +9,8 @@ from uuid import UUID
 from pipeline import database
 from pipeline.database import Connection
 from pipeline.errors import BadInput, Refused
-from pipeline.release.thresholds import Check
+from pipeline.release.records import Chosen, Waiting
 from pipeline.settings import Settings
-from pipeline.steps import Origin
 from pipeline.usecase import UseCase
 
 
@@ -93,25 +92,24 @@ def supersede(settings: Settings, decision_id: int) -> list[int]:
         return [row["supersede"] for row in database.call(connection, "release.supersede", decision_id)]
 
 
-def waiting(settings: Settings, usecase: UseCase) -> list[dict[str, Any]]:
+def waiting(settings: Settings, usecase: UseCase) -> list[Waiting]:
     """Returns the decisions about a model that the gate let through and that are neither live nor turned down, newest
-    first: {"decision_id", "outcome", "needs_person", "answer", "stale", "candidate", "index", "requested_by",
-    "decided_at", "refused"}. Stale ones cannot be promoted any more."""
+    first."""
     with database.connect(settings, "approver") as connection:
         rows = database.fetch(connection, "release", "open", use_case=usecase.name)
     return [
-        {
-            "decision_id": row["decision_id"],
-            "outcome": row["outcome"],
-            "needs_person": row["needs_person"],
-            "answer": row["answer"],
-            "stale": row["stale"],
-            "candidate": row["model_digest"],
-            "index": row["index_digest"],
-            "requested_by": row["requested_by"],
-            "decided_at": row["decided_at"].isoformat(),
-            "refused": row["refused"],
-        }
+        Waiting(
+            row["decision_id"],
+            row["outcome"],
+            row["needs_person"],
+            row["answer"],
+            row["stale"],
+            row["model_digest"],
+            row["index_digest"],
+            row["requested_by"],
+            row["decided_at"].isoformat(),
+            row["refused"],
+        )
         for row in rows
     ]
 
@@ -125,39 +123,33 @@ def decision_of(settings: Settings, usecase: UseCase, run: UUID) -> int:
     return int(row["decision_id"])
 
 
-def choose(
-    settings: Settings, usecase: UseCase, origin: Origin, decision_id: int | None = None
-) -> dict[str, Any] | None:
-    """Returns {"decision_id", "needs_person", "candidate", "outcome", "requested_by"} of the decision to act on: the
-    given one, or the newest that can still be promoted; None where there is nothing to do.
+def choose(settings: Settings, usecase: UseCase, decision_id: int | None = None) -> Chosen | None:
+    """Returns the decision to act on: the given one, or the newest that can still be promoted; None where there is
+    nothing to do.
 
-    `needs_person` is false where the person has answered by now. Raises BadInput for a decision that is none of this
-    use case, Refused for one that cannot be promoted any more.
+    Raises BadInput for a decision that is none of this use case, Refused for one that cannot be promoted any more.
     """
-    found = decision_id
-    if found is None:
-        found = next((row["decision_id"] for row in waiting(settings, usecase) if not row["stale"]), None)
-        if found is None:
+    number = decision_id
+    if number is None:
+        number = next((one.decision_id for one in waiting(settings, usecase) if not one.stale), None)
+        if number is None:
             return None
     with database.connect(settings, "approver") as connection:
-        row = _decision(connection, usecase, found)
+        row = _decision(connection, usecase, number)
     if row["kind"] != "model":
-        raise BadInput(f"this is no decision about a model of {usecase.name}", found=found)
+        raise BadInput(f"this is no decision about a model of {usecase.name}", found=number)
     if row["deployment_id"] is not None:
         return None
     if row["outcome"] == "block" or row["answer"] not in (None, "approve"):
         why = "the gate blocked it" if row["outcome"] == "block" else f"its answer was: {row['answer']}"
-        raise Refused(f"decision {found} cannot be promoted: {why}", next_step="run the night again for a new decision")
-    return {
-        "decision_id": found,
-        "needs_person": row["needs_person"] and row["answer"] is None,
-        "candidate": row["model_digest"],
-        "outcome": row["outcome"],
-        "requested_by": row["requested_by"],
-    }
+        raise Refused(
+            f"decision {number} cannot be promoted: {why}", next_step="run the night again for a new decision"
+        )
+    needs_person = row["needs_person"] and row["answer"] is None
+    return Chosen(number, needs_person, row["model_digest"], row["outcome"], row["requested_by"])
 
 
-def question(usecase: UseCase, row: dict[str, Any]) -> str:
+def question(usecase: UseCase, row: Mapping[str, Any]) -> str:
     """Returns what an approver is shown, as Markdown: no text of examples, documents or answers."""
     lines = [
         f"**{usecase.title}**: decision {row['decision_id']}, {row['outcome'].replace('_', ' ')}",
@@ -172,15 +164,15 @@ def question(usecase: UseCase, row: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _line(check: Check) -> str:
+def _line(check: Mapping[str, Any]) -> str:
     mark = _MARKS[check["verdict"]]
     if "low" not in check:
         return f"| {mark} | {check['name']} | {check['reason']} | | |"
-    found = f"{check['value']:.3f} [{check['low']:.3f}, {check['high']:.3f}]"
-    return f"| {mark} | {check['name']} | {found} | ≥ {check['wanted']:.3f} | {check['n']} |"
+    measured = f"{check['value']:.3f} [{check['low']:.3f}, {check['high']:.3f}]"
+    return f"| {mark} | {check['name']} | {measured} | ≥ {check['wanted']:.3f} | {check['n']} |"
 
 
-def _decision(connection: Connection, usecase: UseCase, decision_id: int) -> dict[str, Any]:
+def _decision(connection: Connection, usecase: UseCase, decision_id: int) -> Mapping[str, Any]:
     row = database.fetch_one(connection, "release", "decision", decision_id=decision_id)
     if row is None or row["use_case"] != usecase.name:
         raise BadInput(

@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from pipeline import canonical, database
+from pipeline.context import Context
 from pipeline.database import Connection
 from pipeline.errors import BadInput, Refused
-from pipeline.settings import Settings
-from pipeline.steps import Origin
+from pipeline.records import load, plain
+from pipeline.release.records import PolicyContent, Sealed, SealedAnswers, SealedSuite, Threshold
+from pipeline.results import LOCKED
 from pipeline.usecase import UseCase
 
-# What a use case without suites is judged on; the evaluation stage makes a suite of this name from the test split.
-LOCKED = "locked_test"
 _OF_REFERENCES = ("reference", "likelihood", "preference")
 
 
@@ -24,15 +23,14 @@ class Policy:
 
     policy_id: int
     digest: str
-    content: dict[str, Any]
+    content: PolicyContent
     sealed_at: datetime  # for the first time
     sealed_again_at: datetime  # for the last time
     in_force: bool  # whether no other policy of the use case was sealed after it
 
 
-def content(usecase: UseCase) -> dict[str, Any]:
-    """Returns everything that a decision depends on and a person could turn: thresholds, suites by digest, how answers
-    are made, who must approve.
+def content(usecase: UseCase) -> PolicyContent:
+    """Returns the release policy as the YAML has it.
 
     Raises BadInput for a policy that compares nothing: without thresholds it must be a use case of minimal risk whose
     YAML says `thresholds: []` in so many words.
@@ -61,40 +59,36 @@ def content(usecase: UseCase) -> dict[str, Any]:
                 found=threshold.metric,
                 allowed="with suites: correct, value, source, refusal, format; without: " + ", ".join(_OF_REFERENCES),
             )
-    return {
-        "use_case": usecase.name,
-        "risk_tier": usecase.risk_tier,
-        "asks_a_person": usecase.asks_a_person,
-        "timeout_hours": release.approval.timeout_hours,
-        "thresholds": [threshold.model_dump(mode="json") for threshold in release.thresholds],
-        "min_cases": release.min_cases,
-        "confidence": usecase.evaluation.confidence,
-        "suites": [
-            {
-                "name": suite.name,
-                "file": canonical.digest_text(suite.path.read_text(encoding="utf-8")),
-                "limit": suite.limit,
-            }
-            for suite in suites
-        ]
-        or [{"name": LOCKED, "file": None, "limit": None}],
-        "answers": {"max_new_tokens": usecase.evaluation.max_new_tokens, "k": usecase.retrieval.k},
-    }
+    gated = [
+        SealedSuite(suite.name, canonical.digest_text(suite.path.read_text(encoding="utf-8")), suite.limit)
+        for suite in suites
+    ]
+    return PolicyContent(
+        use_case=usecase.name,
+        risk_tier=usecase.risk_tier,
+        asks_a_person=usecase.asks_a_person,
+        timeout_hours=release.approval.timeout_hours,
+        thresholds=[Threshold(**threshold.model_dump(mode="json")) for threshold in release.thresholds],
+        min_cases=release.min_cases,
+        confidence=usecase.evaluation.confidence,
+        # The evaluation makes a suite of this name from the test split where the YAML names none.
+        suites=gated or [SealedSuite(LOCKED, None, None)],
+        answers=SealedAnswers(usecase.evaluation.max_new_tokens, usecase.retrieval.k),
+    )
 
 
-def seal(settings: Settings, usecase: UseCase, origin: Origin) -> dict[str, Any]:
-    """Returns {"policy_id", "digest", "content"} of the policy as the YAML has it, sealed now if it was not before.
+def seal(context: Context) -> Sealed:
+    """Returns the policy as the YAML has it, sealed now if it was not before.
 
     The same thresholds are the same policy, and the first time they were sealed counts; every sealing is written down.
     Raises BadInput as `content` does.
     """
-    sealed = content(usecase)
-    digest = canonical.digest(sealed)
-    with database.connect(settings, "pipeline") as connection:
-        (row,) = database.call(
-            connection, "release.seal_policy", usecase.name, digest, Jsonb(sealed), origin.requested_by
-        )
-    return {"policy_id": row["seal_policy"], "digest": digest, "content": sealed}
+    sealed = content(context.usecase)
+    digest = canonical.digest(plain(sealed))
+    arguments = (context.usecase.name, digest, Jsonb(plain(sealed)), context.origin.requested_by)
+    with database.connect(context.settings, "pipeline") as connection:
+        (row,) = database.call(connection, "release.seal_policy", *arguments)
+    return Sealed(row["seal_policy"], digest, sealed)
 
 
 def read(connection: Connection, use_case: str, policy_id: int) -> Policy:
@@ -108,7 +102,7 @@ def read(connection: Connection, use_case: str, policy_id: int) -> Policy:
     return Policy(
         row["policy_id"],
         row["digest"],
-        row["content"],
+        load(PolicyContent, row["content"]),
         row["sealed_at"],
         row["sealed_again_at"],
         row["in_force"] == row["policy_id"],

@@ -1,32 +1,31 @@
 """What is live: promotion, rollback, and whether a candidate is the champion already."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline import database, deployments
 from pipeline.artifacts import ArtifactStore
 from pipeline.database import Connection
 from pipeline.errors import BadInput, Refused
+from pipeline.release.records import Earlier, Promoted, RollbackWaits, Unchanged
+from pipeline.results import Check
 from pipeline.settings import Settings
+from pipeline.steps import Version
 from pipeline.usecase import UseCase
 
 
-def unchanged(settings: Settings, usecase: UseCase, candidate: dict[str, Any]) -> dict[str, Any]:
-    """Returns {"unchanged", "candidate", "champion"}: whether the candidate's weights are the live model's, by
-    digest."""
+def unchanged(settings: Settings, usecase: UseCase, candidate: Version) -> Unchanged:
+    """Returns whether the candidate's weights are the live model's, by digest."""
     with database.connect(settings, "pipeline") as connection:
         live = deployments.live(connection, usecase.name)
     champion = None if live is None else live.model_digest
-    return {
-        "unchanged": champion == candidate["digest"],
-        "candidate": candidate["digest"],
-        "champion": champion,
-    }
+    return Unchanged(champion == candidate.digest, candidate.digest, champion)
 
 
-def promote(settings: Settings, decision_id: int) -> dict[str, Any]:
-    """Returns {"deployment_id", "decision_id", "use_case", "replaces", "model", "index", "already"} of the deployment
-    that a decision brings about: the pair of model and index that it was about, let through by who approved it. A
-    decision is promoted once; asked again, the deployment from then is returned, with `already` true.
+def promote(settings: Settings, decision_id: int) -> Promoted:
+    """Returns the deployment that a decision brings about: the pair of model and index that it was about, let through
+    by who approved it. A decision is promoted once; asked again, the deployment from then is returned, with `already`
+    true.
 
     Raises Stale where another deployment went live since the decision was made, Refused where the gate blocked it, a
     person's approval is missing, or the model or the index is not there any more, BadInput where there is no such
@@ -38,22 +37,22 @@ def promote(settings: Settings, decision_id: int) -> dict[str, Any]:
         if not already and decision["outcome"] != "block":
             _standing(settings, decision, f"decision {decision_id}")
         deployment = decision["deployment_id"] if already else deployments.promote(connection, decision_id)
-    return {
-        "deployment_id": deployment,
-        "decision_id": decision_id,
-        "use_case": decision["use_case"],
-        "replaces": decision["replaces"],
-        "model": decision["model_digest"],
-        "index": decision["index_digest"],
-        "already": already,
-    }
+    return Promoted(
+        deployment,
+        decision_id,
+        decision["use_case"],
+        decision["replaces"],
+        decision["model_digest"],
+        decision["index_digest"],
+        already,
+    )
 
 
 def rollback(
     settings: Settings, usecase: UseCase, to: int | None, person: str, why: str, *, to_nothing: bool = False
-) -> dict[str, Any]:
-    """Returns what `promote` returns, after making the pair of an earlier deployment live again; where a second person
-    has to agree first, {"decision_id", "use_case", "waits"} of the decision that waits for an approval.
+) -> Promoted | RollbackWaits:
+    """Returns what `promote` returns, after making the pair of an earlier deployment live again; or the decision that
+    waits for an approval, where a second person has to agree first.
 
     One person alone goes back to the pair before the live one. Further back or to nothing asks a second one where the
     policy in force asks a person, and a model that a rollback took out asks one in every tier.
@@ -88,47 +87,46 @@ def rollback(
                     allowed=_earlier(settings, usecase),
                     next_step="choose a pair with a model, or say --to-nothing",
                 )
-            standing = [*standing, {"name": "registry.to_nothing", "verdict": "pass", "reason": "it was asked for"}]
+            standing = [*standing, Check("registry.to_nothing", "pass", "it was asked for")]
         with connection.transaction():
             if target["generation_id"] is not None:
                 database.call(connection, "rag.replay", target["generation_id"])
             decision = deployments.decide_rollback(connection, to, person, why, standing)
         asks = _decision(connection, decision)["needs_person"]
     if asks:
-        return {"decision_id": decision, "use_case": usecase.name, "waits": "for a second person's approval"}
+        return RollbackWaits(decision, usecase.name, "for a second person's approval")
     return promote(settings, decision)
 
 
 def _earlier(settings: Settings, usecase: UseCase) -> list[str]:
     """Returns the earlier pairs that a rollback may name, newest first."""
     return [
-        f"{row['deployment_id']}: model {(row['model'] or 'none')[:12]}, index {(row['index'] or 'none')[:12]}"
-        for row in history(settings, usecase)
-        if row["to"] is not None
+        f"{pair.deployment_id}: model {(pair.model or 'none')[:12]}, index {(pair.index or 'none')[:12]}"
+        for pair in history(settings, usecase)
+        if pair.until is not None
     ][:10]
 
 
-def history(settings: Settings, usecase: UseCase) -> list[dict[str, Any]]:
-    """Returns what was live, newest first: {"deployment_id", "model", "index", "decision_id", "by", "why", "from",
-    "to"}."""
+def history(settings: Settings, usecase: UseCase) -> list[Earlier]:
+    """Returns what was live, newest first."""
     with database.connect(settings, "approver") as connection:
         rows = database.fetch(connection, "release", "history", use_case=usecase.name)
     return [
-        {
-            "deployment_id": row["deployment_id"],
-            "model": row["model_digest"],
-            "index": row["index_digest"],
-            "decision_id": row["decision_id"],
-            "by": row["promoted_by"],
-            "why": row["why"],
-            "from": row["valid_from"].isoformat(),
-            "to": None if row["valid_to"] is None else row["valid_to"].isoformat(),
-        }
+        Earlier(
+            row["deployment_id"],
+            row["model_digest"],
+            row["index_digest"],
+            row["decision_id"],
+            row["promoted_by"],
+            row["why"],
+            row["valid_from"].isoformat(),
+            None if row["valid_to"] is None else row["valid_to"].isoformat(),
+        )
         for row in rows
     ]
 
 
-def _standing(settings: Settings, target: dict[str, Any], where: str) -> list[dict[str, Any]]:
+def _standing(settings: Settings, target: Mapping[str, Any], where: str) -> list[Check]:
     """Returns the checks that a pair can serve: its content is there. Raises Refused where it is not."""
     problems = []
     if target["model_purged_at"] is not None:
@@ -145,8 +143,8 @@ def _standing(settings: Settings, target: dict[str, Any], where: str) -> list[di
             next_step="restore it from a backup, choose another deployment, or run the night again",
         )
     return [
-        {"name": "registry.model", "verdict": "pass", "reason": "the model stands and hashes as recorded"},
-        {"name": "registry.index", "verdict": "pass", "reason": "the index generation stands"},
+        Check("registry.model", "pass", "the model exists and its hash matches"),
+        Check("registry.index", "pass", "the index generation exists"),
     ]
 
 

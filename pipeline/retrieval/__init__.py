@@ -5,7 +5,23 @@ from pipeline.retrieval.building import build
 from pipeline.retrieval.embedding import embed
 from pipeline.retrieval.gates import check
 from pipeline.retrieval.planning import plan
-from pipeline.retrieval.swapping import maintain, swap
+from pipeline.retrieval.pruning import maintain
+from pipeline.retrieval.records import Built, Gated, Planned, Swapped, Synced
+from pipeline.retrieval.swapping import swap
 from pipeline.retrieval.syncing import status, sync
 
-__all__ = ["build", "check", "embed", "maintain", "plan", "status", "swap", "sync"]
+__all__ = [
+    "Built",
+    "Gated",
+    "Planned",
+    "Swapped",
+    "Synced",
+    "build",
+    "check",
+    "embed",
+    "maintain",
+    "plan",
+    "status",
+    "swap",
+    "sync",
+]

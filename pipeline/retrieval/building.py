@@ -9,15 +9,16 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pipeline import database, steps
+from pipeline.context import Context
 from pipeline.database import Connection
 from pipeline.errors import NotAvailable
+from pipeline.records import load
 from pipeline.retrieval import access, loading
 from pipeline.retrieval.chunking import Chunk
 from pipeline.retrieval.loading import Document, Right
+from pipeline.retrieval.records import BuildFacts, Built, Manifest, Planned
 from pipeline.search.embedder import Embedder
-from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
-from pipeline.usecase import UseCase
+from pipeline.steps import Attempt, Output, Result, Step, Version
 
 _BLOCK = 2000  # rows of one COPY, whose embeddings are fetched at a time
 _COLUMNS: Mapping[str, str] = {
@@ -39,59 +40,59 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _INFINITY = 2**63 - 1
 
 
-def build(
-    settings: Settings, usecase: UseCase, origin: Origin, planned: Mapping[str, Any], *, reuse: Reuse = "auto"
-) -> dict[str, Any]:
-    """Returns {generation, adopted, outputs: {generation}, …}: the generation's number and its artifact.
+def build(context: Context, planned: Planned) -> Built:
+    """Returns the generation and its artifact.
 
     A generation of this content that still stands is adopted, and where the plan says `unchanged` that is the live one;
     `reuse` can thus only ask that an earlier run's answer is not taken. Raises NotAvailable where a chunk has no
     embedding.
     """
-    pinned = Version(**planned["corpus"])
-    embedder = Embedder(settings.device)
-    with database.connect(settings, "pipeline") as connection:
-        standing = _standing(connection, usecase, planned["generation"])
+    name, corpus = context.usecase.name, planned.corpus
+    embedder, chunker = Embedder(context.settings.device), loading.chunker_of(context.usecase)
+    with database.connect(context.settings, "pipeline") as connection:
+        standing = _standing(connection, name, planned.generation)
 
     def work(attempt: Attempt) -> Result:
         connection = attempt.connection
-        database.execute(connection, "retrieval", "lock_build", use_case=usecase.name)
-        drop_unfinished(connection, usecase.name)
-        chunker = loading.chunker_of(usecase)
-        entries = loading.chunked(loading.documents(connection, pinned.version_id), chunker, embedder.count)
-        manifest = loading.manifest(entries, chunker.as_dict(), embedder.digest)
+        database.execute(connection, "retrieval", "lock_build", use_case=name)
+        drop_unfinished(connection, name)
+        entries = loading.chunked(loading.documents(connection, corpus.version_id), chunker, embedder.count)
+        manifest = loading.manifest(entries, chunker, embedder.digest)
         stored = attempt.store.put(loading.KIND, loading.files(manifest))
-        found = _standing(connection, usecase, stored.digest)
-        generation = found or _load(connection, usecase, entries, embedder.digest, chunker.as_dict())
+        adopted = _standing(connection, name, stored.digest)
+        generation = adopted or _load(connection, name, entries, manifest)
 
-        def write(connection: Connection, versions: Mapping[str, Version]) -> None:
-            if found:
-                database.call(connection, "rag.adopt", generation, pinned.version_id)
+        def attach(connection: Connection, versions: Mapping[str, Version]) -> None:
+            if adopted:
+                database.call(connection, "rag.adopt", generation, corpus.version_id)
             else:
                 version = versions["generation"].version_id
-                database.call(connection, "rag.attach", generation, stored.digest, version, pinned.version_id)
+                database.call(connection, "rag.attach", generation, stored.digest, version, corpus.version_id)
 
-        facts = {
-            "generation": generation,
-            "adopted": bool(found),
-            "chunks": sum(len(entry.chunks) for entry in entries),
-        }
-        return Result({"generation": Output.of(stored, loading.NAME, private=False)}, facts, write)
+        facts = BuildFacts(generation, bool(adopted), sum(len(entry.chunks) for entry in entries))
+        return Result({"generation": Output.of(stored, loading.NAME, private=False)}, facts, attach)
 
     spec = Step(
-        usecase.name,
+        name,
         "retrieval.build",
         "pipeline",
         ("pipeline.retrieval.building",),
-        params={"chunker": loading.chunker_of(usecase).as_dict(), "embedder": embedder.digest},
-        inputs={"corpus": pinned, "plan": Version(**planned["outputs"]["plan"])},
+        params={"chunker": chunker.identity(), "embedder": embedder.digest},
+        inputs={"corpus": corpus, "plan": planned.plan},
         # An earlier run answers only while its partition stands.
-        reuse=reuse if standing else "never",
+        reuse=context.reuse if standing else "never",
     )
-    outcome = steps.run(settings, origin, spec, work)
+    outcome = steps.run(context.settings, context.origin, spec, work)
+    facts = load(BuildFacts, outcome.facts)
     # A run that is answered by an earlier one names the generation of then: the content may stand as another by now.
-    generation = standing if outcome.reused and standing else outcome.facts["generation"]
-    return outcome.as_dict() | {"generation": generation, "adopted": outcome.reused or outcome.facts["adopted"]}
+    return Built(
+        generation=standing if outcome.reused and standing else facts.generation,
+        adopted=outcome.reused or facts.adopted,
+        chunks=facts.chunks,
+        run=outcome.run_id,
+        reused=outcome.reused,
+        version=outcome.outputs["generation"],
+    )
 
 
 def drop_unfinished(connection: Connection, use_case: str) -> list[int]:
@@ -103,23 +104,16 @@ def drop_unfinished(connection: Connection, use_case: str) -> list[int]:
     return [row["generation_id"] for row in rows]
 
 
-def _standing(connection: Connection, usecase: UseCase, digest: str) -> int | None:
-    row = database.fetch_one(connection, "retrieval", "standing_generation", use_case=usecase.name, digest=digest)
+def _standing(connection: Connection, use_case: str, digest: str) -> int | None:
+    row = database.fetch_one(connection, "retrieval", "standing_generation", use_case=use_case, digest=digest)
     return None if row is None else int(row["generation_id"])
 
 
-def _load(
-    connection: Connection,
-    usecase: UseCase,
-    entries: Sequence[loading.Chunked],
-    embedder: str,
-    chunker: Mapping[str, Any],
-) -> int:
+def _load(connection: Connection, use_case: str, entries: Sequence[loading.Chunked], manifest: Manifest) -> int:
     """Returns the number of a generation whose staging tables hold the chunks, indexed."""
-    acl = access.acl_ids(connection, usecase.name, [entry.document.right for entry in entries])
+    acl = access.acl_ids(connection, use_case, [entry.document.right for entry in entries])
     tenants = sorted({entry.document.right.tenant for entry in entries if entry.chunks})
-    staging = _staging(connection, usecase.name, embedder, chunker, tenants)
-    generation = staging[0]
+    generation, staging = _staging(connection, use_case, manifest, tenants)
     number = 0
     for tenant in tenants:
         # By right: what one caller may see stands together.
@@ -132,18 +126,19 @@ def _load(
         with connection.transaction():
             for start in range(0, len(chunks), _BLOCK):
                 block = chunks[start : start + _BLOCK]
-                vectors = _embeddings(connection, embedder, [chunk.digest for _, chunk in block])
-                _copy(connection, staging[1][tenant], _rows(generation, number + start, block, acl, vectors))
+                vectors = _embeddings(connection, manifest.embedder, [chunk.digest for _, chunk in block])
+                _copy(connection, staging[tenant], _rows(generation, number + start, block, acl, vectors))
         number += len(chunks)
     database.call(connection, "rag.seal_version", generation)
     return generation
 
 
 def _staging(
-    connection: Connection, use_case: str, embedder: str, chunker: Mapping[str, Any], tenants: Sequence[str]
+    connection: Connection, use_case: str, manifest: Manifest, tenants: Sequence[str]
 ) -> tuple[int, dict[str, str]]:
     """Returns the number of a new generation and its staging table of each tenant."""
-    rows = database.call(connection, "rag.create_version", use_case, embedder, Jsonb(dict(chunker)), list(tenants))
+    identity = (manifest.embedder, Jsonb(dict(manifest.chunker)))
+    rows = database.call(connection, "rag.create_version", use_case, *identity, list(tenants))
     return rows[0]["generation_id"], {row["tenant"]: row["staging"] for row in rows if row["tenant"] is not None}
 
 
@@ -174,14 +169,14 @@ def _rows(
 
 def _embeddings(connection: Connection, embedder: str, digests: Sequence[str]) -> dict[str, Any]:
     rows = database.fetch(connection, "retrieval", "cached_embeddings", embedder=embedder, digests=list(digests))
-    found = {row["text_digest"]: row["embedding"] for row in rows}
-    if missing := len(set(digests) - found.keys()):
+    vectors = {row["text_digest"]: row["embedding"] for row in rows}
+    if missing := len(set(digests) - vectors.keys()):
         raise NotAvailable(
             f"{missing} chunks have no embedding",
             where="rag.embedding_cache",
             next_step="run the plan and its embed batches again",
         )
-    return found
+    return vectors
 
 
 def _copy(connection: Connection, table: str, rows: Iterator[tuple[Any, ...]]) -> None:

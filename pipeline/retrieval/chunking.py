@@ -36,7 +36,7 @@ class Chunker:
     tokens: int  # the most that a chunk has, with those that open and close it
     overlap: int  # sentences of a chunk that the next one repeats
 
-    def as_dict(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Returns the chunker's identity."""
         return {"rules": RULES, "tokens": self.tokens, "overlap": self.overlap}
 
@@ -73,7 +73,7 @@ def chunks(title: str, body: str, chunker: Chunker, count: Count) -> list[Chunk]
         room = chunker.tokens - _OPEN_AND_CLOSE - (count([context])[0] if context else 0)
         for pieces in _pack(_fitted(run, room, count), room, chunker.overlap):
             text = f"{context}{_joined(pieces)}"
-            digest = canonical.digest({"chunker": chunker.as_dict(), "text": text})
+            digest = canonical.digest({"chunker": chunker.identity(), "text": text})
             found.append(Chunk(len(found), text, digest))
     return found
 

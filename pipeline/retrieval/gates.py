@@ -11,14 +11,28 @@ from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
 from pipeline import canonical, database, steps
+from pipeline.context import Context
 from pipeline.database import Connection
+from pipeline.records import load, plain, write
 from pipeline.retrieval import access, loading
 from pipeline.retrieval.access import Caller
 from pipeline.retrieval.loading import Right
-from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
+from pipeline.retrieval.records import (
+    Built,
+    CountsGate,
+    Gated,
+    GateFacts,
+    GateReport,
+    Gates,
+    LeaksGate,
+    LossGate,
+    Manifest,
+    RecallGate,
+)
+from pipeline.steps import Attempt, Output, Result, Step, Version
 from pipeline.usecase import UseCase
 
+REPORT = "gates.json"
 K = 10  # recall is measured at
 # Both sides compute with the same half-precision vectors; what is left is the order of summation.
 _TOLERANCE = 1e-4
@@ -26,7 +40,7 @@ _NOISE = 0.03  # a query is a chunk's vector with noise of this deviation on eac
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ExpectedChunks:
     """The chunks that a generation must hold, as arrays of equal length."""
 
     digests: Sequence[str]
@@ -35,6 +49,10 @@ class Shelf:
     rights: Sequence[Right]
     served: NDArray[np.bool_]  # not withdrawn and not expired
     vectors: NDArray[np.float32]  # (n, 384)
+
+    def name(self, place: int) -> tuple[str, int, str]:
+        """Returns what a chunk is known by in a search's answer: document, its version, digest."""
+        return self.documents[place], self.versions[place], self.digests[place]
 
 
 @dataclass
@@ -51,81 +69,71 @@ class Tally:
 _FEW = 10  # documents; so many may go from an index that keeps others
 
 
-def check(
-    settings: Settings,
-    usecase: UseCase,
-    origin: Origin,
-    built: Mapping[str, Any],
-    *,
-    accept_loss: str | None = None,
-    reuse: Reuse = "auto",
-) -> dict[str, Any]:
-    """Returns {passed, gates, outputs: {report}}: `gates` maps counts, recall, leaks and loss to what was measured and
-    whether it is enough. The gates are also written beside the generation.
+def check(context: Context, built: Built, *, accept_loss: str | None = None) -> Gated:
+    """Returns what was measured of a generation and whether it is enough. It is also written beside the generation.
 
     An index that is empty, or lost many of the documents that are live, passes by `accept_loss` alone: the reason of
-    the person who asked, kept in the gate.
-
-    `reuse` changes nothing: a generation is tested as it stands.
+    the person who asked, kept in the gate. `reuse` changes nothing: a generation is tested as it stands.
     """
-    generation = int(built["generation"])
-    version = Version(**built["outputs"]["generation"])
-    with database.connect(settings, "pipeline") as connection:
-        row = database.fetch_one(connection, "retrieval", "generation", generation=generation)
+    retrieval, version = context.usecase.retrieval, built.version
+    with database.connect(context.settings, "pipeline") as connection:
+        row = database.fetch_one(connection, "retrieval", "generation", generation=built.generation)
         assert row is not None
-        pinned = steps.version(connection, row["corpus_version_id"])
+        corpus = steps.version(connection, row["corpus_version_id"])
 
     def work(attempt: Attempt) -> Result:
         manifest = loading.read_manifest(attempt.store, version.digest)
         # Measured with what the index builder may read; written down by a login that builds none.
-        with database.connect(settings, "pipeline") as reading:
-            shelf = _shelf(reading, generation, pinned, manifest)
-            tally = _ask(reading, usecase, generation, shelf, manifest, version.digest)
-            counts = _counts(reading, generation, manifest)
-            loss = _loss(reading, usecase, manifest, origin.requested_by, accept_loss)
-        gates = {
-            "counts": counts,
-            "recall": _recall(tally, usecase.retrieval.min_recall),
-            "leaks": {
-                "callers": tally.callers,
-                "rows": tally.rows,
-                "leaks": tally.leaks,
-                "short": tally.short,
-                "passed": tally.leaks == 0 and tally.short == 0,
-            },
-            "loss": loss,
-        }
-        passed = all(gate["passed"] for gate in gates.values())
-        content = {"generation": version.digest, "passed": passed, "gates": gates}
-        stored = attempt.store.put("gate_report", {"gates.json": canonical.dumps(content).encode()})
+        with database.connect(context.settings, "pipeline") as reading:
+            gates = _measured(reading, context, built, corpus, manifest, accept_loss)
+        report = write(GateReport(gates.passed, gates, version.digest))
+        stored = attempt.store.put("gate_report", {REPORT: report})
 
-        def write(connection: Connection, _versions: Mapping[str, Version]) -> None:
-            database.call(connection, "rag.record_gates", generation, Jsonb(gates))
+        def record(connection: Connection, _versions: Mapping[str, Version]) -> None:
+            database.call(connection, "rag.record_gates", built.generation, Jsonb(plain(gates)))
 
-        facts = {"passed": passed, "gates": gates}
-        return Result({"report": Output.of(stored, "index_gates", private=False)}, facts, write)
+        facts = GateFacts(gates.passed, gates)
+        return Result({"report": Output.of(stored, "index_gates", private=False)}, facts, record)
 
     spec = Step(
-        usecase.name,
+        context.usecase.name,
         "retrieval.check",
         "evaluator",
         ("pipeline.retrieval.gates",),
         params={
-            "min_recall": usecase.retrieval.min_recall,
-            "leak_principals": usecase.retrieval.leak_principals,
-            "max_lost": usecase.retrieval.max_lost,
-            "generation": generation,
+            "min_recall": retrieval.min_recall,
+            "leak_principals": retrieval.leak_principals,
+            "max_lost": retrieval.max_lost,
+            "generation": built.generation,
         },
-        inputs={"generation": version, "corpus": pinned},
+        inputs={"generation": version, "corpus": corpus},
         reuse="never",
     )
-    outcome = steps.run(settings, origin, spec, work)
-    return outcome.as_dict() | dict(outcome.facts)
+    outcome = steps.run(context.settings, context.origin, spec, work)
+    facts = load(GateFacts, outcome.facts)
+    return Gated(facts.passed, facts.gates, outcome.run_id, outcome.outputs["report"])
 
 
-def _loss(
-    connection: Connection, usecase: UseCase, manifest: Mapping[str, Any], person: str, reason: str | None
-) -> dict[str, Any]:
+def _measured(
+    connection: Connection,
+    context: Context,
+    built: Built,
+    corpus: Version,
+    manifest: Manifest,
+    accept_loss: str | None,
+) -> Gates:
+    usecase = context.usecase
+    expected = _expected(connection, corpus, manifest)
+    tally = _ask(connection, usecase, built.generation, expected, manifest, built.version.digest)
+    return Gates(
+        _counts(connection, built.generation, manifest),
+        _recall(tally, usecase.retrieval.min_recall),
+        LeaksGate(tally.callers, tally.rows, tally.leaks, tally.short, passed=tally.leaks == 0 and tally.short == 0),
+        _loss(connection, usecase, manifest, context.origin.requested_by, accept_loss),
+    )
+
+
+def _loss(connection: Connection, usecase: UseCase, manifest: Manifest, person: str, reason: str | None) -> LossGate:
     """Returns how many of the documents that are live the generation does not have any more."""
     live = database.fetch_one(connection, "retrieval", "live_generation", use_case=usecase.name)
     rows = (
@@ -134,36 +142,36 @@ def _loss(
         else []
     )
     before = {canonical.digest_text(row["document_key"]) for row in rows}  # as the manifest names them
-    lost = before - {entry["document"] for entry in manifest["documents"]}
+    lost = before - {entry.document for entry in manifest.documents}
     many = bool(lost) and (
         lost == before or (len(lost) >= _FEW and len(lost) > usecase.retrieval.max_lost * len(before))
     )
     accepted = None if reason is None or not many else {"by": person, "reason": reason}
-    return {"before": len(before), "lost": len(lost), "accepted": accepted, "passed": not many or accepted is not None}
+    return LossGate(len(before), len(lost), accepted, passed=not many or accepted is not None)
 
 
-def _shelf(connection: Connection, generation: int, pinned: Version, manifest: Mapping[str, Any]) -> Shelf:
+def _expected(connection: Connection, corpus: Version, manifest: Manifest) -> ExpectedChunks:
     """Returns what the manifest says the generation holds, with the documents' rights from the catalog and the vectors
     from the cache."""
-    digests = [entry["version"] for entry in manifest["documents"]]
-    known = {document.digest: document for document in loading.documents(connection, pinned.version_id, digests)}
+    digests = [entry.version for entry in manifest.documents]
+    known = {document.digest: document for document in loading.documents(connection, corpus.version_id, digests)}
     now = database.fetch_one(connection, "retrieval", "today")
     assert now is not None
-    found: list[tuple[str, str, int, Right, bool]] = []
-    for entry in manifest["documents"]:
-        document = known.get(entry["version"])
+    chunks: list[tuple[str, str, int, Right, bool]] = []
+    for entry in manifest.documents:
+        document = known.get(entry.version)
         # A document that is no longer in the catalog's answer was withdrawn since: it must not be served.
-        right = Right(entry["tenant"], entry["classification"], tuple(entry["groups"]))
+        right = Right(entry.tenant, entry.classification, tuple(entry.groups))
         served = document is not None and (document.expires is None or document.expires > now["today"])
         key, version = (document.key, document.version_id) if document else ("", 0)
-        found += [(digest, key, version, right, served) for digest in entry["chunks"]]
-    vectors = _vectors(connection, manifest["embedder"], [digest for digest, *_ in found])
-    return Shelf(
-        [row[0] for row in found],
-        [row[1] for row in found],
-        [row[2] for row in found],
-        [row[3] for row in found],
-        np.array([row[4] for row in found], dtype=np.bool_),
+        chunks += [(digest, key, version, right, served) for digest in entry.chunks]
+    vectors = _vectors(connection, manifest.embedder, [digest for digest, *_ in chunks])
+    return ExpectedChunks(
+        [row[0] for row in chunks],
+        [row[1] for row in chunks],
+        [row[2] for row in chunks],
+        [row[3] for row in chunks],
+        np.array([row[4] for row in chunks], dtype=np.bool_),
         vectors,
     )
 
@@ -180,21 +188,21 @@ def _ask(
     connection: Connection,
     usecase: UseCase,
     generation: int,
-    shelf: Shelf,
-    manifest: Mapping[str, Any],
+    expected: ExpectedChunks,
+    manifest: Manifest,
     seed: str,
 ) -> Tally:
     """Returns what the generated callers got, each held to an exact scan of what he may see."""
     tally = Tally()
     noise = np.random.default_rng(int(seed[:16], 16))
-    chunker = manifest["chunker"]
-    for caller in access.callers(shelf.rights, usecase.retrieval.leak_principals, seed):
-        allowed = np.array([access.may_read(caller, right) for right in shelf.rights], dtype=np.bool_) & shelf.served
-        query = _query(shelf, noise)
+    chunker = dict(manifest.chunker)
+    for caller in access.callers(expected.rights, usecase.retrieval.leak_principals, seed):
+        readable = np.array([access.may_read(caller, right) for right in expected.rights], dtype=np.bool_)
+        query = _query(expected, noise)
         rows = _search(connection, usecase, generation, caller, query)
         scores = {
-            (shelf.documents[place], shelf.versions[place], shelf.digests[place]): float(shelf.vectors[place] @ query)
-            for place in np.flatnonzero(allowed).tolist()
+            expected.name(place): float(expected.vectors[place] @ query)
+            for place in np.flatnonzero(readable & expected.served).tolist()
         }
         best = sorted(scores.values(), reverse=True)[:K]
         named = [
@@ -215,13 +223,13 @@ def _ask(
     return tally
 
 
-def _query(shelf: Shelf, noise: np.random.Generator) -> NDArray[np.float32]:
+def _query(expected: ExpectedChunks, noise: np.random.Generator) -> NDArray[np.float32]:
     """Returns a query near one of the chunks, as the index will round it: at half precision."""
-    if not len(shelf.vectors):
+    if not len(expected.vectors):
         return np.asarray(np.eye(1, 384)[0], dtype=np.float32)
-    chosen = shelf.vectors[noise.integers(len(shelf.vectors))]
-    found = chosen + noise.normal(0, _NOISE, chosen.shape)
-    rounded: NDArray[np.float32] = (found / np.linalg.norm(found)).astype(np.float16).astype(np.float32)
+    chosen = expected.vectors[noise.integers(len(expected.vectors))]
+    near = chosen + noise.normal(0, _NOISE, chosen.shape)
+    rounded: NDArray[np.float32] = (near / np.linalg.norm(near)).astype(np.float16).astype(np.float32)
     return rounded
 
 
@@ -243,31 +251,19 @@ def _search(
     return database.fetch(connection, "retrieval", "read_hits", audit=search["audit_id"], **given)
 
 
-def _recall(tally: Tally, minimum: float) -> dict[str, Any]:
+def _recall(tally: Tally, minimum: float) -> RecallGate:
     """Returns recall@10 over the callers who may see something; where there is none, there is nothing to miss."""
     mean = sum(tally.recalls) / len(tally.recalls) if tally.recalls else None
-    return {
-        "value": mean,
-        "worst": min(tally.recalls, default=None),
-        "minimum": minimum,
-        "queries": len(tally.recalls),
-        "passed": mean is None or mean >= minimum,
-    }
+    worst = min(tally.recalls, default=None)
+    return RecallGate(mean, worst, minimum, len(tally.recalls), passed=mean is None or mean >= minimum)
 
 
-def _counts(connection: Connection, generation: int, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _counts(connection: Connection, generation: int, manifest: Manifest) -> CountsGate:
     """Returns whether the generation holds, of each tenant and right, as many chunks as its manifest."""
     expected: Counter[Right] = Counter()
-    for entry in manifest["documents"]:
-        right = Right(entry["tenant"], entry["classification"], tuple(entry["groups"]))
-        expected[right] += len(entry["chunks"])
+    for entry in manifest.documents:
+        expected[Right(entry.tenant, entry.classification, tuple(entry.groups))] += len(entry.chunks)
     rows = database.fetch(connection, "retrieval", "generation_counts", generation=generation)
     held = {Right(row["tenant"], row["classification"], tuple(row["groups"])): row["chunks"] for row in rows}
     differing = sum(expected[right] != held.get(right, 0) for right in expected.keys() | held.keys())
-    return {
-        "expected": expected.total(),
-        "found": sum(held.values()),
-        "rights": len(+expected),
-        "differing": differing,
-        "passed": differing == 0,
-    }
+    return CountsGate(expected.total(), sum(held.values()), len(+expected), differing, passed=differing == 0)

@@ -1,17 +1,17 @@
 """What an index is made of: the documents of one corpus version, cut into chunks, and the manifest that names them."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 from pipeline import artifacts, canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.database import Connection
 from pipeline.errors import NotAvailable
+from pipeline.records import read, write
 from pipeline.retrieval import chunking
 from pipeline.retrieval.chunking import Chunk, Chunker, Count
+from pipeline.retrieval.records import Manifest, ManifestEntry
 from pipeline.steps import Version
 from pipeline.usecase import UseCase
 
@@ -91,47 +91,43 @@ def chunker_of(usecase: UseCase) -> Chunker:
     return Chunker(usecase.retrieval.chunk_tokens, usecase.retrieval.overlap_sentences)
 
 
-def chunked(found: Sequence[Document], chunker: Chunker, count: Count) -> list[Chunked]:
+def chunked(listed: Sequence[Document], chunker: Chunker, count: Count) -> list[Chunked]:
     """Returns the documents with their chunks."""
-    return [Chunked(document, chunking.chunks(document.title, document.body, chunker, count)) for document in found]
+    return [Chunked(document, chunking.chunks(document.title, document.body, chunker, count)) for document in listed]
 
 
-def manifest(entries: Sequence[Chunked], chunker: Mapping[str, Any], embedder: str) -> dict[str, Any]:
-    """Returns what an index generation holds, by digests: equal manifests are equal generations."""
+def manifest(entries: Sequence[Chunked], chunker: Chunker, embedder: str) -> Manifest:
+    """Returns what an index generation holds, by digests."""
     listed = [
-        {
-            "document": canonical.digest_text(entry.document.key),
-            "version": entry.document.digest,
-            "tenant": entry.document.right.tenant,
-            "classification": entry.document.right.classification,
-            "groups": list(entry.document.right.groups),
-            "fresh_until": None if entry.document.fresh_until is None else entry.document.fresh_until.isoformat(),
-            "chunks": [chunk.digest for chunk in entry.chunks],
-        }
+        ManifestEntry(
+            document=canonical.digest_text(entry.document.key),
+            version=entry.document.digest,
+            tenant=entry.document.right.tenant,
+            classification=entry.document.right.classification,
+            groups=list(entry.document.right.groups),
+            fresh_until=None if entry.document.fresh_until is None else entry.document.fresh_until.isoformat(),
+            chunks=[chunk.digest for chunk in entry.chunks],
+        )
         for entry in entries
     ]
-    return {
-        "chunker": dict(chunker),
-        "embedder": embedder,
-        "documents": sorted(listed, key=lambda entry: (entry["document"], entry["version"])),
-    }
+    return Manifest(chunker.identity(), embedder, sorted(listed, key=lambda entry: (entry.document, entry.version)))
 
 
-def files(content: Mapping[str, Any]) -> dict[str, bytes]:
+def files(content: Manifest) -> dict[str, bytes]:
     """Returns the files of a generation's artifact."""
-    return {FILE: canonical.dumps(dict(content)).encode()}
+    return {FILE: write(content)}
 
 
-def digest(content: Mapping[str, Any]) -> str:
+def digest(content: Manifest) -> str:
     """Returns the digest that a generation with this manifest has."""
     return artifacts.digest_of(KIND, files(content))
 
 
-def chunk_digests(content: Mapping[str, Any]) -> list[str]:
+def chunk_digests(content: Manifest) -> list[str]:
     """Returns the digests of a manifest's chunks, sorted, each once."""
-    return sorted({found for entry in content["documents"] for found in entry["chunks"]})
+    return sorted({chunk for entry in content.documents for chunk in entry.chunks})
 
 
-def read_manifest(store: ArtifactStore, generation: str) -> dict[str, Any]:
+def read_manifest(store: ArtifactStore, generation: str) -> Manifest:
     """Returns the manifest of a stored generation."""
-    return json.loads(store.read(KIND, generation, FILE))  # type: ignore[no-any-return]
+    return read(Manifest, store.read(KIND, generation, FILE), f"{KIND} {generation[:12]}")

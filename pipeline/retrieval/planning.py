@@ -1,19 +1,19 @@
 """The plan of a night's index: which documents changed, which chunks have no embedding yet, and whether nothing did."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import canonical, database, steps
+from pipeline import database, steps
 from pipeline.artifacts import ArtifactStore
+from pipeline.context import Context
 from pipeline.database import Connection
+from pipeline.records import load, read, write
 from pipeline.retrieval import access, loading
 from pipeline.retrieval.chunking import Chunker
+from pipeline.retrieval.records import ChunkChanges, DocumentChanges, Plan, PlanFacts, Planned
 from pipeline.search.embedder import Embedder
-from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
-from pipeline.usecase import UseCase
+from pipeline.steps import Attempt, Output, Result, Step, Version
 
 KIND = "index_plan"
 FILE = "plan.json"
@@ -34,34 +34,31 @@ class LiveIndex:
     standing: bool  # its partition is there
 
 
-def plan(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse = "auto") -> dict[str, Any]:
-    """Returns what the index needs: {unchanged, corpus, documents, chunks, batches, outputs: {plan}, …}.
+def plan(context: Context) -> Planned:
+    """Returns what the index needs.
 
     `unchanged` says that the live generation is what would be built. That is known without reading a text where corpus,
     chunker and embedder are those of the live generation and nothing was withdrawn since; otherwise, and with
     reuse="never", the texts are cut and compared by digest. Raises NotAvailable where no corpus was committed.
     """
-    embedder = Embedder(settings.device)
+    usecase = context.usecase
+    embedder = Embedder(context.settings.device)
     chunker = loading.chunker_of(usecase)
-    with database.connect(settings, "pipeline") as connection:
+    with database.connect(context.settings, "pipeline") as connection:
         pinned = loading.newest(connection, usecase)
 
     def work(attempt: Attempt) -> Result:
-        live = live_index(connection=attempt.connection, use_case=usecase.name)
-        same = live is not None and reuse == "auto" and _same(live, pinned, chunker, embedder)
-        content = (
-            _unchanged(attempt.connection, live)
-            if live and same
-            else _compared(attempt, pinned, chunker, embedder, live)
-        )
-        stored = attempt.store.put(KIND, {FILE: canonical.dumps(content).encode()})
-        facts = {key: content[key] for key in ("unchanged", "generation", "documents", "chunks", "batches")}
-        facts["generation_id"] = live.generation_id if live and content["unchanged"] else None
+        live = live_index(attempt.connection, usecase.name)
+        if live and context.reuse == "auto" and _same(live, pinned, chunker, embedder):
+            content = _unchanged(attempt.connection, live)
+        else:
+            content = _compared(attempt, pinned, chunker, embedder, live)
+        stored = attempt.store.put(KIND, {FILE: write(content)})
 
-        def write(connection: Connection, _versions: Mapping[str, Version]) -> None:
+        def sync_principals(connection: Connection, _versions: Mapping[str, Version]) -> None:
             database.call(connection, "rag.sync_principals", attempt.run_id)
 
-        return Result({"plan": Output.of(stored, "index", private=False)}, facts, write)
+        return Result({"plan": Output.of(stored, "index", private=False)}, content.facts, sync_principals)
 
     # What is live and what is embedded are not inputs that a key could hold, so a plan is always made.
     spec = Step(
@@ -70,15 +67,16 @@ def plan(settings: Settings, usecase: UseCase, origin: Origin, *, reuse: Reuse =
         "pipeline",
         ("pipeline.retrieval.planning",),
         params={
-            "chunker": chunker.as_dict(),
+            "chunker": chunker.identity(),
             "embedder": embedder.digest,
             "principals": access.principals(usecase),
         },
         inputs={"corpus": pinned},
         reuse="never",
     )
-    outcome = steps.run(settings, origin, spec, work)
-    return outcome.as_dict() | dict(outcome.facts) | {"corpus": pinned.as_dict()}
+    outcome = steps.run(context.settings, context.origin, spec, work)
+    facts = load(PlanFacts, outcome.facts)
+    return Planned(**vars(facts), run=outcome.run_id, corpus=pinned, plan=outcome.outputs["plan"])
 
 
 def live_index(connection: Connection, use_case: str) -> LiveIndex | None:
@@ -87,9 +85,10 @@ def live_index(connection: Connection, use_case: str) -> LiveIndex | None:
     return None if row is None else LiveIndex(**row)
 
 
-def read(store: ArtifactStore, planned: Mapping[str, Any]) -> dict[str, Any]:
+def read_plan(store: ArtifactStore, planned: Planned) -> Plan:
     """Returns the content of a plan's artifact."""
-    return json.loads(store.read(KIND, planned["outputs"]["plan"]["digest"], FILE))  # type: ignore[no-any-return]
+    digest = planned.plan.digest
+    return read(Plan, store.read(KIND, digest, FILE), f"{KIND} {digest[:12]}")
 
 
 def _same(live: LiveIndex, pinned: Version, chunker: Chunker, embedder: Embedder) -> bool:
@@ -97,51 +96,40 @@ def _same(live: LiveIndex, pinned: Version, chunker: Chunker, embedder: Embedder
         live.standing
         and live.corpus_version_id == pinned.version_id
         and live.withdrawals_since == 0
-        and live.chunker == chunker.as_dict()
+        and live.chunker == chunker.identity()
         and live.embedder == embedder.digest
     )
 
 
-def _unchanged(connection: Connection, live: LiveIndex) -> dict[str, Any]:
+def _unchanged(connection: Connection, live: LiveIndex) -> Plan:
     """Returns the plan of a night on which nothing changed, from the live generation's own counts."""
     held = _live_documents(connection, live)
-    return {
-        "unchanged": True,
-        "generation": live.digest,
-        "documents": difference(held, held),
-        "chunks": {"total": live.chunks, "embed": 0, "reused": live.chunks, "deleted": 0},
-        "batches": 0,
-        "misses": [],
-    }
+    chunks = ChunkChanges(live.chunks, 0, live.chunks, 0)
+    return Plan(PlanFacts(True, live.digest, live.generation_id, difference(held, held), chunks, 0), (), None)
 
 
-def _compared(
-    attempt: Attempt, pinned: Version, chunker: Chunker, embedder: Embedder, live: LiveIndex | None
-) -> dict[str, Any]:
+def _compared(attempt: Attempt, pinned: Version, chunker: Chunker, embedder: Embedder, live: LiveIndex | None) -> Plan:
     """Returns the plan from the texts: the manifest that would result, held against the live one and the cache."""
-    found = loading.chunked(loading.documents(attempt.connection, pinned.version_id), chunker, embedder.count)
-    manifest = loading.manifest(found, chunker.as_dict(), embedder.digest)
+    entries = loading.chunked(loading.documents(attempt.connection, pinned.version_id), chunker, embedder.count)
+    manifest = loading.manifest(entries, chunker, embedder.digest)
     digest = loading.digest(manifest)
     wanted = loading.chunk_digests(manifest)
     cached = database.fetch(attempt.connection, "retrieval", "cached_digests", embedder=embedder.digest, digests=wanted)
     misses = sorted(set(wanted) - {row["text_digest"] for row in cached})
     before = _live_digests(attempt.connection, live)
     # A document without any text has no chunk, and is in no generation.
-    documents = {entry.document.key: entry.document.digest for entry in found if entry.chunks}
-    return {
-        "unchanged": live is not None and live.standing and live.digest == digest,
-        "generation": digest,
-        "documents": difference(_live_documents(attempt.connection, live), documents),
-        "chunks": {
-            "total": sum(len(entry.chunks) for entry in found),
-            "embed": len(misses),
-            "reused": len(wanted) - len(misses),
-            "deleted": len(before - set(wanted)),
-        },
-        "batches": -(-len(misses) // BATCH),
-        "misses": misses,
-        "manifest": manifest,
-    }
+    documents = {entry.document.key: entry.document.digest for entry in entries if entry.chunks}
+    total = sum(len(entry.chunks) for entry in entries)
+    same = live if live is not None and live.standing and live.digest == digest else None
+    facts = PlanFacts(
+        unchanged=same is not None,
+        generation=digest,
+        generation_id=None if same is None else same.generation_id,
+        documents=difference(_live_documents(attempt.connection, live), documents),
+        chunks=ChunkChanges(total, len(misses), len(wanted) - len(misses), len(before - set(wanted))),
+        batches=-(-len(misses) // BATCH),
+    )
+    return Plan(facts, misses, manifest)
 
 
 def _live_digests(connection: Connection, live: LiveIndex | None) -> set[str]:
@@ -159,13 +147,10 @@ def _live_documents(connection: Connection, live: LiveIndex | None) -> dict[str,
     return {row["document_key"]: row["digest"] for row in rows}
 
 
-def difference(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, int]:
+def difference(before: Mapping[str, str], after: Mapping[str, str]) -> DocumentChanges:
     """Returns counts of what was added, changed, removed and left, of names with digests."""
     both = before.keys() & after.keys()
     changed = sum(before[name] != after[name] for name in both)
-    return {
-        "added": len(after.keys() - before.keys()),
-        "changed": changed,
-        "removed": len(before.keys() - after.keys()),
-        "unchanged": len(both) - changed,
-    }
+    return DocumentChanges(
+        len(after.keys() - before.keys()), changed, len(before.keys() - after.keys()), len(both) - changed
+    )

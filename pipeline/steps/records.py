@@ -40,10 +40,6 @@ class Version:
     name: str
     digest: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain values, fit for XCom."""
-        return {"version_id": self.version_id, "kind": self.kind, "name": self.name, "digest": self.digest}
-
 
 @dataclass(frozen=True)
 class Output:
@@ -100,11 +96,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Result:
-    """What the work returns. `write` runs in the transaction that marks success, with the recorded outputs."""
+    """What the work returns."""
 
     outputs: Mapping[str, Output]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    write: Callable[[Connection, Mapping[str, Version]], None] | None = None
+    facts: Any = field(default_factory=dict)  # a record, or a mapping: ids, digests, counts and measures
+    # Runs in the transaction that marks success, with the recorded outputs. What it returns is the outcome's `written`.
+    write: Callable[[Connection, Mapping[str, Version]], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,9 +111,5 @@ class Outcome:
     run_id: uuid.UUID
     reused: bool
     outputs: Mapping[str, Version]
-    facts: Mapping[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain values, fit for XCom: ids, digests and counts."""
-        outputs = {role: version.as_dict() for role, version in self.outputs.items()}
-        return {"run": str(self.run_id), "reused": self.reused, "outputs": outputs, "facts": dict(self.facts)}
+    facts: Mapping[str, Any]  # as JSON holds them
+    written: Any = None  # what `write` returned; None where an earlier run answered

@@ -18,6 +18,7 @@ from pipeline.artifacts import ArtifactStore
 from pipeline.database import Connection, Role
 from pipeline.errors import FencedOut, NightshiftError
 from pipeline.interruption import is_interruption
+from pipeline.records import plain
 from pipeline.settings import Settings
 from pipeline.steps import cachekey, environment
 from pipeline.steps.records import Attempt, Origin, Outcome, Result, Step
@@ -129,14 +130,12 @@ def _finish(
         }
         for role, output in result.outputs.items()
     ]
+    facts = plain(result.facts)
     with connection.transaction():
-        database.call(
-            connection, "lineage.finish_run", run_id, fence, Jsonb(outputs), Jsonb(dict(result.facts)), reused_from
-        )
+        database.call(connection, "lineage.finish_run", run_id, fence, Jsonb(outputs), Jsonb(facts), reused_from)
         versions = outputs_of(connection, run_id)
-        if result.write is not None:
-            result.write(connection, versions)
-    return Outcome(run_id, reused_from is not None, versions, result.facts)
+        written = None if result.write is None else result.write(connection, versions)
+    return Outcome(run_id, reused_from is not None, versions, facts, written)
 
 
 def _record_failure(

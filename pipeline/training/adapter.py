@@ -9,7 +9,9 @@ from typing import Any
 from pipeline import canonical
 from pipeline.artifacts import ArtifactStore, Stored
 from pipeline.errors import Refused
-from pipeline.steps import Output, Version
+from pipeline.records import load
+from pipeline.steps import Outcome, Output, Version
+from pipeline.training.records import Tuned, TuningFacts
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -50,17 +52,22 @@ def save(
 def portable(config: Mapping[str, Any], base_digest: str) -> dict[str, Any]:
     """Returns an adapter's configuration as it is the same on every machine: the base model by digest in place of its
     path, and what are sets in PEFT in alphabetical order."""
-    told = {
+    same = {
         name: sorted(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value
         for name, value in config.items()
     }
-    return told | {"base_model_name_or_path": f"sha256:{base_digest}", "revision": None}
+    return same | {"base_model_name_or_path": f"sha256:{base_digest}", "revision": None}
 
 
 def output(stored: Stored, name: str) -> Output:
     """Returns an adapter as a step's output. It is private: weights can give back rows that they were trained on, so an
     erasure must be able to reach them."""
     return Output.of(stored, name, private=True)
+
+
+def tuned(outcome: Outcome) -> Tuned:
+    """Returns what a method hands on, from how its step ended."""
+    return Tuned(outcome.run_id, outcome.reused, outcome.outputs["adapter"], load(TuningFacts, outcome.facts))
 
 
 def metrics(state: Any) -> dict[str, Any]:

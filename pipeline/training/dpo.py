@@ -9,56 +9,36 @@
 """
 
 import logging
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline import models, steps
+from pipeline.context import Context
+from pipeline.models import BaseModel
+from pipeline.records import load, plain
 from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Result, Reuse, Step, Version
+from pipeline.steps import Attempt, Result, Step
 from pipeline.training import adapter, loop, recipe, rows, sandbox
+from pipeline.training.records import Measures, Prepared, Split, Tuned, TuningFacts
 from pipeline.training.sft import pinned_base
 from pipeline.training.trainer import ready
-from pipeline.usecase import Training, UseCase
+from pipeline.usecase import Training
 
 log = logging.getLogger(__name__)
 
 
-def dpo(
-    settings: Settings,
-    usecase: UseCase,
-    origin: Origin,
-    prepared: dict[str, Any],
-    tuned: dict[str, Any],
-    *,
-    reuse: Reuse = "auto",
-) -> dict[str, Any]:
-    """Returns {"run", "reused", "outputs": {"adapter"}, "facts"} of preference tuning on top of what `sft` returned.
-
-    The adapter is named "candidate". Facts say with "tuned": false and "why" where it is the SFT adapter unchanged.
-
-    Raises as `sft` does.
-    """
-    base = pinned_base(settings, usecase, prepared)
-    return sandbox.call(
-        settings, usecase, origin, "dpo", reuse=reuse, base=asdict(base), prepared=prepared, tuned=tuned
-    )
+def dpo(context: Context, prepared: Prepared, tuned: Tuned) -> Tuned:
+    """Returns the adapter "candidate": preference tuning on top of what `sft` returned, or that adapter itself where
+    there is nothing to tune; the facts say so and why. Raises as `sft` does."""
+    base = pinned_base(context, prepared)
+    reply = sandbox.call(context, "dpo", base=plain(base), prepared=plain(prepared), tuned=plain(tuned))
+    return load(Tuned, reply)
 
 
-def run(
-    settings: Settings,
-    usecase: UseCase,
-    origin: Origin,
-    *,
-    reuse: Reuse,
-    base: dict[str, Any],
-    prepared: dict[str, Any],
-    tuned: dict[str, Any],
-) -> dict[str, Any]:
-    """Does it, in the training process."""
-    pinned = Version(**prepared["outputs"]["base"])
-    dataset = Version(**prepared["dataset"])
-    start = Version(**tuned["outputs"]["adapter"])
+def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned) -> Tuned:
+    """Returns what `dpo` returns. Runs in the training process."""
+    usecase, dataset, start = context.usecase, prepared.dataset, tuned.adapter
     enabled = usecase.training.dpo.enabled
     in_force = recipe.in_force(usecase.training, "dpo") if enabled else {"enabled": False}
     spec = Step(
@@ -66,24 +46,24 @@ def run(
         "training.dpo",
         sandbox.ROLE,
         ("pipeline.training.dpo",),
-        params={"recipe": in_force, "device": models.expected_device(settings.device)},
-        inputs={"dataset": dataset, "base": pinned, "sft": start},
-        reuse=reuse,
+        params={"recipe": in_force, "device": models.expected_device(context.settings.device)},
+        inputs={"dataset": dataset, "base": prepared.base, "sft": start},
+        reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
         folder = attempt.store.fetch(start.kind, start.digest, attempt.scratch / "sft")
-        found = rows.read(attempt.connection, dataset, "preference") if enabled else {}
-        if not found.get("train"):
+        pairs = rows.read(attempt.connection, dataset, "preference") if enabled else {}
+        if not pairs.get("train"):
             return _unchanged(attempt, folder, "no preference rows" if enabled else "switched off")
-        model, metrics, facts = _tuned(settings, usecase.training, attempt, base["folder"], folder, found)
-        told = {**in_force, "base": pinned.digest, "dataset": dataset.digest, "sft": start.digest}
+        model, metrics, measures = _tuned(context.settings, usecase.training, attempt, base.folder, folder, pairs)
+        used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest, "sft": start.digest}
         stored = adapter.save(
-            attempt.store, model, attempt.scratch / "adapter", base=pinned, settings=told, metrics=metrics
+            attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics
         )
-        return Result({"adapter": adapter.output(stored, "candidate")}, {"tuned": True, **facts})
+        return Result({"adapter": adapter.output(stored, "candidate")}, TuningFacts(True, None, measures))
 
-    return steps.run(settings, origin, spec, work).as_dict()
+    return adapter.tuned(steps.run(context.settings, context.origin, spec, work))
 
 
 def _unchanged(attempt: Attempt, folder: Path, why: str) -> Result:
@@ -91,7 +71,7 @@ def _unchanged(attempt: Attempt, folder: Path, why: str) -> Result:
     files: dict[str, bytes | Path] = {path.name: path for path in folder.iterdir()}
     log.info("the candidate is the SFT adapter: %s", why)
     stored = attempt.store.put("adapter", files)
-    return Result({"adapter": adapter.output(stored, "candidate")}, {"tuned": False, "why": why})
+    return Result({"adapter": adapter.output(stored, "candidate")}, TuningFacts(False, why, None))
 
 
 def _tuned(
@@ -100,15 +80,15 @@ def _tuned(
     attempt: Attempt,
     folder: str,
     start: Path,
-    found: dict[rows.Split, list[rows.Content]],
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """Returns the tuned model, its metrics and the run's facts."""
+    pairs: Mapping[Split, list[rows.Content]],
+) -> tuple[Any, dict[str, Any], Measures]:
+    """Returns the tuned model, its metrics, and what the training measured."""
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    made = ready(settings, training, attempt, "dpo", folder, found, start)
+    parts = ready(settings, training, attempt, "dpo", folder, pairs, start)
     trainer = DPOTrainer(
-        **made.trainer, args=DPOConfig(**made.config, beta=training.dpo.beta, precompute_ref_log_probs=True)
+        **parts.trainer, args=DPOConfig(**parts.config, beta=training.dpo.beta, precompute_ref_log_probs=True)
     )
-    metrics, facts = loop.train(trainer, made.device)
-    return trainer.model, metrics, facts | {"rows": made.counts}
+    metrics, measures = loop.train(trainer, parts.device, parts.counts)
+    return trainer.model, metrics, measures

@@ -4,12 +4,14 @@ import logging
 import math
 import resource
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import NotAvailable, Refused
 from pipeline.models import Device
 from pipeline.progress import Progress
 from pipeline.training import adapter
+from pipeline.training.records import Measures, RowCounts, Split
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +34,14 @@ def callbacks(what: str, patience: int, validated: bool) -> list[Any]:
     return [Logged(), *stopping]
 
 
-def train(trainer: Any, device: Device) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns (metrics, facts) of a training: what the same run gives again, and that with what it took.
+def train(
+    trainer: Any, device: Device, rows: Mapping[Split, RowCounts], before: float | None = None
+) -> tuple[dict[str, Any], Measures]:
+    """Returns (metrics, measures) of a training: what the same run gives again, and that with what it took. `before`
+    is the validation loss that it began with, where that was taken.
 
-    Facts add seconds, threads, device and peak memory in MiB (of the GPU, or of the process). Raises NotAvailable where
-    the GPU's memory is not enough; Refused where the loss diverged or the best checkpoint did not load.
+    Raises NotAvailable where the GPU's memory is not enough; Refused where the loss diverged or the best checkpoint
+    did not load.
     """
     import torch
 
@@ -51,31 +56,38 @@ def train(trainer: Any, device: Device) -> tuple[dict[str, Any], dict[str, Any]]
         ) from None
     metrics = adapter.metrics(trainer.state)
     if metrics["eval_loss"] is not None:
-        _demand_best(float(trainer.evaluate()["eval_loss"]), metrics["eval_loss"])
+        _require_best(float(trainer.evaluate()["eval_loss"]), metrics["eval_loss"])
     peak = (
         torch.cuda.max_memory_allocated() >> 20
         if device == "cuda"
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     )
-    facts = {name: value for name, value in metrics.items() if name != "history"} | {
-        "stopped_early": metrics["steps"] < metrics["steps_planned"],
-        "seconds": round(time.monotonic() - begun, 1),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "peak_memory_mib": int(peak),
-    }
-    log.info("%s steps, training loss %s, validation loss %s", facts["steps"], facts["train_loss"], facts["eval_loss"])
-    return metrics, facts
+    measures = Measures(
+        steps=metrics["steps"],
+        steps_planned=metrics["steps_planned"],
+        best_step=metrics["best_step"],
+        train_loss=metrics["train_loss"],
+        eval_loss=metrics["eval_loss"],
+        eval_loss_before=before,
+        stopped_early=metrics["steps"] < metrics["steps_planned"],
+        seconds=round(time.monotonic() - begun, 1),
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        peak_memory_mib=int(peak),
+        rows=rows,
+    )
+    log.info("%s steps, training loss %s, validation loss %s", measures.steps, measures.train_loss, measures.eval_loss)
+    return metrics, measures
 
 
-def _demand_best(found: float, best: float) -> None:
+def _require_best(loss: float, best: float) -> None:
     """Raises Refused where the validation loss of the weights at hand is not the best that was measured. A checkpoint
     that did not load leaves the last weights in place, and no library says so."""
-    if not math.isclose(found, best, rel_tol=_TOLERANCE):
+    if not math.isclose(loss, best, rel_tol=_TOLERANCE):
         raise Refused(
             "the best checkpoint was not restored",
             where="validation loss after training",
-            found=f"{found:.6f}",
+            found=f"{loss:.6f}",
             allowed=f"{best:.6f}, within {_TOLERANCE:.0%}",
             next_step="this is a fault of the trainer and its libraries: please report it with their versions",
         )

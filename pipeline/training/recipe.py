@@ -42,7 +42,7 @@ def arguments(
     with the lowest is the one that counts. Checkpoints go to `folder`, which is scratch.
     """
     every = min(recipe.eval_steps, steps(recipe, rows))
-    told: dict[str, Any] = {
+    common: dict[str, Any] = {
         "output_dir": str(folder),
         "learning_rate": recipe.learning_rate,
         "num_train_epochs": recipe.epochs,
@@ -65,7 +65,7 @@ def arguments(
         **SCHEDULE,
     }
     if validated:
-        told |= {
+        common |= {
             "eval_strategy": "steps",
             "eval_steps": every,
             "save_strategy": "steps",
@@ -76,7 +76,7 @@ def arguments(
             "metric_for_best_model": "eval_loss",
             "greater_is_better": False,
         }
-    return told
+    return common
 
 
 def steps(recipe: SftRecipe | DpoRecipe, rows: int) -> int:

@@ -9,9 +9,9 @@ from pipeline import database
 from pipeline.database import Connection
 from pipeline.errors import Refused
 from pipeline.steps import Version
+from pipeline.training.records import RowCounts, Split
 
 Kind = Literal["sft", "preference"]
-Split = Literal["train", "validation"]
 Content = Mapping[str, Any]
 
 
@@ -20,20 +20,14 @@ class Kept:
     """The rows that a method can learn from, and the count of the others by reason."""
 
     rows: list[dict[str, Any]]
-    tokens: int = 0  # of the rows kept, as they are trained: cut to the recipe's max_length
-    supervised: int = 0  # tokens among them that the loss is taken on
-    cut: int = 0  # rows longer than max_length, trained on their beginning
+    tokens: int = 0
+    supervised: int = 0
+    cut: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
 
-    def counts(self) -> dict[str, Any]:
-        """Returns counts alone, fit for facts."""
-        return {
-            "rows": len(self.rows),
-            "tokens": self.tokens,
-            "supervised_tokens": self.supervised,
-            "cut": self.cut,
-            "rejected": dict(self.rejected),
-        }
+    def counts(self) -> RowCounts:
+        """Returns the counts alone."""
+        return RowCounts(len(self.rows), self.tokens, self.supervised, self.cut, dict(self.rejected))
 
 
 def read(connection: Connection, dataset: Version, kind: Kind) -> dict[Split, list[Content]]:
@@ -42,11 +36,11 @@ def read(connection: Connection, dataset: Version, kind: Kind) -> dict[Split, li
     A row's content is {"messages"} for sft and {"prompt", "chosen", "rejected"} for preferences, each a list of
     {"role", "content"}.
     """
-    found: dict[Split, list[Content]] = {"train": [], "validation": []}
+    rows: dict[Split, list[Content]] = {"train": [], "validation": []}
     parameters = {"artifact_version_id": dataset.version_id, "kind": kind}
     for row in database.fetch(connection, "training", "rows", **parameters):
-        found[row["split"]].append(row["content"])
-    return found
+        rows[row["split"]].append(row["content"])
+    return rows
 
 
 def training_template(tokenizer: Any) -> str:
@@ -137,7 +131,7 @@ def preferences(contents: Sequence[Content], tokenizer: Any, max_length: int) ->
     return Kept(rows, tokens, spoken, cut, dict(rejected))
 
 
-def demand(kept: Kept, kind: Kind, max_length: int) -> None:
+def require(kept: Kept, kind: Kind, max_length: int) -> None:
     """Raises Refused where rows were given and none of them can be learned from, or none were given."""
     if kept.rows:
         return
@@ -149,5 +143,5 @@ def demand(kept: Kept, kind: Kind, max_length: int) -> None:
     )
 
 
-def _ids(tokenizer: Any, messages: Any, **told: Any) -> list[int]:
-    return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **told)["input_ids"])
+def _ids(tokenizer: Any, messages: Any, **options: Any) -> list[int]:
+    return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"])

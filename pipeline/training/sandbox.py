@@ -20,16 +20,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from pipeline import database, errors
+from pipeline.context import Context
 from pipeline.errors import NightshiftError, NotAvailable, Refused
+from pipeline.records import plain
 from pipeline.settings import ROOT, Settings, write_secret
-from pipeline.steps import Origin, Reuse
-from pipeline.usecase import UseCase
 
 log = logging.getLogger(__name__)
 
@@ -42,23 +41,22 @@ _PREFIX = "training-"
 _YOUNG_SECONDS = 60.0
 
 
-def call(
-    settings: Settings, usecase: UseCase, origin: Origin, stage: str, *, reuse: Reuse, **arguments: Any
-) -> dict[str, Any]:
-    """Returns what pipeline.training.`stage`.run returns, run in the training process.
+def call(context: Context, stage: str, **arguments: Any) -> dict[str, Any]:
+    """Returns, as JSON holds it, what pipeline.training.`stage`.run returns, run in the training process. `arguments`
+    are its records as JSON.
 
     Raises the error that it raised, where it is one of ours; Refused after the use case's `timeout_minutes`; and
     NightshiftError with the class's name for everything else, whose frames stand in the log.
     """
     request = {
         "stage": stage,
-        "usecase": usecase.model_dump(mode="json"),
-        "origin": asdict(origin),
-        "reuse": reuse,
+        "usecase": context.usecase.model_dump(mode="json"),
+        "origin": plain(context.origin),
+        "reuse": context.reuse,
         "arguments": arguments,
     }
-    with sandbox(settings) as environment:
-        reply = converse(request, environment, usecase.training.timeout_minutes * 60.0)
+    with sandbox(context.settings) as environment:
+        reply = converse(request, environment, context.usecase.training.timeout_minutes * 60.0)
     if "error" in reply:
         raise _revived(reply["error"])
     result: dict[str, Any] = reply["result"]
@@ -273,18 +271,19 @@ def _died(code: int | None) -> NightshiftError:
     return NightshiftError("the training process ended without an answer", found=found, next_step=hint)
 
 
-def _revived(told: Mapping[str, Any]) -> NightshiftError:
-    """Returns the error that the worker told of, as the class it was."""
-    kind = getattr(errors, told["class"], None)
+def _revived(reported: Mapping[str, Any]) -> NightshiftError:
+    """Returns the error that the worker reported, as the class it was."""
+    kind = getattr(errors, reported["class"], None)
     if isinstance(kind, type) and issubclass(kind, NightshiftError):
-        details = told["details"]
+        details = reported["details"]
         return kind(
-            told["what"],
+            reported["what"],
             where=details["where"],
             found=details["found"],
             allowed=details["allowed"],
             next_step=details["next"],
         )
     return NightshiftError(
-        f"training failed with {told['class']}", next_step="the task's log has the frames; clearing the task is safe"
+        f"training failed with {reported['class']}",
+        next_step="the task's log has the frames; clearing the task is safe",
     )

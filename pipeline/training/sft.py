@@ -9,98 +9,87 @@
 """
 
 import logging
-from dataclasses import asdict
 from typing import Any
 
 from pipeline import models, steps
+from pipeline.context import Context
 from pipeline.errors import Refused
 from pipeline.models import BaseModel
+from pipeline.records import load, plain
 from pipeline.settings import Settings
-from pipeline.steps import Attempt, Origin, Result, Reuse, Step, Version
+from pipeline.steps import Attempt, Result, Step, Version
 from pipeline.training import adapter, loop, recipe, rows, sandbox
+from pipeline.training.records import Measures, Prepared, Tuned, TuningFacts
 from pipeline.training.trainer import ready
-from pipeline.usecase import Training, UseCase
+from pipeline.usecase import Training
 
 log = logging.getLogger(__name__)
 
 
-def sft(
-    settings: Settings, usecase: UseCase, origin: Origin, prepared: dict[str, Any], *, reuse: Reuse = "auto"
-) -> dict[str, Any]:
-    """Returns {"run", "reused", "outputs": {"adapter"}, "facts"} of tuning on the rows and base that preflight pinned.
-
-    The adapter is named "sft". Facts hold losses, counts, seconds, threads, device and peak memory.
+def sft(context: Context, prepared: Prepared) -> Tuned:
+    """Returns the adapter "sft", tuned on the rows and base that preflight pinned.
 
     Raises Refused where the base model changed since preflight, the training diverged, or it took too long.
     """
-    base = pinned_base(settings, usecase, prepared)
-    return sandbox.call(settings, usecase, origin, "sft", reuse=reuse, base=asdict(base), prepared=prepared)
+    base = pinned_base(context, prepared)
+    return load(Tuned, sandbox.call(context, "sft", base=plain(base), prepared=plain(prepared)))
 
 
-def pinned_base(settings: Settings, usecase: UseCase, prepared: dict[str, Any]) -> BaseModel:
+def pinned_base(context: Context, prepared: Prepared) -> BaseModel:
     """Returns the base model, which must be what preflight pinned. Raises Refused where it is not."""
-    base = models.resolve(settings, usecase.base_model)
-    if base.digest != prepared["outputs"]["base"]["digest"]:
+    base = models.resolve(context.settings, context.usecase.base_model)
+    if base.digest != prepared.base.digest:
         raise Refused(
             "the base model changed since preflight",
             where=base.folder,
             found=base.digest[:12],
-            allowed=prepared["outputs"]["base"]["digest"][:12],
+            allowed=prepared.base.digest[:12],
             next_step="run preflight again",
         )
     return base
 
 
-def run(
-    settings: Settings,
-    usecase: UseCase,
-    origin: Origin,
-    *,
-    reuse: Reuse,
-    base: dict[str, Any],
-    prepared: dict[str, Any],
-) -> dict[str, Any]:
-    """Does it, in the training process."""
-    pinned = Version(**prepared["outputs"]["base"])
-    dataset = Version(**prepared["dataset"])
+def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
+    """Returns what `sft` returns. Runs in the training process."""
+    usecase, dataset = context.usecase, prepared.dataset
     in_force = recipe.in_force(usecase.training, "sft")
     spec = Step(
         usecase.name,
         "training.sft",
         sandbox.ROLE,
         ("pipeline.training.sft",),
-        params={"recipe": in_force, "device": models.expected_device(settings.device)},
-        inputs={"dataset": dataset, "base": pinned},
-        reuse=reuse,
+        params={"recipe": in_force, "device": models.expected_device(context.settings.device)},
+        inputs={"dataset": dataset, "base": prepared.base},
+        reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
-        model, metrics, facts = _tuned(settings, usecase.training, attempt, base["folder"], dataset)
-        told = {**in_force, "base": pinned.digest, "dataset": dataset.digest}
+        model, metrics, measures = _tuned(context.settings, usecase.training, attempt, base.folder, dataset)
+        used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest}
         stored = adapter.save(
-            attempt.store, model, attempt.scratch / "adapter", base=pinned, settings=told, metrics=metrics
+            attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics
         )
-        return Result({"adapter": adapter.output(stored, "sft")}, facts)
+        return Result({"adapter": adapter.output(stored, "sft")}, TuningFacts(True, None, measures))
 
-    return steps.run(settings, origin, spec, work).as_dict()
+    return adapter.tuned(steps.run(context.settings, context.origin, spec, work))
 
 
 def _tuned(
     settings: Settings, training: Training, attempt: Attempt, folder: str, dataset: Version
-) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """Returns the tuned model, its metrics and the run's facts."""
+) -> tuple[Any, dict[str, Any], Measures]:
+    """Returns the tuned model, its metrics, and what the training measured."""
     from peft import LoraConfig
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    found = rows.read(attempt.connection, dataset, "sft")
-    made = ready(settings, training, attempt, "sft", folder, found)
+    parts = ready(settings, training, attempt, "sft", folder, rows.read(attempt.connection, dataset, "sft"))
     trainer = SFTTrainer(
-        **made.trainer,
-        args=SFTConfig(**made.config, assistant_only_loss=True, packing=False),
+        **parts.trainer,
+        args=SFTConfig(**parts.config, assistant_only_loss=True, packing=False),
         peft_config=LoraConfig(r=training.sft.lora_rank, lora_alpha=training.sft.lora_alpha, **recipe.LORA),
     )
-    before = trainer.evaluate()["eval_loss"] if made.trainer["eval_dataset"] is not None else None
-    metrics, facts = loop.train(trainer, made.device)
-    metrics["eval_loss_before"] = None if before is None else round(float(before), 6)
-    return trainer.model, metrics, facts | {"rows": made.counts, "eval_loss_before": metrics["eval_loss_before"]}
+    before = None
+    if parts.trainer["eval_dataset"] is not None:
+        before = round(float(trainer.evaluate()["eval_loss"]), 6)
+    metrics, measures = loop.train(trainer, parts.device, parts.counts, before)
+    return trainer.model, metrics | {"eval_loss_before": before}, measures

@@ -11,7 +11,8 @@ from pipeline.settings import Settings
 from pipeline.steps import Attempt
 from pipeline.training import loop, recipe, rows
 from pipeline.training.recipe import Method
-from pipeline.training.rows import Content, Split
+from pipeline.training.records import RowCounts, Split
+from pipeline.training.rows import Content
 from pipeline.usecase import Training
 
 
@@ -22,7 +23,7 @@ class Ready:
     device: Device
     config: dict[str, Any]  # arguments that SFTConfig and DPOConfig share
     trainer: dict[str, Any]  # arguments that SFTTrainer and DPOTrainer share
-    counts: dict[str, Any]  # of the rows, by split
+    counts: Mapping[Split, RowCounts]
 
 
 def ready(
@@ -38,18 +39,18 @@ def ready(
     given, and the rows by split. Raises Refused where no train row can be learned from."""
     from datasets import Dataset
 
-    told = training.sft if method == "sft" else training.dpo
+    chosen = training.sft if method == "sft" else training.dpo
     keep = rows.supervised if method == "sft" else rows.preferences
     device = models.device(settings.device)
     model, tokenizer = models.load(
         folder, adapter=adapter, device=device, dtype=training.dtype, quantize=training.quantize, trainable=True
     )
     tokenizer.chat_template = rows.training_template(tokenizer)
-    kept = {split: keep(found, tokenizer, told.max_length) for split, found in contents.items()}
-    rows.demand(kept["train"], "sft" if method == "sft" else "preference", told.max_length)
+    kept = {split: keep(content, tokenizer, chosen.max_length) for split, content in contents.items()}
+    rows.require(kept["train"], "sft" if method == "sft" else "preference", chosen.max_length)
     validated = bool(kept["validation"].rows)
     config = recipe.arguments(
-        told,
+        chosen,
         training,
         folder=attempt.scratch / "checkpoints",
         device=device,
@@ -61,6 +62,6 @@ def ready(
         "train_dataset": Dataset.from_list(kept["train"].rows),
         "eval_dataset": Dataset.from_list(kept["validation"].rows) if validated else None,
         "processing_class": tokenizer,
-        "callbacks": loop.callbacks(method.upper(), told.patience, validated),
+        "callbacks": loop.callbacks(method.upper(), chosen.patience, validated),
     }
-    return Ready(device, config, trainer, {split: found.counts() for split, found in kept.items()})
+    return Ready(device, config, trainer, {split: each.counts() for split, each in kept.items()})

@@ -1,6 +1,6 @@
 """The training process: one request on standard input, one reply on the pipe that it was handed.
 
-Its standard output goes to standard error, since libraries write there what they like. process.py is what calls it.
+Its standard output goes to standard error, since libraries write there what they like. sandbox.py calls it.
 """
 
 import importlib
@@ -12,17 +12,24 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
+from pipeline.context import Context
 from pipeline.errors import Interrupted, NightshiftError, Refused
+from pipeline.models import BaseModel
+from pipeline.records import load, plain
 from pipeline.settings import from_environment
 from pipeline.steps import Origin
+from pipeline.training.records import Prepared, Tuned
 from pipeline.usecase import UseCase
 
 log = logging.getLogger("nightshift.training")
 
 STAGES = ("preflight", "sft", "dpo")
+# What the stages are handed, by the names of their arguments.
+RECORDS: Mapping[str, type] = {"base": BaseModel, "prepared": Prepared, "tuned": Tuned}
 # What a night on which nothing changed must not import. Replies tell which of them came in.
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets")
 
@@ -58,24 +65,21 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             raise Refused("unknown stage", found=request["stage"], allowed=", ".join(STAGES))
         # Not `from pipeline.training import …`: by these names the package has the callers' functions.
         stage = importlib.import_module(f"pipeline.training.{request['stage']}")
-        result = stage.run(
-            from_environment(),
-            UseCase.model_validate(request["usecase"]),
-            Origin(**request["origin"]),
-            reuse=request["reuse"],
-            **request["arguments"],
-        )
+        usecase, origin = UseCase.model_validate(request["usecase"]), load(Origin, request["origin"])
+        context = Context(from_environment(), usecase, origin, request["reuse"])
+        records: dict[str, Any] = {name: load(RECORDS[name], value) for name, value in request["arguments"].items()}
+        result = plain(stage.run(context, **records))
     except NightshiftError as error:
         details = {name: None if value is None else str(value) for name, value in error.details.items()}
         return {"error": {"class": type(error).__name__, "what": error.what, "details": details}}
     except Exception as error:
-        for line in [_told(error), *"".join(traceback.format_tb(error.__traceback__)).splitlines()]:
+        for line in [_described(error), *"".join(traceback.format_tb(error.__traceback__)).splitlines()]:
             log.error("%s", line)
         return {"error": {"class": type(error).__name__}}
     return {"result": result}
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     """Returns the class, with the message where it is one that cannot hold the text of a row."""
     safe = isinstance(error, OSError | ImportError | MemoryError) or type(error).__module__.startswith("torch")
     return f"{type(error).__name__}: {error}" if safe else type(error).__name__

@@ -1,4 +1,4 @@
-"""Alembic's entry: it runs the plain SQL of versions/ on the connection that pipeline.operations.migrations hands it."""
+"""Alembic's entry: it runs the plain SQL of versions/ on the connection that it is handed."""
 
 from alembic import context
 

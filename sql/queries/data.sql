@@ -2,7 +2,7 @@
 -- What of a use case was erased, as HMACs.
 select hmac from catalog.tombstone where use_case = :'use_case';
 
--- bury --
+-- add_tombstones --
 -- Writes tombstones.
 insert into catalog.tombstone (hmac, use_case, kind, reason)
 select mark, :'use_case', :'kind', :'reason' from unnest(:'hmacs'::text[]) mark

@@ -84,7 +84,7 @@ def test_a_search_finds_the_article_a_question_is_about(
 
 def test_an_adapter_is_trained_recorded_and_evaluated(world: World, night: Ended, pipeline: Connection) -> None:
     assert night.succeeded("gate")
-    adapter = world.engineer.result("real_retrain", night.run_id, "dpo")["outputs"]["adapter"]
+    adapter = world.engineer.result("real_retrain", night.run_id, "dpo")["adapter"]
     (row,) = pipeline.execute(
         "select v.uri, v.digest, a.name from lineage.artifact_version v join lineage.artifact a using (artifact_id)"
         " where v.version_id = %s",

@@ -16,7 +16,9 @@ from psycopg.types.json import Jsonb
 
 from pipeline import canonical, database, deployments, steps
 from pipeline.database import Connection, Role
+from pipeline.results import Check, Measured
 from pipeline.settings import Settings
+from pipeline.statistics import Estimate
 from pipeline.steps import Attempt, Origin, Outcome, Output, Result, Step, Version
 
 # Fixtures of the retrieval stage that the tests of the database and of search use, too.
@@ -402,18 +404,16 @@ def _night(made: World, night: str, quality: float, outcome: str, needs_person: 
             baseline_id=evaluations["base", True], metric="correct", difference=quality - 0.3, low=quality - 0.4,
             high=quality - 0.2, confidence=0.95, n=40, method="paired bootstrap",
         )  # fmt: skip
-    checks = [
-        {"name": "correct.minimum", "metric": "correct", "value": quality, "low": quality - 0.1, "high": quality + 0.1,
-         "n": 40, "rule": "minimum", "wanted": 0.6, "verdict": "condition" if quality > 0.7 else "fail",
-         "reason": "as the quality has it"}
-    ]  # fmt: skip
+    estimate = Estimate(quality, quality - 0.1, quality + 0.1, 40, "wilson")
+    measured = Measured("correct", "minimum", 0.6, None, estimate, {"facts": estimate}, 0.95, 30)
+    checks = [Check("correct.minimum", "condition" if quality > 0.7 else "fail", "as the quality has it", measured)]
 
     def decide(connection: Connection, versions: Mapping[str, Version]) -> None:
         made.decisions[night] = deployments.decide_model(
             connection, made_run(connection, "release.gate"), policy, live.deployment_id, checks
         )
 
-    report = canonical.dumps({"outcome": outcome, "checks": checks}).encode()
+    report = canonical.dumps({"outcome": outcome, "checks": [check.stored() for check in checks]}).encode()
     made.run(
         f"{night}.gate", "release.gate", {"report": ("gate_report", "gate", report, False)},
         inputs={"candidate": candidate} | {

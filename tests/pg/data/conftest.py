@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipeline import data, database, usecase
+from pipeline.context import Context
 from pipeline.settings import Settings
 from pipeline.steps import Origin
 from pipeline.usecase import UseCase
@@ -51,17 +52,17 @@ class Stage:
         keys = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump(keys | {"checks": {"max_widened": documents}}))
 
-    def fetch(self) -> dict[str, Any]:
-        """Returns what fetch tells."""
-        return data.fetch(self.settings, self.usecase, self.origin)
+    def fetch(self) -> data.Fetched:
+        """Returns what fetch returns."""
+        return data.fetch(Context(self.settings, self.usecase, self.origin))
 
-    def check(self) -> dict[str, Any]:
-        """Returns what check tells of what fetch finds."""
-        return data.check(self.settings, self.usecase, self.origin, self.fetch())
+    def check(self) -> data.Checked:
+        """Returns what check returns of what fetch does."""
+        return data.check(Context(self.settings, self.usecase, self.origin), self.fetch())
 
-    def commit(self) -> dict[str, Any]:
-        """Returns what commit tells of what check lets through."""
-        return data.commit(self.settings, self.usecase, self.origin, self.check())
+    def commit(self) -> data.Committed:
+        """Returns what commit returns of what check lets through."""
+        return data.commit(Context(self.settings, self.usecase, self.origin), self.check())
 
     def rows(self, statement: str) -> list[dict[str, Any]]:
         """Returns what the pipeline's login reads."""

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from pipeline import data, database
+from pipeline.context import Context
 from pipeline.data import catalog, commits, membership, withdrawals
 from pipeline.errors import BadInput, Refused
 from pipeline.steps import Origin, Version
@@ -21,20 +22,20 @@ def test_from_files_to_a_version(stage: Stage) -> None:
     stage.put([question(n, subject="p-1", documents=["limits"]) for n in range(50)])
     stage.document("limits", groups="[staff, risk]", fresh_until="2030-01-01")
     told = stage.commit()
-    dataset = told["dataset"]
-    assert (dataset["version"], dataset["changed"], dataset["rows"], dataset["added"], dataset["removed"]) == (
+    dataset = told.dataset
+    assert (dataset.version, dataset.changed, dataset.rows, dataset.added, dataset.removed) == (
         1,
         True,
         50,
         50,
         0,
     )
-    assert told["corpus"]["splits"] == {"approved": 1}
-    assert dataset["artifact"]["kind"] == "dataset"
-    assert told["corpus"]["artifact"]["kind"] == "corpus"
+    assert told.corpus.splits == {"approved": 1}
+    assert dataset.artifact.kind == "dataset"
+    assert told.corpus.artifact.kind == "corpus"
     kept = stage.rows("select split, subject, documents, content from catalog.example")
     locked = stage.rows("select split, subject, documents, content from catalog.locked_example")
-    assert membership.counts(row["split"] for row in kept + locked) == dataset["splits"]
+    assert membership.counts(row["split"] for row in kept + locked) == dataset.splits
     assert kept[0]["content"]["messages"][0]["role"] == "user"
     assert {(row["subject"], *row["documents"]) for row in kept + locked} == {("p-1", "limits")}
     (version,) = stage.rows("select * from catalog.document_version")
@@ -57,11 +58,11 @@ def test_the_trainer_cannot_read_test_rows(stage: Stage) -> None:
 def test_nothing_new_is_no_new_version(stage: Stage) -> None:
     first = stage.commit()
     second, third = stage.commit(), stage.commit()
-    assert (first["dataset"]["changed"], second["dataset"]["changed"]) == (True, False)
-    assert not second["corpus"]["changed"]
-    assert third["reused"]
-    assert third["dataset"] == second["dataset"]
-    assert second["dataset"]["artifact"] == first["dataset"]["artifact"]
+    assert (first.dataset.changed, second.dataset.changed) == (True, False)
+    assert not second.corpus.changed
+    assert third.reused
+    assert third.dataset == second.dataset
+    assert second.dataset.artifact == first.dataset.artifact
     assert len(stage.rows("select * from catalog.dataset_version")) == 2
 
 
@@ -72,18 +73,18 @@ def test_rows_that_come_back_make_a_third_version(stage: Stage) -> None:
         stage.document("limits", answer)
         told.append(stage.commit())
     for role in ("dataset", "corpus"):
-        assert [each[role]["version"] for each in told] == [1, 2, 3]
-        assert [each[role]["changed"] for each in told] == [True] * 3
-        assert told[0][role]["digest"] == told[2][role]["digest"] != told[1][role]["digest"]
-        assert told[0][role]["artifact"] == told[2][role]["artifact"]
-    assert (told[2]["dataset"]["added"], told[2]["dataset"]["removed"]) == (1, 1)
+        assert [getattr(each, role).version for each in told] == [1, 2, 3]
+        assert [getattr(each, role).changed for each in told] == [True] * 3
+        assert getattr(told[0], role).digest == getattr(told[2], role).digest != getattr(told[1], role).digest
+        assert getattr(told[0], role).artifact == getattr(told[2], role).artifact
+    assert (told[2].dataset.added, told[2].dataset.removed) == (1, 1)
 
 
 def test_every_past_version_can_be_told_from_the_intervals(stage: Stage) -> None:
     dice = random.Random(7)
     history: list[dict[str, str]] = [{}]
     case, artifact = stage.usecase, stage.commit()
-    outputs = {role: artifact[role]["artifact"]["version_id"] for role in ("dataset", "corpus")}
+    outputs = {role: getattr(artifact, role).artifact.version_id for role in ("dataset", "corpus")}
     history.append(_members(stage, 1))
     for number in range(2, 8):
         rows = {f"{n:064x}": dice.choice(["train", "validation", "test"]) for n in range(12) if dice.random() < 0.6}
@@ -122,18 +123,20 @@ def test_a_split_never_moves(stage: Stage) -> None:
     # Other rows, other answers to the same questions, and other shares than those in force at first sight.
     stage.put([question(n) for n in range(80)] + [question(n, "No, never.") for n in range(40)])
     told = data.commit(
-        stage.settings,
-        stage.usecase.model_copy(
-            update={"splits": stage.usecase.splits.model_copy(update={"train": 0.1, "test": 0.8})}
+        Context(
+            stage.settings,
+            stage.usecase.model_copy(
+                update={"splits": stage.usecase.splits.model_copy(update={"train": 0.1, "test": 0.8})}
+            ),
+            stage.origin,
         ),
-        stage.origin,
         stage.check(),
     )
-    after = _members(stage, told["dataset"]["version"])
+    after = _members(stage, told.dataset.version)
     assert {row: after[row] for row in before} == before
     groups = stage.rows("select group_digest, split from catalog.split_assignment")
     assert len(groups) == 80
-    assert told["dataset"]["splits"]["test"] > 0.5 * 40
+    assert told.dataset.splits["test"] > 0.5 * 40
     # The new answers went where their questions were.
     old = membership.counts(before.values())
     fresh = [label for row, label in after.items() if row not in before]
@@ -151,9 +154,9 @@ def test_a_withdrawn_document_stays_a_member_and_is_withdrawn_once(stage: Stage)
     stage.commit()
     stage.document("limits", status="withdrawn")
     told = stage.commit()
-    assert told["corpus"]["splits"] == {"approved": 1, "withdrawn": 1}
+    assert told.corpus.splits == {"approved": 1, "withdrawn": 1}
     assert withdrawn(stage) == [("limits", "its source withdrew it")]
-    assert told["facts"]["withdrawn"] == 1
+    assert told.facts.withdrawn == 1
     stage.document("other", "Another still.")
     stage.commit()
     assert len(withdrawn(stage)) == 1
@@ -166,9 +169,9 @@ def test_a_document_whose_file_is_gone_is_withdrawn_and_one_whose_file_is_bad_st
     gone.unlink()
     bad.write_text(bad.read_text().replace("id: bad", "id: bad\nclassification: secret"))
     told = stage.commit()
-    assert told["corpus"]["splits"] == {"approved": 2}
+    assert told.corpus.splits == {"approved": 2}
     assert [key for key, _ in withdrawn(stage)] == ["gone"]
-    assert told["facts"]["kept"] == 1
+    assert told.facts.kept == 1
 
 
 def test_a_document_that_comes_back_as_it_was_is_a_new_version(stage: Stage) -> None:
@@ -178,9 +181,9 @@ def test_a_document_that_comes_back_as_it_was_is_a_new_version(stage: Stage) -> 
     stage.commit()
     stage.document("limits")
     third, fourth = stage.commit(), stage.commit()
-    assert third["corpus"]["changed"]
-    assert third["corpus"]["digest"] != first["corpus"]["digest"]
-    assert not fourth["corpus"]["changed"]
+    assert third.corpus.changed
+    assert third.corpus.digest != first.corpus.digest
+    assert not fourth.corpus.changed
     # A withdrawal counts for the versions seen by then: this one was first seen after it.
     (serves,) = stage.rows(
         """select v.first_seen_at > (select max(at) from rag.withdrawal) as serves
@@ -195,7 +198,7 @@ def test_a_document_that_was_withdrawn_by_hand_does_not_come_back_by_itself(stag
     stage.commit()
     with database.connect(stage.settings, "pipeline") as connection:
         database.call(connection, "rag.withdraw", "demo", "limits", "a person said so")
-    assert not stage.commit()["corpus"]["changed"]
+    assert not stage.commit().corpus.changed
 
 
 def test_a_file_that_gives_no_rows_any_more_stops(stage: Stage) -> None:
@@ -214,24 +217,24 @@ def test_a_commit_that_fails_leaves_nothing(stage: Stage, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(catalog, "insert_version", fails)
     with pytest.raises(RuntimeError):
-        data.commit(stage.settings, stage.usecase, stage.origin, checked)
+        data.commit(Context(stage.settings, stage.usecase, stage.origin), checked)
     for table in ("dataset", "example", "locked_example", "split_assignment", "document", "dataset_version"):
         assert stage.rows(f"select * from catalog.{table}") == []
     monkeypatch.undo()
-    told = data.commit(stage.settings, stage.usecase, stage.origin, checked)
-    assert told["dataset"]["version"] == 1
+    told = data.commit(Context(stage.settings, stage.usecase, stage.origin), checked)
+    assert told.dataset.version == 1
 
 
 def test_a_task_that_is_run_again_still_says_that_its_version_is_new(stage: Stage) -> None:
     task = replace(stage, origin=Origin("airflow", "engineer", "demo_data", "manual__1", "commit"))
     checked = stage.check()
-    first = data.commit(stage.settings, stage.usecase, task.origin, checked)
-    again = data.commit(stage.settings, stage.usecase, task.origin, checked)
-    other = data.commit(stage.settings, stage.usecase, stage.origin, checked)
-    assert first["run"] != again["run"]
-    assert again["dataset"] == first["dataset"]
-    assert again["dataset"]["changed"]
-    assert not other["dataset"]["changed"]
+    first = data.commit(Context(stage.settings, stage.usecase, task.origin), checked)
+    again = data.commit(Context(stage.settings, stage.usecase, task.origin), checked)
+    other = data.commit(Context(stage.settings, stage.usecase, stage.origin), checked)
+    assert first.run != again.run
+    assert again.dataset == first.dataset
+    assert again.dataset.changed
+    assert not other.dataset.changed
 
 
 def test_commits_at_once_wait_for_each_other(stage: Stage) -> None:
@@ -242,9 +245,9 @@ def test_commits_at_once_wait_for_each_other(stage: Stage) -> None:
         checked.append(stage.check())
     case, told, start = stage.usecase, [], threading.Barrier(6)
 
-    def run(one: dict[str, Any]) -> None:
+    def run(one: data.Checked) -> None:
         start.wait()
-        told.append(data.commit(stage.settings, case, stage.origin, one))
+        told.append(data.commit(Context(stage.settings, case, stage.origin), one))
 
     threads = [threading.Thread(target=run, args=[one]) for one in checked * 2]
     for thread in threads:
@@ -253,12 +256,12 @@ def test_commits_at_once_wait_for_each_other(stage: Stage) -> None:
         thread.join()
     assert len(told) == 6
     for role, kind in (("dataset", "examples"), ("corpus", "documents")):
-        fresh = sorted(each[role]["version"] for each in told if each[role]["changed"])
+        fresh = sorted(getattr(each, role).version for each in told if getattr(each, role).changed)
         assert fresh == list(range(1, len(fresh) + 1))
         with database.connect(stage.settings, "pipeline") as connection:
             for each in told:
-                held = catalog.members(connection, "demo", kind, each[role]["version"])  # type: ignore[arg-type]
-                assert membership.digest(held) == each[role]["digest"]
+                held = catalog.members(connection, "demo", kind, getattr(each, role).version)  # type: ignore[arg-type]
+                assert membership.digest(held) == getattr(each, role).digest
 
 
 def test_versions_and_diff(stage: Stage) -> None:
@@ -273,8 +276,8 @@ def test_versions_and_diff(stage: Stage) -> None:
         (2, 7, 4, 2),
         (1, 5, 5, 0),
     ]
-    assert examples[0]["digest"] == told["dataset"]["digest"]
-    assert examples[0]["splits"] == told["dataset"]["splits"]
+    assert examples[0]["digest"] == told.dataset.digest
+    assert examples[0]["splits"] == told.dataset.splits
     found = data.diff(stage.settings, stage.usecase, 1, 2)
     assert (found["dataset"], found["version"], found["rows"], found["added"], found["removed"]) == (
         "examples",

@@ -7,6 +7,7 @@ import yaml
 
 from pipeline import data, database
 from pipeline.artifacts import ArtifactStore
+from pipeline.context import Context
 from pipeline.data import sources, tombstones
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.settings import ROOT
@@ -33,14 +34,14 @@ def test_bad_rows_are_findings_and_the_rest_goes_on(stage: Stage) -> None:
         ("sft.jsonl", 3, "duplicate", "rejected"),
         ("sft.jsonl", 4, "wrong_type", "rejected"),
     ]
-    facts = told["facts"]
-    assert (facts["rows"], facts["accepted"], facts["rejected"]) == (17, 12, 5)
-    assert facts["by_rule"] == {"classification": 1, "duplicate": 1, "front_matter": 1, "malformed": 1, "wrong_type": 1}
-    assert facts["examples"]["accepted"] == 7
+    facts = told.facts
+    assert (facts.rows, facts.accepted, facts.rejected) == (17, 12, 5)
+    assert facts.by_rule == {"classification": 1, "duplicate": 1, "front_matter": 1, "malformed": 1, "wrong_type": 1}
+    assert facts.examples.accepted == 7
     store = ArtifactStore(stage.settings.artifacts)
-    accepted = sources.read_examples(store, sources.pinned(told, "examples"))
+    accepted = sources.read_examples(store, told.examples)
     assert [row.line for row in accepted] == [1, 5, 6, 7, 8, 9, 10]
-    report = json.loads(store.read("check_report", told["outputs"]["report"]["digest"], "report.json"))
+    report = json.loads(store.read("check_report", told.report.digest, "report.json"))
     unexpected = {each["rule"]: each["unexpected"] for each in report["examples"]["expectations"]}
     assert (unexpected["malformed"], unexpected["duplicate"], unexpected["roles"]) == (1, 1, 0)
     assert report["checked_with"].startswith("great-expectations 1.")
@@ -51,7 +52,7 @@ def test_warnings_reject_nothing(stage: Stage) -> None:
     stage.document("old", "One text.", status="withdrawn")
     stage.document("twin", "One text.")
     told = stage.check()
-    assert told["facts"]["rejected"] == 0
+    assert told.facts.rejected == 0
     assert sorted(stage.findings()) == [
         ("documents/twin.md", 1, "duplicate_text", "warning"),
         ("sft.jsonl", 1, "unknown_document", "warning"),
@@ -80,7 +81,7 @@ def test_a_share_of_bad_rows_that_the_use_case_allows_goes_on(stage: Stage) -> N
     path = stage.folder / "usecase.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "checks": {"max_rejected": 0.7}}))
     (stage.folder / "sft.jsonl").write_text(json.dumps(question(1)) + "\n{\n{\n")
-    assert stage.check()["facts"]["accepted"] == 1
+    assert stage.check().facts.accepted == 1
 
 
 def test_a_truncated_array_stops_however_few_rows_are_bad(stage: Stage) -> None:
@@ -92,7 +93,7 @@ def test_a_truncated_array_stops_however_few_rows_are_bad(stage: Stage) -> None:
 
 def test_an_empty_file_is_told_of(stage: Stage) -> None:
     stage.put([])
-    assert stage.check()["facts"]["rows"] == 0
+    assert stage.check().facts.rows == 0
     assert stage.findings() == [("sft.jsonl", None, "empty_file", "warning")]
 
 
@@ -100,7 +101,7 @@ def test_a_file_that_is_missing_is_named(stage: Stage) -> None:
     case = stage.usecase
     (stage.folder / "sft.jsonl").unlink()
     with pytest.raises(NotAvailable, match=r"sft\.jsonl"):
-        data.fetch(stage.settings, case, stage.origin)
+        data.fetch(Context(stage.settings, case, stage.origin))
     with pytest.raises(BadInput, match="no such file"):
         stage.fetch()
 
@@ -108,14 +109,14 @@ def test_a_file_that_is_missing_is_named(stage: Stage) -> None:
 def test_nothing_changed_is_answered_by_the_earlier_run(stage: Stage) -> None:
     stage.document("limits")
     first = stage.check()
-    assert stage.check()["reused"]
-    assert stage.fetch()["reused"]
+    assert stage.check().reused
+    assert stage.fetch().reused
     stage.document("limits", "The limit is 20 EUR.")
-    assert not stage.fetch()["reused"]
+    assert not stage.fetch().reused
     changed = stage.check()
-    assert not changed["reused"]
-    assert changed["outputs"]["examples"] == first["outputs"]["examples"]
-    assert changed["outputs"]["documents"] != first["outputs"]["documents"]
+    assert not changed.reused
+    assert changed.examples == first.examples
+    assert changed.documents != first.documents
 
 
 @pytest.mark.parametrize("by", ["digest", "content"])
@@ -124,23 +125,23 @@ def test_what_was_erased_does_not_come_back(stage: Stage, by: str) -> None:
     stage.document("limits", f"{SECRET}.")
     told = stage.check()
     store = ArtifactStore(stage.settings.artifacts)
-    row = sources.read_examples(store, sources.pinned(told, "examples"))[0]
-    text = sources.read_documents(store, sources.pinned(told, "documents"))[0]
+    row = sources.read_examples(store, told.examples)[0]
+    text = sources.read_documents(store, told.documents)[0]
     with database.connect(stage.settings, "pipeline") as connection:
         for kind, digests in (
             ("example", [row.digest if by == "digest" else row.content_digest]),
             ("document", [text.digest if by == "digest" else text.text_digest]),
         ):
             where = (stage.settings, connection, "demo", kind, digests, "a person asked")
-            assert tombstones.bury(*where) == 1  # type: ignore[arg-type]
-            assert tombstones.bury(*where) == 0  # type: ignore[arg-type]
+            assert tombstones.add(*where) == 1  # type: ignore[arg-type]
+            assert tombstones.add(*where) == 0  # type: ignore[arg-type]
     fetched = stage.fetch()
-    assert not fetched["reused"]
+    assert not fetched.reused
     told = stage.check()
-    assert told["facts"]["by_rule"] == {"erased": 2}
-    for version in (*fetched["outputs"].values(), *told["outputs"].values()):
-        for name in store.manifest(version["kind"], version["digest"])["files"]:
-            assert SECRET.encode() not in store.read(version["kind"], version["digest"], name)
+    assert told.facts.by_rule == {"erased": 2}
+    for version in (fetched.documents, fetched.examples, told.report, told.documents, told.examples):
+        for name in store.manifest(version.kind, version.digest)["files"]:
+            assert SECRET.encode() not in store.read(version.kind, version.digest, name)
 
 
 def test_no_text_leaves_the_snapshots(stage: Stage) -> None:
@@ -148,7 +149,7 @@ def test_no_text_leaves_the_snapshots(stage: Stage) -> None:
     stage.document("limits", SECRET, title="Limits")
     stage.document("bad", SECRET, tenant=f'"{SECRET}"')
     committed = stage.commit()
-    card = data.card(stage.settings, stage.usecase, stage.origin, committed)
+    card = data.card(Context(stage.settings, stage.usecase, stage.origin), committed)
     assert SECRET not in json.dumps([committed, card])
     public = stage.rows(
         "select digest, kind from lineage.artifact_version join lineage.artifact using (artifact_id) where not private"
@@ -173,12 +174,12 @@ def test_public_data_in_place(stage: Stage) -> None:
     keys = {**yaml.safe_load(path.read_text()), "documents": [wiki], "examples": [alpaca, pairs]}
     path.write_text(yaml.safe_dump(keys))
     committed = stage.commit()
-    assert committed["dataset"]["rows"] == 985 + 294
-    assert committed["corpus"]["rows"] == 30
+    assert committed.dataset.rows == 985 + 294
+    assert committed.corpus.rows == 30
     assert len(stage.findings()) == 14 + 5
-    assert all(0.05 < committed["dataset"]["splits"][name] / 1279 < 0.15 for name in ("validation", "test"))
-    card = data.card(stage.settings, stage.usecase, stage.origin, committed)["outputs"]["card"]
-    markdown = ArtifactStore(stage.settings.artifacts).read("card", card["digest"], "card.md").decode()
-    for expected in ("CC BY-NC 4.0", "| duplicate | rejects |", committed["dataset"]["digest"], "alpaca_en_demo.json"):
+    assert all(0.05 < committed.dataset.splits[name] / 1279 < 0.15 for name in ("validation", "test"))
+    card = data.card(Context(stage.settings, stage.usecase, stage.origin), committed).card
+    markdown = ArtifactStore(stage.settings.artifacts).read("card", card.digest, "card.md").decode()
+    for expected in ("CC BY-NC 4.0", "| duplicate | rejects |", committed.dataset.digest, "alpaca_en_demo.json"):
         assert expected in markdown
-    assert not stage.commit()["dataset"]["changed"]
+    assert not stage.commit().dataset.changed

@@ -44,7 +44,7 @@ def test_a_document_whose_rights_cannot_be_read_stays_with_the_boards(served: "S
     path.write_bytes(prefix + path.read_bytes().replace(b"Text", b"New text"))
     committed = served.commit()
     assert corpus(served)["salaries"] == BOARD
-    assert not committed["corpus"]["changed"]
+    assert not committed.corpus.changed
     assert ("documents/salaries.md", 1, "front_matter", "rejected") in served.findings()
     assert ("documents/salaries.md", 1, "served_as_before", "warning") in served.findings()
     assert served.rows("select * from rag.withdrawal") == []
@@ -85,7 +85,7 @@ def test_a_widening_waits_for_a_person_and_then_goes_through(served: "Stage", ri
         data.accept(served.settings, served.usecase, [finding["finding"] + 1000], "steward", "x")
     data.accept(served.settings, served.usecase, [finding["finding"]], "steward", "published in the report")
     assert data.waiting(served.settings, served.usecase) == []
-    assert served.commit()["corpus"]["changed"]
+    assert served.commit().corpus.changed
     assert corpus(served)["salaries"][0] == rights["classification"]
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from pipeline import evaluation, models, steps
 from pipeline import usecase as usecases
+from pipeline.context import Context
+from pipeline.results import Subject
 from pipeline.settings import ROOT, Settings
-from pipeline.steps import Attempt, Origin, Output, Result, Step
+from pipeline.steps import Attempt, Origin, Output, Result, Reuse, Step, Version
 from pipeline.usecase import BaseModelSource, UseCase
 
 Told = dict[str, Any]
@@ -42,17 +44,17 @@ class Bench:
     settings: Settings
     usecase: UseCase
 
-    def base(self, path: str = TINY) -> Told:
+    def base(self, path: str = TINY) -> Version:
         """Returns the version of a base model."""
-        found = models.resolve(self.settings, BaseModelSource(path=path))
+        base = models.resolve(self.settings, BaseModelSource(path=path))
 
         def work(attempt: Attempt) -> Result:
-            return Result({"base": models.register(found)})
+            return Result({"base": models.register(base)})
 
-        step = Step(self.usecase.name, "training.preflight", "trainer", ("pipeline.canonical",), {"base": found.digest})
-        return steps.run(self.settings, ENGINEER, step, work).as_dict()["outputs"]["base"]  # type: ignore[no-any-return]
+        step = Step(self.usecase.name, "training.preflight", "trainer", ("pipeline.canonical",), {"base": base.digest})
+        return steps.run(self.settings, ENGINEER, step, work).outputs["base"]
 
-    def adapter(self, base: Told, name: str = "candidate", path: str = TINY, seed: int = 7) -> Told:
+    def adapter(self, base: Version, name: str = "candidate", path: str = TINY, seed: int = 7) -> Version:
         """Returns the version of a LoRA adapter with random weights."""
 
         def work(attempt: Attempt) -> Result:
@@ -75,14 +77,22 @@ class Bench:
             "trainer",
             ("pipeline.canonical",),
             {"seed": seed, "name": name},
-            {"base": steps.Version(**base)},
+            {"base": base},
         )
-        return steps.run(self.settings, ENGINEER, step, work).as_dict()["outputs"]["adapter"]  # type: ignore[no-any-return]
+        return steps.run(self.settings, ENGINEER, step, work).outputs["adapter"]
 
-    def evaluate(self, subject: Any, adapter: Told | None = None, **told: Any) -> Told:
-        """Returns the evaluation of a subject, on the use case's base model unless another is told."""
-        base = told.pop("base", None) or self.base()
-        return evaluation.evaluate(self.settings, self.usecase, ENGINEER, subject, base, adapter, **told)
+    def evaluate(
+        self,
+        subject: Subject,
+        adapter: Version | None = None,
+        *,
+        base: Version | None = None,
+        reuse: Reuse = "auto",
+        **options: Any,
+    ) -> evaluation.Evaluated:
+        """Returns the evaluation of a subject, on the use case's base model unless another is given."""
+        context = Context(self.settings, self.usecase, ENGINEER, reuse)
+        return evaluation.evaluate(context, subject, base or self.base(), adapter, **options)
 
 
 @pytest.fixture

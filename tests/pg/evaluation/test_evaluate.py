@@ -12,7 +12,10 @@ import pytest
 
 from pipeline import canonical, database, evaluation, steps
 from pipeline.artifacts import ArtifactStore
+from pipeline.context import Context
 from pipeline.errors import BadInput, NotAvailable, Refused
+from pipeline.evaluation import Evaluated
+from pipeline.records import plain
 from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
 
 if TYPE_CHECKING:
@@ -33,10 +36,10 @@ def rows(bench: "Bench", statement: str, *values: Any) -> list[Any]:
         return connection.execute(statement.encode(), values).fetchall()
 
 
-def content(bench: "Bench", evaluated: dict[str, Any]) -> dict[str, Any]:
-    version = evaluated["outputs"]["evaluation"]
+def content(bench: "Bench", evaluated: Evaluated) -> dict[str, Any]:
+    version = evaluated.evaluation
     told: dict[str, Any] = json.loads(
-        ArtifactStore(bench.settings.artifacts).read("evaluation", version["digest"], "evaluation.json")
+        ArtifactStore(bench.settings.artifacts).read("evaluation", version.digest, "evaluation.json")
     )
     return told
 
@@ -44,19 +47,20 @@ def content(bench: "Bench", evaluated: dict[str, Any]) -> dict[str, Any]:
 def test_every_case_is_answered_with_and_without_retrieval(world: "World", make_bench: Make) -> None:
     bench = make_bench()
     done = bench.evaluate("base")
-    assert done["subject"] == "base"
-    assert done["index"]["version_id"] == world.versions["index.generation"].version_id
-    assert {condition: done["facts"][condition]["refusal"]["n"] for condition in ("with", "without")} == {
+    assert done.subject == "base"
+    assert done.index is not None
+    assert done.index.version_id == world.versions["index.generation"].version_id
+    assert {condition: metrics["refusal"].n for condition, metrics in done.facts.pooled.items()} == {
         "with": 7,
         "without": 7,
     }
-    assert done["facts"]["with"]["value"]["n"] == 6
+    assert done.facts.pooled["with"]["value"].n == 6
     found = rows(
         bench,
         "select e.index_version_id, c.case_key, c.principal, r.answer, r.answer_digest, r.documents, r.scores"
         " from eval.evaluation e join eval.result r using (evaluation_id) join eval.suite_case c using (case_id)"
         " where e.run_id = %s::uuid",
-        done["run"],
+        str(done.run),
     )
     assert len(found) == 14
     assert all(canonical.digest_text(row["answer"]) == row["answer_digest"] for row in found)
@@ -72,13 +76,11 @@ def test_text_stands_in_the_database_alone(world: "World", make_bench: Make) -> 
     artifact = json.dumps(content(bench, done))
     answers = {row["answer"] for row in rows(bench, "select answer from eval.result") if len(row["answer"]) > 8}
     assert answers
-    elsewhere = artifact + json.dumps(done) + json.dumps(rows(bench, "select * from lineage.run"), default=str)
+    elsewhere = artifact + str(done) + json.dumps(rows(bench, "select * from lineage.run"), default=str)
     assert not [text for text in answers if text in elsewhere]
     assert "deadline of the" not in elsewhere
     assert "secret text" not in elsewhere
-    (version,) = rows(
-        bench, "select private from lineage.artifact_version where digest = %s", done["outputs"]["evaluation"]["digest"]
-    )
+    (version,) = rows(bench, "select private from lineage.artifact_version where digest = %s", done.evaluation.digest)
     assert not version["private"]
 
 
@@ -86,7 +88,8 @@ def test_the_artifact_says_what_the_rows_say(world: "World", make_bench: Make) -
     bench = make_bench()
     done = bench.evaluate("base")
     told = content(bench, done)
-    assert told["inputs"]["index"] == done["index"]["digest"]
+    assert done.index is not None
+    assert told["inputs"]["index"] == done.index.digest
     stored = {
         (row["case_key"], "with" if row["index_version_id"] else "without"): (row["scores"], row["answer_digest"])
         for row in rows(
@@ -94,7 +97,7 @@ def test_the_artifact_says_what_the_rows_say(world: "World", make_bench: Make) -
             "select * from eval.evaluation e join eval.result r using (evaluation_id)"
             " join eval.suite_case c using (case_id)"
             " where e.artifact_version_id = %s",
-            done["outputs"]["evaluation"]["version_id"],
+            done.evaluation.version_id,
         )
     }
     listed = {
@@ -111,22 +114,22 @@ def test_an_equal_evaluation_is_reused_whatever_the_model_was_called(world: "Wor
     adapter = bench.adapter(base)
     first = bench.evaluate("candidate", adapter, base=base)
     champion = bench.evaluate("champion", adapter, base=base)
-    assert champion["reused"]
-    assert champion["subject"] == "champion"
-    assert champion["outputs"] == first["outputs"]
-    assert not bench.evaluate("base", base=base)["reused"]
+    assert champion.reused
+    assert champion.subject == "champion"
+    assert champion.evaluation == first.evaluation
+    assert not bench.evaluate("base", base=base).reused
     again = bench.evaluate("candidate", adapter, base=base, reuse="never")
-    assert not again["reused"]
-    assert again["outputs"]["evaluation"]["digest"] == first["outputs"]["evaluation"]["digest"]
+    assert not again.reused
+    assert again.evaluation.digest == first.evaluation.digest
 
 
 def test_the_same_weights_under_another_name_are_the_same_model(world: "World", make_bench: Make) -> None:
     bench = make_bench()
     base = bench.base()
     sft, candidate = bench.adapter(base, "sft"), bench.adapter(base, "candidate")
-    assert sft["digest"] == candidate["digest"]
+    assert sft.digest == candidate.digest
     bench.evaluate("sft", sft, base=base)
-    assert bench.evaluate("candidate", candidate, base=base)["reused"]
+    assert bench.evaluate("candidate", candidate, base=base).reused
 
 
 def test_a_withdrawn_document_changes_what_can_be_retrieved_and_so_the_key(world: "World", make_bench: Make) -> None:
@@ -135,7 +138,7 @@ def test_a_withdrawn_document_changes_what_can_be_retrieved_and_so_the_key(world
     with database.connect(bench.settings, "pipeline") as connection:
         database.call(connection, "rag.withdraw", "demo", "notice", "wrong")
     done = bench.evaluate("base")
-    assert not done["reused"]
+    assert not done.reused
     served = {document for case in content(bench, done)["results"][1]["cases"] for document in case["documents"]}
     assert served == {"leave", "hazard"}
 
@@ -153,7 +156,7 @@ def test_another_question_is_not_answered_from_the_cache(
     world: "World", make_bench: Make, change: dict[str, Any]
 ) -> None:
     make_bench().evaluate("base")
-    assert not make_bench(**change).evaluate("base")["reused"]
+    assert not make_bench(**change).evaluate("base").reused
 
 
 def test_a_hit_loads_no_model(world: "World", make_bench: Make) -> None:
@@ -163,14 +166,15 @@ def test_a_hit_loads_no_model(world: "World", make_bench: Make) -> None:
     code = (
         "import sys, json\n"
         "from pipeline import evaluation, usecase, settings\n"
-        "from pipeline.steps import Origin\n"
-        "found = settings.from_environment()\n"
-        "done = evaluation.evaluate(found, usecase.find(found, 'demo'), Origin('cli', 'engineer'), 'base',\n"
-        "                           json.loads(sys.argv[1]), None)\n"
-        "print(done['reused'], [n for n in ('torch', 'transformers', 'sentence_transformers') if n in sys.modules])\n"
+        "from pipeline.context import Context\n"
+        "from pipeline.steps import Origin, Version\n"
+        "here = settings.from_environment()\n"
+        "context = Context(here, usecase.find(here, 'demo'), Origin('cli', 'engineer'))\n"
+        "done = evaluation.evaluate(context, 'base', Version(**json.loads(sys.argv[1])), None)\n"
+        "print(done.reused, [n for n in ('torch', 'transformers', 'sentence_transformers') if n in sys.modules])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(base)],
+        [sys.executable, "-c", code, json.dumps(plain(base))],
         check=True,
         capture_output=True,
         text=True,
@@ -189,7 +193,7 @@ def test_a_champion_is_evaluated_on_the_base_model_it_was_trained_on(
     (other / "generation_config.json").write_text(json.dumps({**generation, "max_length": 99}))
     newer = bench.base(str(other))
     done = bench.evaluate("champion", adapter, base=newer)
-    assert content(bench, done)["inputs"]["base"] == bench.base()["digest"] != newer["digest"]
+    assert content(bench, done)["inputs"]["base"] == bench.base().digest != newer.digest
 
 
 def test_a_base_model_that_changed_after_it_was_pinned_is_refused(
@@ -203,7 +207,7 @@ def test_a_base_model_that_changed_after_it_was_pinned_is_refused(
     pinned = bench.base(str(other))
     (other / "generation_config.json").write_text("{}")
     with pytest.raises(Refused, match="not the one that was pinned"):
-        evaluation.evaluate(bench.settings, usecase, Origin("cli", "engineer"), "base", pinned, None)
+        evaluation.evaluate(Context(bench.settings, usecase, Origin("cli", "engineer")), "base", pinned, None)
     assert (
         rows(
             bench, "select from eval.evaluation where run_id in (select run_id from lineage.run where state = 'failed')"
@@ -221,7 +225,7 @@ def test_a_malformed_suite_is_refused_before_any_run(world: "World", make_bench:
     bench = make_bench(cases=[{"id": "x", "question": "Why?", "principal": "nobody", "expect": {"answerable": False}}])
     before = rows(bench, "select from lineage.run")
     with pytest.raises(BadInput, match="no such principal"):
-        bench.evaluate("base", base={"version_id": 1, "kind": "base_model", "name": "base", "digest": "d"})
+        bench.evaluate("base", base=Version(1, "base_model", "base", "d"))
     assert len(rows(bench, "select from lineage.run")) == len(before)
 
 
@@ -239,16 +243,16 @@ def test_a_use_case_without_suites_is_evaluated_on_its_locked_rows(make_bench: M
         },
     )
     done = bench.evaluate("base")
-    assert done["index"] is None
-    assert done["facts"]["with"] == {}
-    assert {name: told["n"] for name, told in done["facts"]["without"].items()} == {
+    assert done.index is None
+    assert done.facts.pooled["with"] == {}
+    assert {name: estimate.n for name, estimate in done.facts.pooled["without"].items()} == {
         "reference": 2,
         "likelihood": 2,
         "preference": 1,
     }
     assert rows(bench, "select question, expect from eval.suite_case") == [{"question": None, "expect": None}] * 2
-    assert "secret" not in json.dumps([content(bench, done), done])
-    assert bench.evaluate("base")["reused"]
+    assert "secret" not in json.dumps(content(bench, done)) + str(done)
+    assert bench.evaluate("base").reused
 
 
 def _user(text: str) -> dict[str, str]:
@@ -293,10 +297,10 @@ def _lock(bench: "Bench", attacker: Any, *examples: dict[str, Any]) -> None:
 def test_a_night_names_its_subjects_and_one_index_for_all(world: "World", make_bench: Make) -> None:
     bench = make_bench()
     live = evaluation.champion(bench.settings, bench.usecase)
-    sft, new = ({"outputs": {"adapter": {"digest": digest}}} for digest in ("s", "c"))
+    sft, new = (Version(number, "adapter", name, name) for number, name in enumerate(("sft", "candidate")))
     subjects = evaluation.subjects(bench.settings, bench.usecase, sft, new)
-    assert [one["subject"] for one in subjects] == ["base", "sft", "champion", "candidate"]
-    assert {one["index"]["digest"] for one in subjects} == {live["index"]["digest"]}
-    assert subjects[2]["adapter"] == live["model"]
+    assert [one.subject for one in subjects] == ["base", "sft", "champion", "candidate"]
+    assert {one.index for one in subjects} == {live.index}
+    assert subjects[2].adapter == live.model
     same = evaluation.subjects(bench.settings, bench.usecase, new, new)
-    assert [one["subject"] for one in same] == ["base", "champion", "candidate"]
+    assert [one.subject for one in same] == ["base", "champion", "candidate"]

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from pipeline import governance, usecase
+from pipeline.context import Context
 from pipeline.errors import BadInput, Refused
 from pipeline.operations import maintenance
 from pipeline.steps import Origin
@@ -26,27 +27,27 @@ def demo(usecase_folder: Callable[..., Path]) -> UseCase:
     return usecase.load(usecase_folder("demo") / "usecase.yaml")
 
 
-def build(world: "World", demo: UseCase, night: str, **keys: Any) -> dict[str, Any]:
-    return governance.packet(world.settings, demo, Origin("cli", "engineer"), world.decisions[night], **keys)
+def build(world: "World", demo: UseCase, night: str, **keys: Any) -> governance.Packet:
+    return governance.packet(Context(world.settings, demo, Origin("cli", "engineer")), world.decisions[night], **keys)
 
 
 def test_a_packet_proves_itself_offline_and_online(world: "World", demo: UseCase) -> None:
     made = build(world, demo, "night-1")
-    assert made["final"]
-    for path in (Path(made["path"]), Path(made["zip"])):
+    assert made.final
+    for path in (Path(made.path), Path(made.zip)):
         found = governance.verify(path)
         assert found["problems"] == []
         assert found["verified"]
-        assert found["digest"] == made["digest"]
+        assert found["digest"] == made.digest
         assert found["checked"]["figures"] > 100
-    online = governance.verify(Path(made["zip"]), world.settings)
+    online = governance.verify(Path(made.zip), world.settings)
     assert online["verified"], online["problems"]
     assert online["online"]["registered_at"]
     assert online["online"]["changed_since"] == []
 
 
 def test_what_cannot_be_proven_is_said(own_world: "World", demo: UseCase) -> None:
-    unproven = governance.verify(Path(build(own_world, demo, "night-1")["path"]))["unproven"]
+    unproven = governance.verify(Path(build(own_world, demo, "night-1").path))["unproven"]
     told = " ".join(f"{entry['what']}: {entry['why']}" for entry in unproven)
     assert "snapshot documents" in told
     assert "it is private" in told
@@ -56,23 +57,23 @@ def test_what_cannot_be_proven_is_said(own_world: "World", demo: UseCase) -> Non
 def test_the_same_state_gives_the_same_packet(world: "World", demo: UseCase) -> None:
     first = build(world, demo, "night-1", reuse="never")
     second = build(world, demo, "night-1", reuse="never")
-    assert (first["digest"], first["reused"], second["reused"]) == (second["digest"], False, False)
-    assert build(world, demo, "night-1")["reused"]
+    assert (first.digest, first.reused, second.reused) == (second.digest, False, False)
+    assert build(world, demo, "night-1").reused
 
 
 def test_the_evidence_packet_is_the_same_before_and_after_the_approval(world: "World", demo: UseCase) -> None:
     evidence = build(world, demo, "night-1", final=False)
     final = build(world, demo, "night-1")
-    assert evidence["digest"] != final["digest"]
-    assert "Nobody has answered" in (Path(evidence["path"]) / "approvals.md").read_text()
-    found = governance.diff(Path(evidence["path"]), Path(final["zip"]))
+    assert evidence.digest != final.digest
+    assert "Nobody has answered" in (Path(evidence.path) / "approvals.md").read_text()
+    found = governance.diff(Path(evidence.path), Path(final.zip))
     assert found["documents"] == ["approvals.md"]
     assert {entry["source"] for entry in found["figures"]} == {"approvals", "deployment"}
     assert not found["artifacts"]["only_before"]
 
 
 def test_it_states_what_the_database_says(world: "World", demo: UseCase) -> None:
-    folder = Path(build(world, demo, "night-1")["path"])
+    folder = Path(build(world, demo, "night-1").path)
     stated = {path.name: path.read_text() for path in folder.glob("*.md")}
     assert "0.900 (0.800 to 1.000, n = 40)" in stated["experiment_report.md"]
     assert "+0.600 (+0.500 to +0.700, n = 40)" in stated["experiment_report.md"]
@@ -86,21 +87,21 @@ def test_it_states_what_the_database_says(world: "World", demo: UseCase) -> None
 
 def test_no_text_of_documents_or_examples_is_in_it(world: "World", demo: UseCase) -> None:
     made = build(world, demo, "night-1")
-    assert b"secret" not in Path(made["zip"]).read_bytes()
+    assert b"secret" not in Path(made.zip).read_bytes()
 
 
 def test_a_blocked_decision_has_an_evidence_packet_and_no_final_one(world: "World", demo: UseCase) -> None:
     made = build(world, demo, "night-2")
-    assert not made["final"]
-    assert "block" in (Path(made["path"]) / "gate_report.md").read_text()
+    assert not made.final
+    assert "block" in (Path(made.path) / "gate_report.md").read_text()
     with pytest.raises(Refused, match="not been carried out"):
         build(world, demo, "night-2", final=True)
 
 
 def test_the_newest_decision_is_the_default(world: "World", demo: UseCase) -> None:
-    made = governance.packet(world.settings, demo, Origin("cli", "engineer"))
-    assert made["decision_id"] == world.decisions["night-2"]
-    found = governance.diff(Path(made["path"]), Path(build(world, demo, "night-1")["path"]))
+    made = governance.packet(Context(world.settings, demo, Origin("cli", "engineer")))
+    assert made.decision_id == world.decisions["night-2"]
+    found = governance.diff(Path(made.path), Path(build(world, demo, "night-1").path))
     assert not found["same"]
     assert any(entry["after"] == "approve\\_with\\_conditions" for entry in found["figures"])
     assert any(kind == "adapter" for kind, _, _ in found["artifacts"]["only_after"])
@@ -108,18 +109,18 @@ def test_the_newest_decision_is_the_default(world: "World", demo: UseCase) -> No
 
 def test_unknown_decisions_are_refused(world: "World", demo: UseCase) -> None:
     with pytest.raises(BadInput, match="no such decision"):
-        governance.packet(world.settings, demo, Origin("cli", "engineer"), 999)
+        governance.packet(Context(world.settings, demo, Origin("cli", "engineer")), 999)
 
 
 def test_later_events_do_not_change_an_old_packet(world: "World", demo: UseCase) -> None:
     before = build(world, demo, "night-1", final=False)
     files = {"card": ("card", "late", b"a card about the same dataset, made later", False)}
     world.run("late", "data.card", files, inputs={"dataset": world.versions["dataset-2.dataset"]})
-    assert build(world, demo, "night-1", final=False)["digest"] == before["digest"]
+    assert build(world, demo, "night-1", final=False).digest == before.digest
 
 
 def test_a_packet_that_was_not_issued_is_found_online(world: "World", demo: UseCase) -> None:
-    folder = Path(build(world, demo, "night-1")["path"])
+    folder = Path(build(world, demo, "night-1").path)
     forge(folder, "no reason at all")
     found = governance.verify(folder, world.settings)
     assert not found["verified"]
@@ -141,7 +142,7 @@ def test_a_packet_that_was_not_issued_is_found_online(world: "World", demo: UseC
 def test_rows_that_were_changed_are_found_online(
     world: "World", demo: UseCase, attacker: psycopg.Connection[Any], forgery: str, sealed: bool
 ) -> None:
-    folder = Path(build(world, demo, "night-1")["path"])
+    folder = Path(build(world, demo, "night-1").path)
     if sealed:
         maintenance.seal_and_verify(world.settings)
     assert governance.verify(folder, world.settings)["verified"]

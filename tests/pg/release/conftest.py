@@ -10,16 +10,27 @@ from psycopg.types.json import Jsonb
 
 from pipeline import canonical, database, deployments, release, steps
 from pipeline import usecase as usecases
+from pipeline.context import Context
 from pipeline.database import Connection, Role
 from pipeline.evaluation import recording
 from pipeline.evaluation.answering import Answered, Scored
 from pipeline.evaluation.cases import Answer, Case, Expect, Suite
+from pipeline.records import plain, write
+from pipeline.release import Gated, Promoted
+from pipeline.results import FILE as FILE_NAME
+from pipeline.results import (
+    EvaluationSettings,
+    GenerationSettings,
+    ModelSettings,
+    RetrievalSettings,
+    Subject,
+    SuiteSettings,
+)
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
 from pipeline.usecase import UseCase
 from tests.pg.conftest import swap
 
-Told = dict[str, Any]
 ENGINEER = Origin("cli", "engineer")
 CASES = 60
 FILE = "facts"  # the suite's file: the stage before knows what it means
@@ -32,8 +43,8 @@ class House:
     settings: Settings
     usecase: UseCase
 
-    def step(self, job: str, role: Role, files: Mapping[str, bytes], kind: str, name: str, **told: Any) -> Told:
-        """Runs a step with one artifact of these files, its output named after `output`."""
+    def step(self, job: str, role: Role, files: Mapping[str, bytes], kind: str, name: str, **told: Any) -> Version:
+        """Runs a step with one artifact of these files, its output named after `output`, which is returned."""
         output, write = told.pop("output"), told.pop("write", None)
 
         def work(attempt: Attempt) -> Result:
@@ -42,30 +53,24 @@ class House:
             return Result(outputs, {}, (lambda c, v: write(c, attempt, v[output])) if write else None)
 
         step = Step(self.usecase.name, job, role, ("pipeline.canonical",), reuse="never", **told)
-        return steps.run(self.settings, ENGINEER, step, work).as_dict()
+        return steps.run(self.settings, ENGINEER, step, work).outputs[output]
 
     def base(self) -> Version:
-        found = self.step("training.preflight", "trainer", {"config.json": b"{}"}, "base_model", "base", output="base")
-        return Version(**found["outputs"]["base"])
+        return self.step("training.preflight", "trainer", {"config.json": b"{}"}, "base_model", "base", output="base")
 
-    def adapter(self, weights: str) -> Told:
+    def adapter(self, weights: str) -> Version:
         """Returns the version of a candidate with these weights, trained now."""
-        made = self.step(
-            "training.dpo", "trainer", {"adapter.txt": weights.encode()}, "adapter", "candidate", output="adapter"
-        )
-        found: Told = made["outputs"]["adapter"]
-        return found
+        files = {"adapter.txt": weights.encode()}
+        return self.step("training.dpo", "trainer", files, "adapter", "candidate", output="adapter")
 
     def index(self, content: str) -> Version:
         """Returns an index version which is live from now on."""
-        made = self.step(
-            "retrieval.build", "pipeline", {"m.txt": content.encode()}, "index_generation", "index", output="index"
-        )
-        index = Version(**made["outputs"]["index"])
+        files = {"m.txt": content.encode()}
+        index = self.step("retrieval.build", "pipeline", files, "index_generation", "index", output="index")
         name = self.usecase.name
         with database.connect(self.settings, "pipeline") as connection, connection.transaction():
-            (made,) = database.call(connection, "rag.create_version", name, "embedder", Jsonb({}), ["acme"])
-            generation = made["generation_id"]
+            (row,) = database.call(connection, "rag.create_version", name, "embedder", Jsonb({}), ["acme"])
+            generation = row["generation_id"]
             database.call(connection, "rag.seal_version", generation)
             connection.execute(
                 "select rag.attach(%s::int, %s, %s::bigint, null)", [generation, index.digest, index.version_id]
@@ -76,11 +81,18 @@ class House:
         swap(self.settings, name, index)
         return index
 
-    def evaluate(self, subject: str, adapter: Told | None, right: int, cases: int = CASES, **told: Any) -> Told:
-        """Returns what `evaluate` does for a model which answers the first `right` cases rightly, with retrieval."""
+    def evaluate(
+        self,
+        subject: Subject,
+        adapter: Version | None,
+        right: int,
+        cases: int = CASES,
+        max_new_tokens: int | None = None,
+    ) -> Version:
+        """Returns the evaluation of a model which answers the first `right` cases rightly, with retrieval."""
         inputs = {"base": self.base()}
         if adapter is not None:
-            inputs["adapter"] = Version(**adapter)
+            inputs["adapter"] = adapter
         with database.connect(self.settings, "pipeline") as connection:
             live = deployments.live(connection, self.usecase.name)
             if live is not None and live.index_version_id is not None:
@@ -94,56 +106,61 @@ class House:
             for place, case in enumerate(asked)
         ]
         answered = [Answered(suite, "with" if "index" in inputs else "without", tuple(results), 0)]
-        params = {
-            "suites": [{"name": "facts", "file": file, "limit": None}],
-            "generation": {"max_new_tokens": self.usecase.evaluation.max_new_tokens},
-            "retrieval": {"k": self.usecase.retrieval.k},
-            "confidence": 0.95,
-            **told,
-        }
-        content = recording.content(params, {role: version.digest for role, version in inputs.items()}, answered)
+        tokens = max_new_tokens or self.usecase.evaluation.max_new_tokens
+        settings = EvaluationSettings(
+            [SuiteSettings("facts", suite.digest, file, None, True, cases)],
+            GenerationSettings("greedy", tokens, 4),
+            ModelSettings("float32", "none", "cpu"),
+            RetrievalSettings(self.usecase.retrieval.k, None),
+            0.95,
+        )
+        content = recording.content(settings, {role: version.digest for role, version in inputs.items()}, answered)
 
-        def write(connection: Connection, attempt: Attempt, artifact: Version) -> None:
-            recording.write(connection, self.usecase, attempt, subject, inputs, artifact, answered)
+        def record(connection: Connection, attempt: Attempt, artifact: Version) -> None:
+            recording.record(connection, self.usecase, attempt, subject, inputs, artifact, answered)
 
-        files, output = {"evaluation.json": content}, "evaluation"
         return self.step(
-            "evaluation.evaluate", "evaluator", files, "evaluation", output, output=output, write=write, inputs=inputs,
-            params=params,
+            "evaluation.evaluate", "evaluator", {FILE_NAME: write(content)}, "evaluation", "evaluation",
+            output="evaluation", write=record, inputs=inputs, params=plain(settings),
         )  # fmt: skip
 
-    def evaluations(self, adapter: Told, right: int, base: int = 5) -> dict[str, Told]:
+    def evaluations(self, adapter: Version, right: int, base: int = 5) -> dict[Subject, Version]:
         """Returns the evaluations of a night: base, champion (which keeps what its weights say), candidate."""
-        found = {"base": self.evaluate("base", None, base), "candidate": self.evaluate("candidate", adapter, right)}
+        night: dict[Subject, Version] = {
+            "base": self.evaluate("base", None, base),
+            "candidate": self.evaluate("candidate", adapter, right),
+        }
         with database.connect(self.settings, "pipeline") as connection:
             live = deployments.live(connection, self.usecase.name)
             if live is not None and live.model_version_id is not None:
-                champion = steps.version(connection, live.model_version_id).as_dict()
-                found["champion"] = self.evaluate("champion", champion, self.right(champion))
-        return found
+                champion = steps.version(connection, live.model_version_id)
+                night["champion"] = self.evaluate("champion", champion, self.right(champion))
+        return night
 
-    def right(self, adapter: Told) -> int:
+    def right(self, adapter: Version) -> int:
         """Returns how many cases an earlier evaluation of these weights found right."""
         with database.connect(self.settings, "pipeline") as connection:
             row = connection.execute(
                 "select metrics -> 'correct' -> 'value' as value, metrics -> 'correct' -> 'n' as n"
                 " from eval.evaluation e join lineage.artifact_version v on v.version_id = e.model_version_id"
                 " where v.digest = %s order by evaluation_id limit 1",
-                [adapter["digest"]],
+                [adapter.digest],
             ).fetchone()
         assert row is not None
         return round(float(row["value"]) * int(row["n"]))
 
-    def night(self, weights: str, right: int = 50, origin: Origin = ENGINEER) -> Told:
-        """Returns what the gate says about a candidate that was trained, evaluated and judged in this order."""
-        sealed = release.seal(self.settings, self.usecase, origin)
-        adapter = self.adapter(weights)
-        found = self.evaluations(adapter, right)
-        return release.gate(self.settings, self.usecase, origin, sealed, adapter, found)
+    def context(self, origin: Origin = ENGINEER) -> Context:
+        return Context(self.settings, self.usecase, origin)
 
-    def release(self, weights: str, right: int = 50) -> Told:
+    def night(self, weights: str, right: int = 50, origin: Origin = ENGINEER) -> Gated:
+        """Returns what the gate says about a candidate that was trained, evaluated and judged in this order."""
+        sealed = release.seal(self.context(origin))
+        adapter = self.adapter(weights)
+        return release.gate(self.context(origin), sealed, adapter, self.evaluations(adapter, right))
+
+    def release(self, weights: str, right: int = 50) -> Promoted:
         """Returns the deployment of a candidate that went through the gate without a person."""
-        return release.promote(self.settings, self.night(weights, right)["decision_id"])
+        return release.promote(self.settings, self.night(weights, right).decision_id)
 
     def rows(self, statement: str, *values: Any) -> list[Any]:
         with database.connect(self.settings, "pipeline") as connection:

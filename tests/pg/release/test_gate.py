@@ -11,7 +11,8 @@ import pytest
 from pipeline import canonical, release
 from pipeline.artifacts import ArtifactStore
 from pipeline.errors import BadInput, NotAvailable, Refused, Stale
-from pipeline.steps import Origin
+from pipeline.results import Subject
+from pipeline.steps import Origin, Version
 
 if TYPE_CHECKING:
     from tests.pg.release.conftest import House
@@ -22,20 +23,20 @@ ENGINEER = Origin("cli", "engineer")
 Make = Callable[..., "House"]
 
 
-def verdicts(gated: dict[str, Any]) -> dict[str, str]:
-    return {check["name"]: check["verdict"] for check in gated["checks"]}
+def verdicts(gated: release.Gated) -> dict[str, str]:
+    return {check["name"]: check["verdict"] for check in gated.checks}
 
 
 def test_the_first_release_is_compared_with_the_base_model(house: "House") -> None:
     gated = house.night("one", right=50)
-    assert gated["baseline"] == "base"
-    assert gated["decision"] == "approve"
-    assert not gated["needs_person"]
+    assert gated.baseline == "base"
+    assert gated.decision == "approve"
+    assert not gated.needs_person
     assert set(verdicts(gated).values()) == {"pass"}
-    (decision,) = house.rows("select * from release.decision where decision_id = %s", gated["decision_id"])
+    (decision,) = house.rows("select * from release.decision where decision_id = %s", gated.decision_id)
     assert decision["login"] == "gatekeeper"
-    assert str(decision["run_id"]) == gated["run"]
-    assert decision["evidence"]["report"] == gated["outputs"]["report"]["digest"]
+    assert str(decision["run_id"]) == str(gated.run)
+    assert decision["evidence"]["report"] == gated.report.digest
     assert {"policy", "report", "evaluation.base", "evaluation.candidate"} == set(decision["evidence"])
     (compared,) = house.rows("select * from eval.comparison")
     assert (compared["metric"], compared["n"], compared["method"]) == ("correct", 60, "tango")
@@ -44,14 +45,14 @@ def test_the_first_release_is_compared_with_the_base_model(house: "House") -> No
 
 def test_the_report_says_what_the_decision_says_and_no_text(house: "House") -> None:
     gated = house.night("one")
-    report = gated["outputs"]["report"]
-    content = ArtifactStore(house.settings.artifacts).read("gate_report", report["digest"], "gate.json")
+    report = gated.report
+    content = ArtifactStore(house.settings.artifacts).read("gate_report", report.digest, "gate.json")
     told = json.loads(content)
-    assert told["checks"] == gated["checks"]
+    assert told["checks"] == gated.checks
     assert told["decision"] == "approve"
     assert canonical.digest(told["policy"]["content"]) == told["policy"]["digest"]
     everything = content.decode() + json.dumps(
-        [gated, *house.rows("select facts, params from lineage.run")], default=str
+        [str(gated), *house.rows("select facts, params from lineage.run")], default=str
     )
     assert "secret" not in everything
 
@@ -63,159 +64,159 @@ def test_the_report_says_what_the_decision_says_and_no_text(house: "House") -> N
 def test_a_candidate_is_compared_with_the_champion(house: "House", right: int, minimum: str, margin: str) -> None:
     house.release("one", right=50)
     gated = house.night("two", right=right)
-    assert gated["baseline"] == "champion"
+    assert gated.baseline == "champion"
     found = verdicts(gated)
     assert (found["correct.minimum"], found["correct.margin"]) == (minimum, margin)
-    assert gated["decision"] == ("approve" if {minimum, margin} == {"pass"} else "block")
+    assert gated.decision == ("approve" if {minimum, margin} == {"pass"} else "block")
 
 
 def test_too_few_cases_block(make_house: Make) -> None:
     gated = make_house(min_cases=61).night("one", right=60)
     assert verdicts(gated)["correct.minimum"] == "inconclusive"
-    assert gated["decision"] == "block"
+    assert gated.decision == "block"
 
 
 def test_thresholds_sealed_after_the_model_existed_need_a_person(house: "House") -> None:
     adapter = house.adapter("one")
     found = house.evaluations(adapter, 50)
-    sealed = release.seal(house.settings, house.usecase, ENGINEER)
-    gated = release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
-    check = gated["checks"][0]
+    sealed = release.seal(house.context())
+    gated = release.gate(house.context(), sealed, adapter, found)
+    check = gated.checks[0]
     assert (check["name"], check["verdict"]) == ("policy.sealed", "condition")
     assert check["trained_at"] < check["sealed_at"]
-    assert gated["decision"] == "approve_with_conditions"
-    assert gated["needs_person"]
+    assert gated.decision == "approve_with_conditions"
+    assert gated.needs_person
 
 
 def test_training_the_same_weights_again_does_not_launder_a_late_seal(make_house: Make) -> None:
     blocked = make_house(thresholds=[{"metric": "correct", "minimum": 0.9}]).night("one", right=50)
-    assert blocked["decision"] == "block"
+    assert blocked.decision == "block"
     again = make_house(thresholds=[{"metric": "correct", "minimum": 0.5}]).night("one", right=50)
     assert verdicts(again)["policy.sealed"] == "condition"
-    check = again["checks"][0]
+    check = again.checks[0]
     assert check["trained_at"] < check["sealed_at"] < check["trained_again_at"]
-    assert again["needs_person"]
+    assert again.needs_person
 
 
 def test_a_policy_is_sealed_once_and_every_sealing_is_kept(house: "House") -> None:
-    first = release.seal(house.settings, house.usecase, ENGINEER)
-    again = release.seal(house.settings, house.usecase, ENGINEER)
-    assert again["policy_id"] == first["policy_id"]
+    first = release.seal(house.context())
+    again = release.seal(house.context())
+    assert again.policy_id == first.policy_id
     assert len(house.rows("select from release.sealing")) == 2
-    assert canonical.digest(first["content"]) == first["digest"]
+    assert canonical.digest(first.content) == first.digest
 
 
 def test_a_policy_chosen_out_of_several_is_not_the_one_in_force(make_house: Make) -> None:
     easy = make_house(thresholds=[{"metric": "correct", "minimum": 0.1}])
-    sealed = release.seal(easy.settings, easy.usecase, ENGINEER)
+    sealed = release.seal(easy.context())
     hard = make_house(thresholds=[{"metric": "correct", "minimum": 0.9}])
-    release.seal(hard.settings, hard.usecase, ENGINEER)
+    release.seal(hard.context())
     adapter = hard.adapter("one")
     found = hard.evaluations(adapter, 50)
-    gated = release.gate(hard.settings, hard.usecase, ENGINEER, sealed, adapter, found)
+    gated = release.gate(hard.context(), sealed, adapter, found)
     assert verdicts(gated)["policy.sealed"] == "fail"
-    assert gated["decision"] == "block"
+    assert gated.decision == "block"
 
 
 def test_the_sealed_thresholds_count_and_not_those_of_the_yaml(make_house: Make) -> None:
     house = make_house(thresholds=[{"metric": "correct", "minimum": 0.9}])
-    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    sealed = release.seal(house.context())
     adapter = house.adapter("one")
     found = house.evaluations(adapter, 50)
     loosened = make_house(thresholds=[{"metric": "correct", "minimum": 0.1}])
-    gated = release.gate(loosened.settings, loosened.usecase, ENGINEER, sealed, adapter, found)
-    assert gated["decision"] == "block"
+    gated = release.gate(loosened.context(), sealed, adapter, found)
+    assert gated.decision == "block"
 
 
 def test_other_cases_than_the_sealed_ones_block(house: "House") -> None:
-    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    sealed = release.seal(house.context())
     adapter = house.adapter("one")
     house.usecase.evaluation.suites[0].path.write_text("easier cases")
-    gated = release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, house.evaluations(adapter, 50))
+    gated = release.gate(house.context(), sealed, adapter, house.evaluations(adapter, 50))
     assert verdicts(gated)["evidence.suites"] == "fail"
-    assert gated["decision"] == "block"
+    assert gated.decision == "block"
 
 
 def test_the_pair_that_was_evaluated_is_the_pair_that_goes_live(house: "House") -> None:
     house.index("first")
-    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    sealed = release.seal(house.context())
     adapter = house.adapter("one")
     found = house.evaluations(adapter, 50)
-    gated = release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+    gated = release.gate(house.context(), sealed, adapter, found)
     assert verdicts(gated)["evidence.index"] == "pass"
-    assert {check.get("suites", {}).get("facts", {}).get("n") for check in gated["checks"][-2:]} == {60}
+    assert {check.get("suites", {}).get("facts", {}).get("n") for check in gated.checks[-2:]} == {60}
     house.index("second")
-    late = release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+    late = release.gate(house.context(), sealed, adapter, found)
     assert verdicts(late)["evidence.index"] == "inconclusive"
-    assert late["decision"] == "block"
+    assert late.decision == "block"
 
 
 def test_evaluations_of_other_models_are_refused(house: "House") -> None:
-    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    sealed = release.seal(house.context())
     one, two = house.adapter("one"), house.adapter("two")
     found = house.evaluations(one, 50)
     with pytest.raises(BadInput, match="another model"):
-        release.gate(house.settings, house.usecase, ENGINEER, sealed, two, found)
+        release.gate(house.context(), sealed, two, found)
     with pytest.raises(BadInput, match="missing"):
-        release.gate(house.settings, house.usecase, ENGINEER, sealed, one, {"candidate": found["candidate"]})
-    other = found | {"base": house.evaluate("base", None, 5, generation={"max_new_tokens": 7})}
+        release.gate(house.context(), sealed, one, {"candidate": found["candidate"]})
+    other: dict[Subject, Version] = found | {"base": house.evaluate("base", None, 5, max_new_tokens=7)}
     with pytest.raises(BadInput, match="not evaluated alike"):
-        release.gate(house.settings, house.usecase, ENGINEER, sealed, one, other)
+        release.gate(house.context(), sealed, one, other)
     assert house.rows("select from release.decision") == []
 
 
 def test_a_champion_that_changed_meanwhile_has_to_be_evaluated_again(house: "House") -> None:
     house.release("one")
-    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    sealed = release.seal(house.context())
     adapter = house.adapter("three")
     found = house.evaluations(adapter, 50)
     house.release("two", right=55)
     with pytest.raises(Stale, match="another model went live"):
-        release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+        release.gate(house.context(), sealed, adapter, found)
 
 
 @pytest.mark.parametrize("damage", ["alter", "delete"])
 def test_evidence_that_was_altered_is_no_evidence(house: "House", damage: str) -> None:
-    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    sealed = release.seal(house.context())
     adapter = house.adapter("one")
     found = house.evaluations(adapter, 5)
-    digest = found["candidate"]["outputs"]["evaluation"]["digest"]
+    digest = found["candidate"].digest
     file = Path(house.settings.artifacts) / "evaluation" / digest[:2] / digest / "evaluation.json"
     if damage == "alter":
         file.write_text(file.read_text().replace("0.0", "1.0"))
     else:
         (file.parent / "manifest.json").unlink()
     with pytest.raises((Refused, NotAvailable)):
-        release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+        release.gate(house.context(), sealed, adapter, found)
 
 
 def test_a_policy_that_was_altered_in_the_database_is_refused(house: "House", attacker: Any) -> None:
-    sealed = release.seal(house.settings, house.usecase, ENGINEER)
+    sealed = release.seal(house.context())
     adapter = house.adapter("one")
     found = house.evaluations(adapter, 5)
     attacker.execute("update release.policy set content = jsonb_set(content, '{thresholds,0,minimum}', '0.01')")
     with pytest.raises(Refused, match="does not give its digest"):
-        release.gate(house.settings, house.usecase, ENGINEER, sealed, adapter, found)
+        release.gate(house.context(), sealed, adapter, found)
 
 
 def test_the_gate_decides_anew_each_time_and_the_newer_decision_supersedes(strict: "House") -> None:
     first = strict.night("one")
     second = strict.night("two")
-    assert first["needs_person"]
-    assert second["superseded"] == [first["decision_id"]]
+    assert first.needs_person
+    assert second.superseded == [first.decision_id]
     blocked = strict.night("three", right=3)
-    assert blocked["superseded"] == []
-    assert [row["decision_id"] for row in release.waiting(strict.settings, strict.usecase)] == [second["decision_id"]]
+    assert blocked.superseded == []
+    assert [row.decision_id for row in release.waiting(strict.settings, strict.usecase)] == [second.decision_id]
 
 
 def test_a_model_that_was_rolled_back_needs_a_person(house: "House") -> None:
     first = house.release("one", right=50)
     house.release("two", right=55)
-    release.rollback(house.settings, house.usecase, first["deployment_id"], "oncall", "complaints")
+    release.rollback(house.settings, house.usecase, first.deployment_id, "oncall", "complaints")
     again = house.night("two", right=55)
     assert verdicts(again)["registry.rolled_back"] == "condition"
-    assert again["decision"] == "approve_with_conditions"
-    assert again["needs_person"]
+    assert again.decision == "approve_with_conditions"
+    assert again.needs_person
 
 
 @pytest.mark.parametrize(("right", "begins"), [(50, "approved"), (5, "blocked: correct.minimum fail (0.08 [")])
@@ -226,7 +227,7 @@ def test_the_log_begins_with_what_came_of_it_and_shows_the_table(
     gated = house.night("one", right)
     (message,) = [record.message for record in caplog.records if record.name == "pipeline.release.gate"]
     first, *table = message.splitlines()
-    assert first == gated["message"]
+    assert first == gated.message
     assert first.startswith(begins)
-    assert all(any(check["name"] in line for line in table) for check in gated["checks"])
+    assert all(any(check["name"] in line for line in table) for check in gated.checks)
     assert "\N{ESCAPE}" not in message

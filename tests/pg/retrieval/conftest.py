@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import canonical, database, retrieval, steps
 from pipeline import usecase as usecase_module
+from pipeline.context import Context
 from pipeline.search.embedder import DIMENSIONS, Embedder, Vectors
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
@@ -149,7 +150,7 @@ def live_template(installation: Settings, tmp_path_factory: pytest.TempPathFacto
         made.commit(DOCUMENTS)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Embedder, "encode", lambda _self, texts: hashed_vectors(texts))
-            assert retrieval.sync(settings, made.usecase, Origin("cli", "tester"))["swapped"] is True
+            assert retrieval.sync(Context(settings, made.usecase, Origin("cli", "tester"))).swapped is True
         yield made
 
 

@@ -9,7 +9,11 @@ import psycopg
 import pytest
 
 from pipeline import database, retrieval
+from pipeline.context import Context
 from pipeline.errors import NotAvailable, Refused
+from pipeline.records import plain
+from pipeline.retrieval import Planned
+from pipeline.retrieval.pruning import Dropped
 from pipeline.steps import Origin
 from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, rows
 
@@ -20,7 +24,8 @@ TASK = Origin("airflow", "engineer", "demo_reindex", "manual__1", "build")
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from pipeline import retrieval, settings, usecase
+from pipeline import records, retrieval, settings, usecase
+from pipeline.context import Context
 from pipeline.steps import Origin
 from pipeline.retrieval import building
 
@@ -52,15 +57,16 @@ elif place == "write":
         return made
     building.database.call = attach
 task = Origin("airflow", "engineer", "demo_reindex", "manual__1", "build")
-retrieval.build(installed, usecase.load(Path(path)), task, json.loads(planned))
+plan = records.load(retrieval.Planned, json.loads(planned))
+retrieval.build(Context(installed, usecase.load(Path(path)), task), plan)
 """
 
 
-def embedded(library: Library, origin: Origin) -> dict[str, Any]:
+def embedded(library: Library, origin: Origin) -> Planned:
     """Returns a plan whose chunks are all embedded."""
-    planned = retrieval.plan(library.settings, library.usecase, origin)
-    for batch in range(planned["batches"]):
-        retrieval.embed(library.settings, library.usecase, origin, planned, batch)
+    planned = retrieval.plan(Context(library.settings, library.usecase, origin))
+    for batch in range(planned.batches):
+        retrieval.embed(Context(library.settings, library.usecase, origin), planned, batch)
     return planned
 
 
@@ -85,7 +91,7 @@ def test_a_killed_build_leaves_nothing_half_written(
     path = settings.usecases / "demo" / "usecase.yaml"
     arguments = [str(settings.home), str(settings.database_url), str(settings.logins), str(path), place]
     child = subprocess.Popen(
-        [sys.executable, "-c", WORKER, *arguments, json.dumps(planned)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WORKER, *arguments, json.dumps(plain(planned))], stdout=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "stopped\n"
@@ -93,24 +99,22 @@ def test_a_killed_build_leaves_nothing_half_written(
     child.wait(60)
     child.stdout.close()
     assert [name for name in tables(attacker) if name.startswith("chunk")] == []
-    built = retrieval.build(settings, library.usecase, TASK, planned)
-    assert built["outputs"]["generation"]["digest"] == planned["generation"]
+    built = retrieval.build(Context(settings, library.usecase, TASK), planned)
+    assert built.version.digest == planned.generation
     assert tables(attacker) == ["chunk_g2", "chunk_g2_t1", "chunk_g2_t2"]
     assert rows(attacker, "select generation_id, state from rag.generation order by 1") == [
         (1, "dropped"),
         (2, "attached"),
     ]
-    checked = retrieval.check(settings, library.usecase, origin, built)
-    assert checked["passed"], checked["gates"]
+    checked = retrieval.check(Context(settings, library.usecase, origin), built)
+    assert checked.passed, checked.gates
 
 
 def test_maintenance_drops_what_a_killed_build_left(library: Library, attacker: psycopg.Connection[Any]) -> None:
     with database.connect(library.settings, "pipeline") as connection:
         database.call(connection, "rag.create_version", "demo", "e", "{}", ["acme"])
     assert tables(attacker) == ["stage_g1_t1"]
-    assert retrieval.maintain(library.settings)["generations"] == {
-        "demo": {"dropped": [], "unfinished": [1], "busy": []}
-    }
+    assert retrieval.maintain(library.settings).generations == {"demo": Dropped([], [1], [])}
     assert tables(attacker) == []
 
 
@@ -118,18 +122,18 @@ def test_maintenance_leaves_a_running_build_alone(library: Library, attacker: ps
     with database.connect(library.settings, "pipeline") as builder:
         database.execute(builder, "retrieval", "lock_build", use_case="demo")
         database.call(builder, "rag.create_version", "demo", "e", "{}", ["acme"])
-        assert retrieval.maintain(library.settings)["generations"]["demo"]["unfinished"] == []
+        assert retrieval.maintain(library.settings).generations["demo"].unfinished == []
     assert tables(attacker) == ["stage_g1_t1"]
 
 
 def test_two_places_build_the_same_generation(library: Library, origin: Origin) -> None:
     library.commit(DOCUMENTS)
     planned = embedded(library, origin)
-    first = retrieval.build(library.settings, library.usecase, origin, planned, reuse="never")
-    second = retrieval.build(library.settings, library.usecase, origin, planned, reuse="never")
-    assert (first["adopted"], second["adopted"]) == (False, True)
-    assert second["generation"] == first["generation"]
-    assert second["outputs"] == first["outputs"]
+    first = retrieval.build(Context(library.settings, library.usecase, origin, "never"), planned)
+    second = retrieval.build(Context(library.settings, library.usecase, origin, "never"), planned)
+    assert (first.adopted, second.adopted) == (False, True)
+    assert second.generation == first.generation
+    assert second == first
 
 
 def test_a_finished_build_answers_only_while_its_partition_stands(
@@ -137,26 +141,26 @@ def test_a_finished_build_answers_only_while_its_partition_stands(
 ) -> None:
     library.commit(DOCUMENTS)
     planned = embedded(library, origin)
-    first = retrieval.build(library.settings, library.usecase, origin, planned)
-    again = retrieval.build(library.settings, library.usecase, origin, planned)
-    assert again["reused"] is True
-    assert again["generation"] == first["generation"]
+    first = retrieval.build(Context(library.settings, library.usecase, origin), planned)
+    again = retrieval.build(Context(library.settings, library.usecase, origin), planned)
+    assert again.reused is True
+    assert again.generation == first.generation
     with database.connect(library.settings, "pipeline") as connection:
-        database.call(connection, "rag.drop_version", first["generation"])
-    anew = retrieval.build(library.settings, library.usecase, origin, planned)
-    assert anew["reused"] is False
-    assert anew["generation"] != first["generation"]
-    assert anew["outputs"] == first["outputs"]
+        database.call(connection, "rag.drop_version", first.generation)
+    anew = retrieval.build(Context(library.settings, library.usecase, origin), planned)
+    assert anew.reused is False
+    assert anew.generation != first.generation
+    assert anew == first
 
 
 def test_a_partition_that_was_dropped_by_hand_is_built_again(
     library: Library, origin: Origin, attacker: psycopg.Connection[Any]
 ) -> None:
     library.commit(DOCUMENTS)
-    retrieval.sync(library.settings, library.usecase, origin)
+    retrieval.sync(Context(library.settings, library.usecase, origin))
     attacker.execute("drop table rag.chunk_g1")
-    told = retrieval.sync(library.settings, library.usecase, origin)
-    assert told["passed"] is True
+    told = retrieval.sync(Context(library.settings, library.usecase, origin))
+    assert told.passed is True
     assert rows(attacker, "select generation_id, state from rag.generation order by 1") == [(1, "dropped"), (2, "live")]
 
 
@@ -169,24 +173,24 @@ def test_a_missing_embedding_stops_the_build(
         "delete from rag.embedding_cache where text_digest = (select min(text_digest) from rag.embedding_cache)"
     )
     with pytest.raises(NotAvailable, match="have no embedding"):
-        retrieval.build(library.settings, library.usecase, origin, planned)
+        retrieval.build(Context(library.settings, library.usecase, origin), planned)
     planned = embedded(library, origin)
-    assert planned["chunks"]["embed"] == 1
-    assert retrieval.build(library.settings, library.usecase, origin, planned)["adopted"] is False
+    assert planned.chunks.embed == 1
+    assert retrieval.build(Context(library.settings, library.usecase, origin), planned).adopted is False
 
 
 def test_an_embed_task_that_is_run_again_embeds_nothing(library: Library, origin: Origin, hashed: list[int]) -> None:
     library.commit(DOCUMENTS)
-    planned = retrieval.plan(library.settings, library.usecase, origin)
-    first = retrieval.embed(library.settings, library.usecase, origin, planned, 0)
-    second = retrieval.embed(library.settings, library.usecase, origin, planned, 0)
-    assert (first["embedded"], second["embedded"], second["cached"]) == (4, 0, 4)
+    planned = retrieval.plan(Context(library.settings, library.usecase, origin))
+    first = retrieval.embed(Context(library.settings, library.usecase, origin), planned, 0)
+    second = retrieval.embed(Context(library.settings, library.usecase, origin), planned, 0)
+    assert (first.embedded, second.embedded, second.cached) == (4, 0, 4)
     assert hashed == [4]
 
 
 def test_chunks_lie_together_by_right(library: Library, origin: Origin, attacker: psycopg.Connection[Any]) -> None:
     library.commit({**DOCUMENTS, "again": changed(DOCUMENTS, "leave", text="More. " * 40)["leave"]})
-    retrieval.sync(library.settings, library.usecase, origin)
+    retrieval.sync(Context(library.settings, library.usecase, origin))
     found = [acl for (acl,) in rows(attacker, "select acl_id from rag.chunk where tenant = 'acme' order by chunk_id")]
     assert found == sorted(found)
     assert (
@@ -201,7 +205,7 @@ def test_the_logs_and_returned_values_hold_no_text(library: Library, origin: Ori
     import json
 
     library.commit(DOCUMENTS)
-    told = json.dumps(retrieval.sync(library.settings, library.usecase, origin))
+    told = json.dumps(retrieval.sync(Context(library.settings, library.usecase, origin)))
     assert "granted" not in told
     with database.connect(library.settings, "auditor") as connection:
         facts = rows(connection, "select facts, params from lineage.run")

@@ -6,6 +6,9 @@ import psycopg
 import pytest
 
 from pipeline import retrieval
+from pipeline.context import Context
+from pipeline.records import plain
+from pipeline.retrieval import Built
 from pipeline.steps import Origin
 from tests.pg.retrieval.conftest import DOCUMENTS, Doc, Library, rows, with_retrieval
 
@@ -24,22 +27,22 @@ MANY = {
 
 
 @pytest.fixture
-def built(library: Library, origin: Origin) -> dict[str, Any]:
+def built(library: Library, origin: Origin) -> Built:
     """A generation that is built and not yet checked."""
     library.commit(MANY)
-    planned = retrieval.plan(library.settings, library.usecase, origin)
-    retrieval.embed(library.settings, library.usecase, origin, planned, 0)
-    return retrieval.build(library.settings, library.usecase, origin, planned)
+    planned = retrieval.plan(Context(library.settings, library.usecase, origin))
+    retrieval.embed(Context(library.settings, library.usecase, origin), planned, 0)
+    return retrieval.build(Context(library.settings, library.usecase, origin), planned)
 
 
-def gates(library: Library, origin: Origin, built: dict[str, Any]) -> dict[str, Any]:
-    checked = retrieval.check(library.settings, library.usecase, origin, built)
-    assert checked["passed"] is all(gate["passed"] for gate in checked["gates"].values())
-    found: dict[str, Any] = checked["gates"]
+def gates(library: Library, origin: Origin, built: Built) -> dict[str, Any]:
+    checked = retrieval.check(Context(library.settings, library.usecase, origin), built)
+    found: dict[str, Any] = plain(checked.gates)
+    assert checked.passed is all(gate["passed"] for gate in found.values())
     return found
 
 
-def test_a_sound_index_passes(library: Library, origin: Origin, built: dict[str, Any]) -> None:
+def test_a_sound_index_passes(library: Library, origin: Origin, built: Built) -> None:
     found = gates(library, origin, built)
     assert found["counts"] == {"expected": 29, "found": 29, "rights": 4, "differing": 0, "passed": True}
     assert found["recall"]["value"] == 1.0
@@ -48,7 +51,7 @@ def test_a_sound_index_passes(library: Library, origin: Origin, built: dict[str,
     assert found["leaks"]["rows"] > 40
 
 
-def test_the_number_of_callers_is_the_use_cases(library: Library, origin: Origin, built: dict[str, Any]) -> None:
+def test_the_number_of_callers_is_the_use_cases(library: Library, origin: Origin, built: Built) -> None:
     library.usecase = with_retrieval(library.usecase, leak_principals=7)
     assert gates(library, origin, built)["leaks"]["callers"] == 7
 
@@ -72,7 +75,7 @@ def test_the_number_of_callers_is_the_use_cases(library: Library, origin: Origin
 def test_damage_is_noticed(
     library: Library,
     origin: Origin,
-    built: dict[str, Any],
+    built: Built,
     attacker: psycopg.Connection[Any],
     damage: str,
     failing: set[str],
@@ -83,12 +86,12 @@ def test_damage_is_noticed(
 
 
 def test_a_failed_gate_blocks_the_swap_and_says_so(
-    library: Library, origin: Origin, built: dict[str, Any], attacker: psycopg.Connection[Any]
+    library: Library, origin: Origin, built: Built, attacker: psycopg.Connection[Any]
 ) -> None:
     attacker.execute("delete from rag.chunk where document_key = 'hazard'")
-    checked = retrieval.check(library.settings, library.usecase, origin, built)
-    swapped = retrieval.swap(library.settings, library.usecase, origin, built, checked)
-    assert swapped["swapped"] is False
+    checked = retrieval.check(Context(library.settings, library.usecase, origin), built)
+    swapped = retrieval.swap(Context(library.settings, library.usecase, origin), built, checked)
+    assert swapped.swapped is False
     assert rows(attacker, "select outcome from release.decision") == [("block",)]
     assert rows(attacker, "select count(*) from lineage.deployment") == [(0,)]
     (recorded,) = rows(attacker, "select gates from rag.generation")[0]
@@ -96,7 +99,7 @@ def test_a_failed_gate_blocks_the_swap_and_says_so(
 
 
 def test_generated_callers_are_in_the_audit_under_their_own_name(
-    library: Library, origin: Origin, built: dict[str, Any], attacker: psycopg.Connection[Any]
+    library: Library, origin: Origin, built: Built, attacker: psycopg.Connection[Any]
 ) -> None:
     gates(library, origin, built)
     assert rows(attacker, "select principal, count(*) from rag.retrieval_audit group by 1") == [("leak test", 40)]

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from pipeline import canonical, database, deployments, retrieval, steps
+from pipeline.context import Context
 from pipeline.errors import Stale
 from pipeline.steps import Attempt, Origin, Output, Result, Step
 from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, rows
@@ -13,14 +14,14 @@ from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, rows
 pytestmark = [pytest.mark.pg, pytest.mark.usefixtures("hashed")]
 
 
-def ready(library: Library, origin: Origin, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def ready(library: Library, origin: Origin, text: str) -> tuple[retrieval.Built, retrieval.Gated]:
     """Returns a generation that is built, and its gates."""
     library.commit(changed(DOCUMENTS, "notice", text=text))
-    planned = retrieval.plan(library.settings, library.usecase, origin)
-    for batch in range(planned["batches"]):
-        retrieval.embed(library.settings, library.usecase, origin, planned, batch)
-    built = retrieval.build(library.settings, library.usecase, origin, planned)
-    return built, retrieval.check(library.settings, library.usecase, origin, built)
+    planned = retrieval.plan(Context(library.settings, library.usecase, origin))
+    for batch in range(planned.batches):
+        retrieval.embed(Context(library.settings, library.usecase, origin), planned, batch)
+    built = retrieval.build(Context(library.settings, library.usecase, origin), planned)
+    return built, retrieval.check(Context(library.settings, library.usecase, origin), built)
 
 
 def release(library: Library, attacker: psycopg.Connection[Any], name: str) -> int:
@@ -48,19 +49,19 @@ def release(library: Library, attacker: psycopg.Connection[Any], name: str) -> i
 def test_the_model_stays(library: Library, origin: Origin, attacker: psycopg.Connection[Any]) -> None:
     model = release(library, attacker, "one")
     built, checked = ready(library, origin, "First.")
-    assert retrieval.swap(library.settings, library.usecase, origin, built, checked)["swapped"] is True
+    assert retrieval.swap(Context(library.settings, library.usecase, origin), built, checked).swapped is True
     with database.connect(library.settings, "pipeline") as connection:
         live = deployments.live(connection, "demo")
     assert live is not None
     assert live.model_version_id == model
-    assert live.index_digest == built["outputs"]["generation"]["digest"]
+    assert live.index_digest == built.version.digest
 
 
 def test_what_is_live_already_is_not_swapped(library: Library, origin: Origin) -> None:
     built, checked = ready(library, origin, "First.")
-    first = retrieval.swap(library.settings, library.usecase, origin, built, checked)
-    second = retrieval.swap(library.settings, library.usecase, origin, built, checked)
-    assert (second["swapped"], second["deployment"], second["decision"]) == (False, first["deployment"], None)
+    first = retrieval.swap(Context(library.settings, library.usecase, origin), built, checked)
+    second = retrieval.swap(Context(library.settings, library.usecase, origin), built, checked)
+    assert (second.swapped, second.deployment, second.decision) == (False, first.deployment, None)
 
 
 def test_a_release_at_the_same_moment_is_not_lost(
@@ -77,10 +78,10 @@ def test_a_release_at_the_same_moment_is_not_lost(
         return swap(connection, decision)
 
     monkeypatch.setattr(deployments, "swap", late)
-    assert retrieval.swap(library.settings, library.usecase, origin, built, checked)["swapped"] is True
+    assert retrieval.swap(Context(library.settings, library.usecase, origin), built, checked).swapped is True
     monkeypatch.undo()
     found = rows(attacker, "select model_version_id, index_version_id from lineage.deployment where valid_to is null")
-    assert found == [(models[0], built["outputs"]["generation"]["version_id"])]
+    assert found == [(models[0], built.version.version_id)]
     assert rows(attacker, "select count(*) from release.decision where kind = 'index'") == [(1,)]
 
 
@@ -96,7 +97,7 @@ def test_what_never_comes_to_rest_is_reported(
 
     monkeypatch.setattr(deployments, "swap", late)
     with pytest.raises(Stale, match="which the decision was made against"):
-        retrieval.swap(library.settings, library.usecase, origin, built, checked)
+        retrieval.swap(Context(library.settings, library.usecase, origin), built, checked)
     assert rows(attacker, "select count(*) from release.decision where kind = 'index'") == [(0,)]
     swaps = "select r.state from lineage.run r join lineage.job j using (job_id) where j.name = 'retrieval.swap'"
     assert rows(attacker, swaps) == [("failed",)]
@@ -104,21 +105,21 @@ def test_what_never_comes_to_rest_is_reported(
 
 def test_the_decision_names_its_evidence(library: Library, origin: Origin, attacker: psycopg.Connection[Any]) -> None:
     built, checked = ready(library, origin, "First.")
-    retrieval.swap(library.settings, library.usecase, origin, built, checked)
+    retrieval.swap(Context(library.settings, library.usecase, origin), built, checked)
     ((kind, outcome, evidence, needs_person, requested_by),) = rows(
         attacker, "select kind, outcome, evidence, needs_person, requested_by from release.decision"
     )
     assert (kind, outcome, needs_person, requested_by) == ("index", "approve", False, "tester")
     assert evidence == {
-        "generation": built["outputs"]["generation"]["digest"],
-        "gates": checked["outputs"]["report"]["digest"],
+        "generation": built.version.digest,
+        "gates": checked.report.digest,
     }
 
 
 def test_the_index_descends_from_its_corpus(library: Library, origin: Origin) -> None:
     built, _ = ready(library, origin, "First.")
     with database.connect(library.settings, "reader") as connection:
-        up = database.call(connection, "lineage.ancestry", built["outputs"]["generation"]["version_id"])
+        up = database.call(connection, "lineage.ancestry", built.version.version_id)
     with database.connect(library.settings, "pipeline") as connection:
         kinds = {steps.version(connection, row["version_id"]).kind for row in up}
     assert kinds == {"index_generation", "index_plan", "corpus"}

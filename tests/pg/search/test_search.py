@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import retrieval
 from pipeline import usecase as usecase_module
+from pipeline.context import Context
 from pipeline.errors import BadInput, NotAvailable
 from pipeline.search import Searcher, search
 from pipeline.steps import Origin, Version
@@ -33,7 +34,7 @@ def test_results_name_their_documents(live: Library, attacker: psycopg.Connectio
 
 def test_an_empty_answer_names_its_audit_row(live: Library, origin: Origin, attacker: psycopg.Connection[Any]) -> None:
     live.commit({"leave": DOCUMENTS["leave"]})
-    retrieval.sync(live.settings, live.usecase, origin)
+    retrieval.sync(Context(live.settings, live.usecase, origin))
     told = search(live.settings, live.usecase, "leave", "stranger", 3)
     assert told["results"] == []
     assert told["route"] == "empty"
@@ -49,7 +50,7 @@ def test_an_unknown_principal_is_told_the_nearest(live: Library) -> None:
 
 def test_nothing_live_yet_is_an_empty_answer(library: Library, origin: Origin, hashed: list[int]) -> None:
     library.commit(DOCUMENTS)
-    retrieval.plan(library.settings, library.usecase, origin)
+    retrieval.plan(Context(library.settings, library.usecase, origin))
     told = search(library.settings, library.usecase, "leave", "clerk", 3)
     assert (told["results"], told["route"]) == ([], "empty")
 
@@ -69,7 +70,7 @@ def test_a_searcher_can_ask_an_older_generation(
     (found,) = rows(attacker, "select index_version_id, index_digest from lineage.live")
     older = Version(found[0], "index_generation", "index", found[1])
     live.commit(changed(DOCUMENTS, "leave", groups=("safety",)))
-    retrieval.sync(live.settings, live.usecase, origin)
+    retrieval.sync(Context(live.settings, live.usecase, origin))
     with Searcher(live.settings, live.usecase, "clerk", index=older) as searcher:
         assert "leave" in [hit.document for hit in searcher.search("leave", 5).hits]
     with Searcher(live.settings, live.usecase, "clerk") as searcher:
@@ -89,9 +90,9 @@ def test_with_the_real_model_a_question_finds_its_answer(
         "lunch": "The canteen serves a hot meal at noon.",
     }
     library.commit({key: Doc(text, title="Handbook") for key, text in pages.items()})
-    told = retrieval.sync(library.settings, library.usecase, origin)
-    assert told["swapped"] is True, told["gates"]
-    assert told["chunks"]["embedded"] == 3
+    told = retrieval.sync(Context(library.settings, library.usecase, origin))
+    assert told.swapped is True, told.gates
+    assert told.chunks.embedded == 3
     for question, expected in {
         "How much holiday do I get?": "vacation",
         "Where do I put my vehicle?": "parking",

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from pgvector import HalfVector
 
 from pipeline import canonical, database, retrieval
+from pipeline.context import Context
 from pipeline.errors import Refused
-from pipeline.retrieval import access, building, swapping
+from pipeline.results import Check
+from pipeline.retrieval import access, building, pruning
 from pipeline.retrieval.access import CLEARANCES, UNKNOWN, Caller, may_read
 from pipeline.retrieval.chunking import Chunk
 from pipeline.retrieval.loading import Chunked, Document, Right
@@ -182,7 +184,7 @@ def test_nothing_live_is_an_empty_answer(library: Library, attacker: psycopg.Con
 def test_a_principal_that_left_gets_no_session(live: Library, origin: Origin) -> None:
     principals = {name: entry for name, entry in live.usecase.principals.items() if name != "clerk"}
     smaller = live.usecase.model_copy(update={"principals": principals})
-    assert retrieval.plan(live.settings, smaller, origin)["unchanged"] is True
+    assert retrieval.plan(Context(live.settings, smaller, origin)).unchanged is True
     with pytest.raises(Refused, match="no principal clerk"):
         token(live, "clerk")
     token(live, "inspector")
@@ -299,12 +301,12 @@ def test_a_withdrawal_takes_effect_at_commit(live: Library, retriever: psycopg.C
 def test_a_withdrawn_document_comes_back_by_a_new_version_alone(live: Library, origin: Origin) -> None:
     with database.connect(live.settings, "pipeline") as connection:
         database.call(connection, "rag.withdraw", "demo", "leave", "wrong")
-    told = retrieval.sync(live.settings, live.usecase, origin)
-    assert told["documents"]["removed"] == 1
-    assert told["chunks"]["deleted"] == 1
+    told = retrieval.sync(Context(live.settings, live.usecase, origin))
+    assert told.documents.removed == 1
+    assert told.chunks.deleted == 1
     live.commit(changed(DOCUMENTS, "leave", text="Leave is granted at once."))
-    told = retrieval.sync(live.settings, live.usecase, origin)
-    assert told["documents"]["added"] == 1
+    told = retrieval.sync(Context(live.settings, live.usecase, origin))
+    assert told.documents.added == 1
     with database.connect(live.settings, "retriever") as connection:
         assert keys(rows_of(connection, token(live, "clerk"), 10)) == ["leave", "notice"]
 
@@ -329,9 +331,9 @@ def test_a_withdrawal_during_a_build_is_not_resurrected(
 ) -> None:
     """The withdrawal commits after the builder has read the document and before it attaches."""
     live.commit(changed(DOCUMENTS, "notice", text="The office is open."))
-    planned = retrieval.plan(live.settings, live.usecase, origin)
-    for batch in range(planned["batches"]):
-        retrieval.embed(live.settings, live.usecase, origin, planned, batch)
+    planned = retrieval.plan(Context(live.settings, live.usecase, origin))
+    for batch in range(planned.batches):
+        retrieval.embed(Context(live.settings, live.usecase, origin), planned, batch)
     load = building._load
 
     def slow(*arguments: Any) -> int:
@@ -341,10 +343,10 @@ def test_a_withdrawal_during_a_build_is_not_resurrected(
         return generation
 
     monkeypatch.setattr(building, "_load", slow)
-    built = retrieval.build(live.settings, live.usecase, origin, planned)
-    checked = retrieval.check(live.settings, live.usecase, origin, built)
-    assert checked["passed"], checked["gates"]
-    assert retrieval.swap(live.settings, live.usecase, origin, built, checked)["swapped"] is True
+    built = retrieval.build(Context(live.settings, live.usecase, origin), planned)
+    checked = retrieval.check(Context(live.settings, live.usecase, origin), built)
+    assert checked.passed, checked.gates
+    assert retrieval.swap(Context(live.settings, live.usecase, origin), built, checked).swapped is True
     assert rows(attacker, "select count(*) from rag.chunk where document_key = 'leave' and status = 1") == [(0,)]
     monkeypatch.undo()
 
@@ -353,18 +355,20 @@ def test_a_withdrawal_that_is_open_during_a_swap_is_waited_for(
     live: Library, origin: Origin, attacker: psycopg.Connection[Any]
 ) -> None:
     live.commit(changed(DOCUMENTS, "notice", text="The office is open."))
-    planned = retrieval.plan(live.settings, live.usecase, origin)
-    retrieval.embed(live.settings, live.usecase, origin, planned, 0)
-    built = retrieval.build(live.settings, live.usecase, origin, planned)
-    checked = retrieval.check(live.settings, live.usecase, origin, built)
-    told: list[dict[str, Any]] = []
+    planned = retrieval.plan(Context(live.settings, live.usecase, origin))
+    retrieval.embed(Context(live.settings, live.usecase, origin), planned, 0)
+    built = retrieval.build(Context(live.settings, live.usecase, origin), planned)
+    checked = retrieval.check(Context(live.settings, live.usecase, origin), built)
+    told: list[retrieval.Swapped] = []
     with database.connect(live.settings, "pipeline") as connection:
         with connection.transaction():
             database.call(connection, "rag.withdraw", "demo", "leave", "wrong")
-            thread = aside(lambda: told.append(retrieval.swap(live.settings, live.usecase, origin, built, checked)))
+            thread = aside(
+                lambda: told.append(retrieval.swap(Context(live.settings, live.usecase, origin), built, checked))
+            )
             waits(attacker)
         thread.join(60)
-    assert told[0]["swapped"] is True
+    assert told[0].swapped is True
     assert rows(attacker, "select count(*) from rag.chunk where document_key = 'leave' and status = 1") == [(0,)]
 
 
@@ -394,7 +398,7 @@ def test_readers_go_on_while_an_index_is_attached(live: Library, origin: Origin)
     with database.connect(live.settings, "retriever") as reader, reader.transaction():
         clerk = token(live, "clerk")
         assert len(found(reader, clerk)["chunk_ids"]) == 2
-        assert retrieval.sync(live.settings, live.usecase, origin)["swapped"] is True
+        assert retrieval.sync(Context(live.settings, live.usecase, origin)).swapped is True
         assert len(found(reader, clerk)["chunk_ids"]) == 2
 
 
@@ -402,7 +406,7 @@ def test_an_erased_document_is_gone_from_every_generation(
     live: Library, origin: Origin, attacker: psycopg.Connection[Any]
 ) -> None:
     live.commit(changed(DOCUMENTS, "notice", text="The office is open."))
-    retrieval.sync(live.settings, live.usecase, origin)
+    retrieval.sync(Context(live.settings, live.usecase, origin))
     with database.connect(live.settings, "pipeline") as connection:
         (row,) = database.call(connection, "rag.erase", "demo", "leave", "a person asked")
     assert row == {"chunks": 2, "embeddings": 1}
@@ -411,7 +415,7 @@ def test_an_erased_document_is_gone_from_every_generation(
 
 def test_an_embedding_that_another_document_shares_stays(live: Library, origin: Origin) -> None:
     live.commit({**DOCUMENTS, "copy": DOCUMENTS["leave"]})
-    retrieval.sync(live.settings, live.usecase, origin)
+    retrieval.sync(Context(live.settings, live.usecase, origin))
     with database.connect(live.settings, "pipeline") as connection:
         (row,) = database.call(connection, "rag.erase", "demo", "leave", "a person asked")
     assert row == {"chunks": 2, "embeddings": 0}
@@ -425,10 +429,10 @@ def test_the_live_generation_cannot_be_dropped(live: Library) -> None:
 def test_the_last_two_that_were_live_stay(live: Library, origin: Origin, attacker: psycopg.Connection[Any]) -> None:
     for text in ("Second.", "Third.", "Fourth."):
         live.commit(changed(DOCUMENTS, "notice", text=text))
-        retrieval.sync(live.settings, live.usecase, origin)
+        retrieval.sync(Context(live.settings, live.usecase, origin))
     with database.connect(live.settings, "pipeline") as connection:
-        assert swapping.drop_superseded(connection, "demo") == {"dropped": [2, 1], "unfinished": [], "busy": []}
-        assert swapping.drop_superseded(connection, "demo") == {"dropped": [], "unfinished": [], "busy": []}
+        assert pruning.drop_superseded(connection, "demo") == pruning.Dropped([2, 1], [], [])
+        assert pruning.drop_superseded(connection, "demo") == pruning.Dropped([], [], [])
     assert [name for name in relations(attacker) if name.startswith("chunk_g")] == [
         f"chunk_g{generation}{part}" for generation in (3, 4) for part in ("", "_t1", "_t2")
     ]
@@ -437,7 +441,7 @@ def test_the_last_two_that_were_live_stay(live: Library, origin: Origin, attacke
 def test_a_long_reader_is_not_waited_for(live: Library, origin: Origin) -> None:
     for text in ("Second.", "Third."):
         live.commit(changed(DOCUMENTS, "notice", text=text))
-        retrieval.sync(live.settings, live.usecase, origin)
+        retrieval.sync(Context(live.settings, live.usecase, origin))
     with database.connect(live.settings, "pipeline") as connection:
         with database.connect(live.settings, "evaluator") as reader, reader.transaction():
             database.fetch(
@@ -450,8 +454,8 @@ def test_a_long_reader_is_not_waited_for(live: Library, origin: Origin) -> None:
                 text="",
                 k=1,
             )
-            assert swapping.drop_superseded(connection, "demo")["busy"] == [1]
-        assert swapping.drop_superseded(connection, "demo")["dropped"] == [1]
+            assert pruning.drop_superseded(connection, "demo").busy == [1]
+        assert pruning.drop_superseded(connection, "demo").dropped == [1]
 
 
 def test_a_rollback_is_followed_by_the_generation(
@@ -462,9 +466,9 @@ def test_a_rollback_is_followed_by_the_generation(
     with database.connect(live.settings, "pipeline") as connection:
         first = deployments.live(connection, "demo")
         live.commit(changed(DOCUMENTS, "notice", text="Second."))
-        retrieval.sync(live.settings, live.usecase, origin)
+        retrieval.sync(Context(live.settings, live.usecase, origin))
         assert first is not None
-    checks = [{"name": "registry.to_nothing", "verdict": "pass"}]
+    checks = [Check("registry.to_nothing", "pass", "it was asked for")]
     with database.connect(live.settings, "approver") as connection:
         decided = deployments.decide_rollback(
             connection, first.deployment_id, "engineer", "the new one was worse", checks

@@ -9,6 +9,7 @@ import pytest
 from pgvector import HalfVector
 
 from pipeline import database, retrieval
+from pipeline.context import Context
 from pipeline.errors import Refused
 from pipeline.settings import Settings
 from pipeline.steps import Origin
@@ -321,7 +322,7 @@ def test_withdrawals_count_by_their_order_and_not_by_the_clock(
         database.call(connection, "rag.withdraw", "demo", "leave", "wrong")
     attacker.execute("update rag.withdrawal set at = at + interval '1 hour'")
     live.commit(changed(DOCUMENTS, "leave", text="Leave is granted at once."))
-    assert retrieval.sync(live.settings, live.usecase, origin)["swapped"] is True
+    assert retrieval.sync(Context(live.settings, live.usecase, origin)).swapped is True
     with database.connect(live.settings, "retriever") as connection:
         clerk = token(live, "clerk")
         assert "leave" in [row["document_key"] for row in rows_of(connection, clerk, 10)]
@@ -330,6 +331,6 @@ def test_withdrawals_count_by_their_order_and_not_by_the_clock(
     with database.connect(live.settings, "pipeline") as connection:
         database.call(connection, "rag.withdraw", "demo", "leave", "wrong again")
     live.commit(changed(DOCUMENTS, "notice", text="The office is open."))
-    retrieval.sync(live.settings, live.usecase, origin)
+    retrieval.sync(Context(live.settings, live.usecase, origin))
     with database.connect(live.settings, "retriever") as connection:
         assert "leave" not in [row["document_key"] for row in rows_of(connection, clerk, 10)]

@@ -1,5 +1,7 @@
 """The newest version of an artifact is what a run registered last, whichever content was there first."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -8,8 +10,9 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from pipeline import database, steps
+from pipeline import database, steps, usecase
 from pipeline.cli.stages import _model
+from pipeline.context import Context
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
 
@@ -55,21 +58,21 @@ def test_the_newest_is_what_was_registered_last(settings: Settings, history: lis
 
 
 def test_gate_and_evaluate_take_what_was_registered_last(
-    settings: Settings, attacker: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, attacker: psycopg.Connection[Any], usecase_folder: Callable[..., Path]
 ) -> None:
     """After A, B and A again; also where the clock went back between B and A, and where A was purged."""
-    monkeypatch.setattr("pipeline.cli.stages.settings", lambda: settings)
+    context = Context(settings, usecase.load(usecase_folder() / "usecase.yaml"), Origin("cli", "engineer"))
     train(settings, "base", "anew", "base_model", "base")
     first = train(settings, "A", "anew")
     second = train(settings, "B", "anew")
-    assert _model("demo", "candidate")[1] == second.as_dict()
+    assert _model(context, "candidate")[1] == second
     assert train(settings, "A", "reused") == first
     assert first.version_id < second.version_id
-    assert _model("demo", "candidate")[1] == first.as_dict()
+    assert _model(context, "candidate")[1] == first
     attacker.execute(
         "update lineage.run set started_at = started_at - interval '1 hour', ended_at = ended_at - interval '1 hour'"
         " where state = 'reused'"
     )
-    assert _model("demo", "candidate")[1] == first.as_dict()
+    assert _model(context, "candidate")[1] == first
     attacker.execute("update lineage.artifact_version set purged_at = now() where version_id = %s", [first.version_id])
-    assert _model("demo", "candidate")[1] == second.as_dict()
+    assert _model(context, "candidate")[1] == second

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ from safetensors.numpy import load_file
 
 from pipeline import database, training
 from pipeline.artifacts import ArtifactStore
+from pipeline.context import Context
 from pipeline.errors import NotAvailable, Refused
 from pipeline.settings import Settings
 from pipeline.steps import Origin, Version
 from pipeline.training import sandbox
+from pipeline.training.records import Measures, PreflightFacts, Prepared, Tuned, TuningFacts
 from pipeline.usecase import UseCase
 
 pytestmark = pytest.mark.pg
@@ -23,9 +27,21 @@ MakeCase = Callable[..., UseCase]
 Commit = Callable[..., Version]
 
 
-def fetched(settings: Settings, outcome: dict[str, Any], folder: Path) -> Path:
-    digest = outcome["outputs"]["adapter"]["digest"]
-    return ArtifactStore(settings.artifacts).fetch("adapter", digest, folder)
+def fetched(settings: Settings, tuned: Tuned, folder: Path) -> Path:
+    return ArtifactStore(settings.artifacts).fetch("adapter", tuned.adapter.digest, folder)
+
+
+def measures(tuned: Tuned) -> Measures:
+    """Returns what a training measured, which it did."""
+    assert tuned.facts.training is not None
+    return tuned.facts.training
+
+
+def losses(tuned: Tuned) -> tuple[float, float]:
+    """Returns the validation loss after a training with validation rows, and the one before it (DPO takes none: 0)."""
+    after, before = measures(tuned).eval_loss, measures(tuned).eval_loss_before
+    assert after is not None
+    return after, before or 0.0
 
 
 def rows(settings: Settings, statement: str) -> list[dict[str, Any]]:
@@ -43,18 +59,20 @@ def test_a_night_trains_and_the_next_one_loads_nothing(
 ) -> None:
     dataset = commit(40, 20)
     case = usecase()
-    prepared = training.preflight(settings, case, origin)
-    tuned = training.sft(settings, case, origin, prepared)
-    candidate = training.dpo(settings, case, origin, prepared, tuned)
+    prepared = training.preflight(Context(settings, case, origin))
+    tuned = training.sft(Context(settings, case, origin), prepared)
+    candidate = training.dpo(Context(settings, case, origin), prepared, tuned)
 
-    assert prepared["dataset"] == dataset.as_dict()
+    assert prepared.dataset == dataset
     # 40 rows, of them 2 locked; of the rest four in five to train.
-    assert prepared["facts"]["sft"]["train"]["rows"] == 30
-    assert prepared["facts"]["sft"]["validation"]["rows"] == 8
-    assert prepared["facts"]["preference"]["train"]["rows"] == 16
-    assert tuned["facts"]["eval_loss"] < tuned["facts"]["eval_loss_before"]
-    assert tuned["facts"]["threads"] >= 1
-    assert candidate["facts"]["eval_loss"] < np.log(2)  # where DPO starts: both answers as likely as before
+    assert prepared.facts.sft["train"].rows == 30
+    assert prepared.facts.sft["validation"].rows == 8
+    assert prepared.facts.preference is not None
+    assert prepared.facts.preference["train"].rows == 16
+    after, before = losses(tuned)
+    assert after < before
+    assert measures(tuned).threads >= 1
+    assert losses(candidate)[0] < np.log(2)  # where DPO starts: both answers as likely as before
 
     sft = fetched(settings, tuned, tmp_path / "sft")
     dpo = fetched(settings, candidate, tmp_path / "dpo")
@@ -66,29 +84,29 @@ def test_a_night_trains_and_the_next_one_loads_nothing(
     assert len(one) == 2 * 7 * 2
     assert any(not np.array_equal(one[name], two[name]) for name in one)
     config = json.loads((dpo / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == f"sha256:{prepared['outputs']['base']['digest']}"
+    assert config["base_model_name_or_path"] == f"sha256:{prepared.base.digest}"
     for folder in (sft, dpo):
         for path in folder.glob("*.json"):
             assert str(tmp_path.parent.parent) not in path.read_text()
-    assert json.loads((dpo / "recipe.json").read_text())["sft"] == tuned["outputs"]["adapter"]["digest"]
+    assert json.loads((dpo / "recipe.json").read_text())["sft"] == tuned.adapter.digest
 
-    repeated = training.dpo(settings, case, origin, prepared, tuned, reuse="never")
-    assert repeated["outputs"] == candidate["outputs"]  # SFT's own repetition is in test_process.py
+    repeated = training.dpo(Context(settings, case, origin, "never"), prepared, tuned)
+    assert repeated.adapter == candidate.adapter  # SFT's own repetition is in test_sandbox.py
 
     replies: list[dict[str, Any]] = []
     converse = sandbox.converse
 
-    def heard(*told: Any) -> dict[str, Any]:
-        replies.append(converse(*told))
+    def heard(*arguments: Any) -> dict[str, Any]:
+        replies.append(converse(*arguments))
         return replies[-1]
 
     monkeypatch.setattr(sandbox, "converse", heard)
-    again = training.preflight(settings, case, origin)
-    tuned_again = training.sft(settings, case, origin, again)
-    candidate_again = training.dpo(settings, case, origin, again, tuned_again)
-    for before, after in ((prepared, again), (tuned, tuned_again), (candidate, candidate_again)):
-        assert after["reused"]
-        assert after["outputs"] == before["outputs"]
+    again = training.preflight(Context(settings, case, origin))
+    tuned_again = training.sft(Context(settings, case, origin), again)
+    candidate_again = training.dpo(Context(settings, case, origin), again, tuned_again)
+    assert again == replace(prepared, run=again.run, reused=True)
+    for first, second in ((tuned, tuned_again), (candidate, candidate_again)):
+        assert second == replace(first, run=second.run, reused=True)
     assert [reply["imported"] for reply in replies] == [[], [], []]
     assert {
         row["login"]
@@ -107,13 +125,14 @@ def test_it_stops_early_and_takes_the_best_checkpoint(
     commit(40)
     # Steps this large make the loss worse after a while.
     case = usecase(sft={"max_steps": 60, "eval_steps": 2, "patience": 2, "learning_rate": 0.3})
-    tuned = training.sft(settings, case, origin, training.preflight(settings, case, origin))
-    facts = tuned["facts"]
-    assert facts["stopped_early"]
-    assert facts["best_step"] < facts["steps"] < facts["steps_planned"] == 60
+    tuned = training.sft(Context(settings, case, origin), training.preflight(Context(settings, case, origin)))
+    facts = measures(tuned)
+    assert facts.stopped_early
+    assert facts.best_step is not None
+    assert facts.best_step < facts.steps < facts.steps_planned == 60
     history = json.loads((fetched(settings, tuned, tmp_path / "sft") / "metrics.json").read_text())["history"]
-    losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
-    assert losses[facts["best_step"]] == facts["eval_loss"] == min(losses.values())
+    by_step = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    assert by_step[facts.best_step] == facts.eval_loss == min(by_step.values())
 
 
 def test_without_preference_tuning_the_candidate_is_the_sft_adapter(
@@ -121,39 +140,41 @@ def test_without_preference_tuning_the_candidate_is_the_sft_adapter(
 ) -> None:
     commit(8)  # too few for a validation row: all steps are trained, and the last counts
     case = usecase(sft={"max_steps": 2})
-    prepared = training.preflight(settings, case, origin)
-    tuned = training.sft(settings, case, origin, prepared)
-    assert prepared["facts"]["sft"]["validation"]["rows"] == 0
-    assert tuned["facts"]["steps"] == 2
-    assert tuned["facts"]["best_step"] is None
-    assert tuned["facts"]["eval_loss"] is None
+    prepared = training.preflight(Context(settings, case, origin))
+    tuned = training.sft(Context(settings, case, origin), prepared)
+    assert prepared.facts.sft["validation"].rows == 0
+    assert measures(tuned).steps == 2
+    assert measures(tuned).best_step is None
+    assert measures(tuned).eval_loss is None
     for tuning, why in (({}, "no preference rows"), ({"enabled": False}, "switched off")):
-        candidate = training.dpo(settings, usecase(sft={"max_steps": 2}, dpo=tuning), origin, prepared, tuned)
-        assert candidate["facts"] == {"tuned": False, "why": why}
-        assert candidate["outputs"]["adapter"]["digest"] == tuned["outputs"]["adapter"]["digest"]
-        assert candidate["outputs"]["adapter"]["name"] == "candidate"
+        candidate = training.dpo(Context(settings, usecase(sft={"max_steps": 2}, dpo=tuning), origin), prepared, tuned)
+        assert candidate.facts == TuningFacts(False, why, None)
+        assert candidate.adapter.digest == tuned.adapter.digest
+        assert candidate.adapter.name == "candidate"
 
 
 def test_four_bits_train_on_a_cpu_too(settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit) -> None:
     commit(40, 20)
     case = usecase(quantize="nf4", dtype="bfloat16", sft={"max_steps": 4}, dpo={"max_steps": 2})
-    prepared = training.preflight(settings, case, origin)
-    tuned = training.sft(settings, case, origin, prepared)
-    assert tuned["facts"]["eval_loss"] < tuned["facts"]["eval_loss_before"]
-    assert training.dpo(settings, case, origin, prepared, tuned)["facts"]["tuned"]
+    prepared = training.preflight(Context(settings, case, origin))
+    tuned = training.sft(Context(settings, case, origin), prepared)
+    after, before = losses(tuned)
+    assert after < before
+    assert training.dpo(Context(settings, case, origin), prepared, tuned).facts.tuned
 
 
 def test_a_changed_base_model_is_refused(
     settings: Settings, origin: Origin, usecase: MakeCase, model_copy: Path
 ) -> None:
-    prepared = {"outputs": {"base": {"digest": "0" * 64}}}
+    other = Version(1, "base_model", "base", "0" * 64)
+    prepared = Prepared(uuid4(), False, other, other, 1, PreflightFacts("the model's", True, {}, None))
     with pytest.raises(Refused, match="base model changed since preflight"):
-        training.sft(settings, usecase(model_copy), origin, prepared)
+        training.sft(Context(settings, usecase(model_copy), origin), prepared)
 
 
 def test_no_dataset_version_is_told(settings: Settings, origin: Origin, usecase: MakeCase) -> None:
     with pytest.raises(NotAvailable, match="no dataset version") as told:
-        training.preflight(settings, usecase(), origin)
+        training.preflight(Context(settings, usecase(), origin))
     assert "nightshift data commit demo" in str(told.value)
 
 
@@ -163,7 +184,7 @@ def test_rows_that_teach_nothing_are_counted_and_a_split_of_them_is_refused(
     silent = [{"messages": [{"role": "user", "content": f"Question {n}?"}]} for n in range(8)]
     commit(silent, locked=0)
     with pytest.raises(Refused, match="no sft row") as told:
-        training.preflight(settings, usecase(), origin)
+        training.preflight(Context(settings, usecase(), origin))
     assert "no_supervised_token: 8" in str(told.value)
 
     long = {"role": "user", "content": "pipe " * 200}
@@ -172,9 +193,9 @@ def test_rows_that_teach_nothing_are_counted_and_a_split_of_them_is_refused(
         {"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "Yes."}]} for n in range(3)
     ]
     commit([*silent[:2], *late, *good], locked=0)
-    counts = training.preflight(settings, usecase(), origin)["facts"]["sft"]["train"]
-    assert counts["rows"] == 3
-    assert counts["rejected"] == {"no_supervised_token": 2, "answer_beyond_max_length": 3}
+    counts = training.preflight(Context(settings, usecase(), origin)).facts.sft["train"]
+    assert counts.rows == 3
+    assert counts.rejected == {"no_supervised_token": 2, "answer_beyond_max_length": 3}
 
 
 def test_a_template_that_marks_no_answer_is_refused(
@@ -185,17 +206,15 @@ def test_a_template_that_marks_no_answer_is_refused(
     plain = template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     (model_copy / "chat_template.jinja").write_text(plain)
     with pytest.raises(Refused, match="does not mark what the assistant says") as told:
-        training.preflight(settings, usecase(model_copy), origin)
+        training.preflight(Context(settings, usecase(model_copy), origin))
     assert "{% generation %}" in str(told.value)
 
 
 def test_a_gpu_that_is_absent_is_told(settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit) -> None:
-    from dataclasses import replace
-
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     commit(8)
     with pytest.raises(NotAvailable, match="no CUDA device"):
-        training.preflight(replace(settings, device="cuda"), usecase(), origin)
+        training.preflight(Context(replace(settings, device="cuda"), usecase(), origin))

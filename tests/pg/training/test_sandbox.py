@@ -17,7 +17,9 @@ import pytest
 
 from pipeline import database, training
 from pipeline.artifacts import ArtifactStore
+from pipeline.context import Context
 from pipeline.errors import NightshiftError, NotAvailable, Refused
+from pipeline.records import plain
 from pipeline.settings import ROOT, Settings
 from pipeline.steps import Origin, Version
 from pipeline.training import sandbox
@@ -121,11 +123,11 @@ def test_what_killed_callers_left_is_removed_and_what_others_hold_is_not(setting
 def test_errors_that_are_not_ours_come_back_as_their_class_alone(
     settings: Settings, origin: Origin, usecase: MakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(NightshiftError, match="training failed with TypeError"):
-        sandbox.call(settings, usecase(), origin, "preflight", reuse="auto", base={"text of a row": 1})
+    with pytest.raises(NightshiftError, match="training failed with KeyError"):
+        sandbox.call(Context(settings, usecase(), origin), "preflight", **{"text of a row": {}})
     log = caplog.text
-    assert "TypeError" in log
-    assert "preflight.py" in log
+    assert "KeyError" in log
+    assert "worker.py" in log
     assert "text of a row" not in log
 
 
@@ -163,12 +165,12 @@ def test_killed_in_the_middle_it_ends_with_the_same_digest(
 ) -> None:
     commit(40)
     case = usecase(sft={"max_steps": 60, "eval_steps": 2, "patience": 60})
-    prepared = training.preflight(settings, case, origin)
+    prepared = training.preflight(Context(settings, case, origin))
     caught: list[BaseException] = []
 
     def disturbed() -> None:
         try:
-            training.sft(settings, case, TASK, prepared)
+            training.sft(Context(settings, case, TASK), prepared)
         except NightshiftError as error:
             caught.append(error)
 
@@ -186,16 +188,16 @@ def test_killed_in_the_middle_it_ends_with_the_same_digest(
     assert not (Path(settings.artifacts) / "adapter").exists()
 
     with caplog.at_level(logging.INFO):
-        done = training.sft(settings, case, TASK, prepared)
+        done = training.sft(Context(settings, case, TASK), prepared)
     assert "validation loss" in caplog.text
     assert "Traceback" not in caplog.text, "its end is no error"
     assert [(row["fence"], row["state"], row["login"], row["run"]) for row in attempts(settings)] == [
         (1, "superseded", "trainer", "succeeded"),
         (2, "succeeded", "trainer", "succeeded"),
     ]
-    undisturbed = training.sft(settings, case, origin, prepared, reuse="never")
-    assert undisturbed["outputs"] == done["outputs"]
-    assert ArtifactStore(settings.artifacts).verify("adapter", done["outputs"]["adapter"]["digest"]) == []
+    undisturbed = training.sft(Context(settings, case, origin, "never"), prepared)
+    assert undisturbed.adapter == done.adapter
+    assert ArtifactStore(settings.artifacts).verify("adapter", done.adapter.digest) == []
     assert not list(Path(settings.artifacts).rglob("*.part"))
 
 
@@ -203,6 +205,8 @@ CALLER = """
 import json, sys
 from pathlib import Path
 from pipeline import training
+from pipeline.context import Context
+from pipeline.records import load
 from pipeline.steps import Origin
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
@@ -210,7 +214,8 @@ from pipeline.usecase import UseCase
 told = json.load(sys.stdin)
 settings = Settings(**{name: Path(value) if name in ("home", "usecases", "logins") else value
                        for name, value in told["settings"].items()})
-training.sft(settings, UseCase.model_validate(told["usecase"]), Origin("cli", "tester"), told["prepared"])
+context = Context(settings, UseCase.model_validate(told["usecase"]), Origin("cli", "tester"))
+training.sft(context, load(training.Prepared, told["prepared"]))
 """
 
 
@@ -219,11 +224,11 @@ def test_it_is_stopped_when_told_when_its_caller_is_gone_and_when_its_time_is_up
 ) -> None:
     commit(40)
     case = usecase(sft={"max_steps": 100_000, "eval_steps": 2, "patience": 10_000})
-    prepared = training.preflight(settings, case, origin)
+    prepared = training.preflight(Context(settings, case, origin))
     told = {
         "settings": {name: str(value) for name, value in vars(settings).items() if value is not None},
         "usecase": case.model_dump(mode="json"),
-        "prepared": prepared,
+        "prepared": plain(prepared),
     }
     for number, status in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
         with subprocess.Popen([sys.executable, "-c", CALLER], stdin=subprocess.PIPE, cwd=ROOT) as caller:
@@ -247,6 +252,6 @@ def test_it_is_stopped_when_told_when_its_caller_is_gone_and_when_its_time_is_up
 
     monkeypatch.setattr(sandbox, "_read", overdue)
     with pytest.raises(Refused, match="longer than it may"):
-        training.sft(settings, case, origin, prepared)
+        training.sft(Context(settings, case, origin), prepared)
     assert "failed" in [row["state"] for row in attempts(settings)][-1]
     assert list(settings.scratch.iterdir()) == []

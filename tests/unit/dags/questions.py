@@ -40,7 +40,7 @@ def main(folder: Path) -> dict[str, Any]:
     return {
         "requested": requested(factory),
         "published": published(factory),
-        "told": told(factory),
+        "failures": failures(factory),
         "answers": answers(import_module("nightshift_approval")),
         "retries": retries(factory),
         "fenced": fenced(factory),
@@ -140,7 +140,7 @@ def published(factory: Any) -> list[Any]:
     return [skipped, before, event.extra]
 
 
-def told(factory: Any) -> list[list[str]]:
+def failures(factory: Any) -> list[list[str]]:
     """Returns what errors become that a task meets."""
     from pipeline.errors import BadInput, NotAvailable, Refused, Stale
 
@@ -148,7 +148,7 @@ def told(factory: Any) -> list[list[str]]:
         def work() -> None:
             raise error
 
-        return factory.told(work)
+        return factory.fail_without_retry(work)
 
     errors = (BadInput("bad", found=3), Refused("no"), Stale("late"), NotAvailable("away"), OSError("disk"))
     return [raised(meeting(error)) for error in errors]

@@ -52,7 +52,7 @@ def test_an_asset_event_goes_out_for_something_new_alone_and_names_the_run(found
 
 
 def test_bad_input_and_refusals_end_a_task_at_once_and_other_errors_may_be_tried_again(found: dict[str, Any]) -> None:
-    assert found["told"] == [
+    assert found["failures"] == [
         ["AirflowFailException", "bad\n  found: 3"],
         ["AirflowFailException", "no"],
         ["AirflowFailException", "late"],

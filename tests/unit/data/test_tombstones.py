@@ -8,7 +8,7 @@ from pipeline.data import tombstones
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.data.reading import Problem
-from pipeline.data.tombstones import Graveyard
+from pipeline.data.tombstones import Tombstones
 
 pytestmark = pytest.mark.unit
 
@@ -18,8 +18,8 @@ ROW = Example("f", 1, "sft", {"messages": TURNS}, subject="p-1")
 TEXT = Document("f", 1, "note", "Note", "Ada said so.", "main", "internal", ("staff",), "someone")
 
 
-def graves(*digests: str, kind: tombstones.Kind = "example", use_case: str = "demo") -> Graveyard:
-    return Graveyard(KEY, "demo", frozenset(tombstones.mark(KEY, use_case, kind, digest) for digest in digests))
+def graves(*digests: str, kind: tombstones.Kind = "example", use_case: str = "demo") -> Tombstones:
+    return Tombstones(KEY, "demo", frozenset(tombstones.mark(KEY, use_case, kind, digest) for digest in digests))
 
 
 def test_a_row_is_recognised_by_its_identity_and_by_its_content() -> None:

@@ -8,6 +8,18 @@ import pytest
 from pipeline import canonical, statistics
 from pipeline.artifacts import ArtifactStore
 from pipeline.governance import assembly, files
+from pipeline.records import plain, write
+from pipeline.results import (
+    WITH,
+    CaseResult,
+    Evaluation,
+    EvaluationSettings,
+    GenerationSettings,
+    ModelSettings,
+    RetrievalSettings,
+    SuiteResults,
+    SuiteSettings,
+)
 
 AT = "2026-01-02T03:04:05+00:00"
 RUN = "00000000-0000-0000-0000-000000000001"
@@ -29,10 +41,17 @@ def right(cases: int) -> list[float]:
 
 def evaluated(cases: int) -> tuple[bytes, dict[str, Any]]:
     """Returns an evaluation's file with so many cases right, and its metrics."""
-    metrics = {"correct": statistics.mean(right(cases), 0.95).as_dict()}
-    scored = [{"case": f"case-{place}", "scores": {"correct": score}} for place, score in enumerate(right(cases))]
-    part = {"suite": "main", "condition": "with", "metrics": metrics, "cases": scored}
-    return canonical.dumps({"settings": {"confidence": 0.95}, "results": [part]}).encode(), metrics
+    metrics = {"correct": statistics.mean(right(cases), 0.95).rounded()}
+    scored = [CaseResult(f"case-{place}", "d", {"correct": score}, "a", []) for place, score in enumerate(right(cases))]
+    settings = EvaluationSettings(
+        [SuiteSettings("main", "e" * 64, "f" * 64, None, True, 40)],
+        GenerationSettings("greedy", 64, 4),
+        ModelSettings("float32", "none", "cpu"),
+        RetrievalSettings(3, None),
+        0.95,
+    )
+    evaluation = Evaluation({"base": "b" * 64}, settings, [SuiteResults("main", WITH, metrics, scored)])
+    return write(evaluation), plain(metrics)
 
 
 @pytest.fixture
@@ -44,7 +63,7 @@ def contents(tmp_path: Path) -> dict[str, bytes]:
     evaluation = made["candidate"]
     metrics = files_of["candidate"][1]
     policy = {"min_cases": 30}
-    difference = statistics.paired(right(30), right(10), 0.95).as_dict()
+    difference = plain(statistics.paired(right(30), right(10), 0.95).rounded())
     snapshot = store.put("snapshot", {"rows.jsonl": b"secret"})
     weights = store.put("adapter", {"weights.dat": b"\0weights"})
     rows = [

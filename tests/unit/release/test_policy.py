@@ -9,7 +9,9 @@ import pytest
 from pipeline import canonical
 from pipeline import usecase as usecases
 from pipeline.errors import BadInput
+from pipeline.records import plain
 from pipeline.release import policy
+from pipeline.release.records import SealedSuite
 from pipeline.usecase import UseCase
 
 pytestmark = pytest.mark.unit
@@ -32,7 +34,7 @@ def make(usecase_folder: Callable[..., Path]) -> Make:
 
 
 def digest(usecase: UseCase) -> str:
-    return canonical.digest(policy.content(usecase))
+    return canonical.digest(plain(policy.content(usecase)))
 
 
 def test_everything_that_a_decision_depends_on_is_sealed(make: Make) -> None:
@@ -54,7 +56,7 @@ def test_everything_that_a_decision_depends_on_is_sealed(make: Make) -> None:
 
 
 def test_the_sealed_content_holds_no_text_of_cases(make: Make) -> None:
-    assert "secret question" not in canonical.dumps(policy.content(make("secret question")))
+    assert "secret question" not in str(policy.content(make("secret question")))
 
 
 @pytest.mark.parametrize(
@@ -76,13 +78,13 @@ def test_a_policy_that_compares_nothing_is_refused(make: Make, keys: dict[str, A
 
 def test_the_lowest_tier_may_say_in_so_many_words_that_it_has_no_threshold(make: Make) -> None:
     content = policy.content(make(risk_tier="minimal", release={"thresholds": []}))
-    assert content["thresholds"] == []
-    assert not content["asks_a_person"]
+    assert content.thresholds == []
+    assert not content.asks_a_person
 
 
 def test_without_suites_the_locked_test_split_is_what_counts(make: Make) -> None:
     content = policy.content(make(suites=False, release={"thresholds": [{"metric": "reference", "margin": 0.05}]}))
-    assert content["suites"] == [{"name": "locked_test", "file": None, "limit": None}]
+    assert content.suites == [SealedSuite("locked_test", None, None)]
 
 
 @pytest.mark.parametrize(
@@ -90,4 +92,4 @@ def test_without_suites_the_locked_test_split_is_what_counts(make: Make) -> None
 )
 def test_the_tier_or_the_yaml_asks_for_a_person(make: Make, tier: str, required: bool | None, asks: bool) -> None:
     release = {"thresholds": [MINIMUM], "approval": {"required": required}}
-    assert policy.content(make(risk_tier=tier, release=release))["asks_a_person"] is asks
+    assert policy.content(make(risk_tier=tier, release=release)).asks_a_person is asks

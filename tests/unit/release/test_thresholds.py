@@ -8,6 +8,20 @@ from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
 from pipeline.release import thresholds
+from pipeline.release.records import PolicyContent, SealedAnswers, SealedSuite, Threshold
+from pipeline.results import (
+    WITH,
+    WITHOUT,
+    CaseResult,
+    Condition,
+    Evaluation,
+    EvaluationSettings,
+    GenerationSettings,
+    ModelSettings,
+    RetrievalSettings,
+    SuiteResults,
+    Verdict,
+)
 from pipeline.statistics import Estimate
 
 pytestmark = pytest.mark.unit
@@ -15,31 +29,40 @@ pytestmark = pytest.mark.unit
 Scores = list[float]
 
 
-def evaluation(scores: Scores, *, suite: str = "facts", metric: str = "correct", start: int = 0) -> dict[str, Any]:
-    """Returns the content of an evaluation with these scores with retrieval, and none right without."""
+SETTINGS = EvaluationSettings(
+    [], GenerationSettings("greedy", 64, 4), ModelSettings("float32", "none", "cpu"), RetrievalSettings(3, None), 0.95
+)
 
-    def result(condition: str, given: Scores) -> dict[str, Any]:
+
+def evaluation(scores: Scores, *, suite: str = "facts", metric: str = "correct", start: int = 0) -> Evaluation:
+    """Returns an evaluation with these scores with retrieval, and none right without."""
+
+    def result(condition: Condition, given: Scores) -> SuiteResults:
         cases = [
-            {"case": f"c{place}", "digest": f"d{place}", "scores": {metric: score}}
-            for place, score in enumerate(given, start)
+            CaseResult(f"c{place}", f"d{place}", {metric: score}, "a", []) for place, score in enumerate(given, start)
         ]
-        return {"suite": suite, "condition": condition, "metrics": {}, "cases": cases}
+        return SuiteResults(suite, condition, {}, cases)
 
-    return {"results": [result("with", scores), result("without", [0.0] * len(scores))]}
-
-
-def policy(*thresholds: dict[str, Any], min_cases: int = 30, suites: tuple[str, ...] = ("facts",)) -> dict[str, Any]:
-    return {
-        "thresholds": [{"metric": "correct", "minimum": None, "margin": None, **one} for one in thresholds],
-        "min_cases": min_cases,
-        "confidence": 0.95,
-        "suites": [{"name": name, "file": "f", "limit": None} for name in suites],
-    }
+    return Evaluation({}, SETTINGS, [result(WITH, scores), result(WITHOUT, [0.0] * len(scores))])
 
 
-def verdicts(policy: dict[str, Any], new: Scores, old: Scores) -> dict[str, str]:
+def policy(*thresholds: dict[str, Any], min_cases: int = 30, suites: tuple[str, ...] = ("facts",)) -> PolicyContent:
+    return PolicyContent(
+        "demo",
+        "limited",
+        False,
+        24,
+        [Threshold(**{"metric": "correct", "minimum": None, "margin": None, **one}) for one in thresholds],
+        min_cases,
+        0.95,
+        [SealedSuite(name, "f", None) for name in suites],
+        SealedAnswers(64, 3),
+    )
+
+
+def verdicts(policy: PolicyContent, new: Scores, old: Scores) -> dict[str, str]:
     found, _ = thresholds.thresholds(policy, evaluation(new), evaluation(old), "champion")
-    return {check["name"]: check["verdict"] for check in found}
+    return {check.name: check.verdict for check in found}
 
 
 def share(right: int, n: int) -> Scores:
@@ -79,12 +102,15 @@ def test_a_margin_is_judged_on_paired_cases(new: Scores, old: Scores, verdict: s
 
 
 def test_thresholds_are_over_all_gated_suites_together_and_show_each() -> None:
-    new = {"results": evaluation(share(20, 20))["results"] + evaluation(share(20, 20), suite="by_hand")["results"]}
+    parts = (evaluation(share(20, 20)), evaluation(share(20, 20), suite="by_hand"))
+    new = Evaluation({}, SETTINGS, [result for part in parts for result in part.results])
     (check,), _ = thresholds.thresholds(policy({"minimum": 0.8}, suites=("facts", "by_hand")), new, new, "champion")
-    assert (check["verdict"], check["n"]) == ("pass", 40)
-    assert {name: own["n"] for name, own in check["suites"].items()} == {"facts": 20, "by_hand": 20}
+    assert check.measured is not None
+    assert (check.verdict, check.measured.estimate.n) == ("pass", 40)
+    assert {name: own.n for name, own in check.measured.suites.items()} == {"facts": 20, "by_hand": 20}
     (alone,), _ = thresholds.thresholds(policy({"minimum": 0.8}), new, new, "champion")
-    assert (alone["verdict"], alone["n"]) == ("inconclusive", 20)  # the other suite is not gated
+    assert alone.measured is not None
+    assert (alone.verdict, alone.measured.estimate.n) == ("inconclusive", 20)  # the other suite is not gated
 
 
 def test_a_metric_that_no_case_has_is_inconclusive() -> None:
@@ -95,17 +121,17 @@ def test_a_metric_that_no_case_has_is_inconclusive() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [evaluation(share(40, 40), start=1), evaluation(share(41, 41)), {"results": []}],
+    [evaluation(share(40, 40), start=1), evaluation(share(41, 41)), Evaluation({}, SETTINGS, [])],
     ids=["other", "more", "none"],
 )
-def test_other_cases_are_refused(other: dict[str, Any]) -> None:
+def test_other_cases_are_refused(other: Evaluation) -> None:
     with pytest.raises(BadInput, match="not over the same cases"):
         thresholds.thresholds(policy({"margin": 0.1}), evaluation(share(40, 40)), other, "champion")
 
 
 def test_no_threshold_says_that_nothing_was_compared() -> None:
     found, comparisons = thresholds.thresholds(policy(), evaluation([1.0]), evaluation([1.0]), "base")
-    assert [(check["verdict"], check["reason"]) for check in found] == [
+    assert [(check.verdict, check.reason) for check in found] == [
         ("pass", "the policy names no threshold: nothing was compared")
     ]
     assert comparisons == []
@@ -121,8 +147,8 @@ def test_no_threshold_says_that_nothing_was_compared() -> None:
         ([], "block"),
     ],
 )
-def test_inconclusive_is_never_a_pass(verdicts: list[str], outcome: str) -> None:
-    assert thresholds.outcome([{"verdict": verdict} for verdict in verdicts]) == outcome
+def test_inconclusive_is_never_a_pass(verdicts: list[Verdict], outcome: str) -> None:
+    assert thresholds.outcome(verdicts) == outcome
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1), st.integers(0, 400), st.floats(-1, 1))

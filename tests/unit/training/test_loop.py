@@ -9,9 +9,9 @@ pytestmark = pytest.mark.unit
 
 
 def test_weights_that_are_not_the_best_checkpoints_are_refused() -> None:
-    loop._demand_best(0.5001, 0.5)
+    loop._require_best(0.5001, 0.5)
     with pytest.raises(Refused, match="best checkpoint was not restored"):
-        loop._demand_best(0.52, 0.5)
+        loop._require_best(0.52, 0.5)
 
 
 def test_without_validation_rows_nothing_stops_early() -> None:

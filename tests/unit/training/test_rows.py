@@ -1,6 +1,5 @@
 """Rows against a tokenizer and its chat template: what is kept, what is not, and why."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def test_rows_that_teach_nothing_are_rejected_with_a_reason(
 ) -> None:
     kept = rows.supervised([{"messages": messages}, {"messages": [USER, ANSWER]}], tokenizer, 100)
     assert len(kept.rows) == 1
-    assert kept.counts()["rejected"] == {reason: 1}
+    assert kept.counts().rejected == {reason: 1}
 
 
 def test_preferences_need_two_answers_that_differ_within_max_length(tokenizer: Any) -> None:
@@ -80,10 +79,10 @@ def test_preferences_need_two_answers_that_differ_within_max_length(tokenizer: A
 def test_no_row_left_is_refused_with_the_reasons(tokenizer: Any) -> None:
     kept = rows.supervised([{"messages": [USER]}] * 3, tokenizer, 100)
     with pytest.raises(Refused, match="no sft row") as told:
-        rows.demand(kept, "sft", 100)
+        rows.require(kept, "sft", 100)
     assert "no_supervised_token: 3" in str(told.value)
     with pytest.raises(Refused, match="no row at all"):
-        rows.demand(rows.Kept([]), "preference", 100)
+        rows.require(rows.Kept([]), "preference", 100)
 
 
 class _Templated:
@@ -114,4 +113,4 @@ def test_a_family_that_trl_knows_is_trained_with_its_template(tokenizer: Any) ->
 
 def test_counts_hold_no_text(tokenizer: Any) -> None:
     kept = rows.supervised([{"messages": [USER, ANSWER]}], tokenizer, 100)
-    assert "metres" not in json.dumps(kept.counts())
+    assert "metres" not in str(kept.counts())

@@ -1,0 +1,215 @@
+"""What the data stage hands on, and what it stores."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from uuid import UUID
+
+from pipeline.data.rules import Severity
+from pipeline.steps import Version
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much was fetched."""
+
+    files: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class FetchFacts:
+    """How much was fetched, of both kinds."""
+
+    documents: Amount
+    examples: Amount
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Snapshots of what the sources held."""
+
+    run: UUID
+    reused: bool
+    documents: Version
+    examples: Version
+    facts: FetchFacts
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that rows of a snapshot came from."""
+
+    file: str  # as findings call it
+    sha256: str
+    group: str  # what counts as one file: itself, or the folder that it is one of many in
+    format: str
+    licence: str | None
+    kind: str | None = None  # of examples
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows that were checked. A row can have several warnings, and one rule that rejected it."""
+
+    rows: int
+    accepted: int
+    rejected: int
+    by_rule: Mapping[str, int]
+    warnings: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class CheckFacts(Counts):
+    """The counts of all rows, and of both kinds."""
+
+    documents: Counts
+    examples: Counts
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Snapshots of the accepted rows, and the report on all of them."""
+
+    run: UUID
+    reused: bool
+    report: Version
+    documents: Version
+    examples: Version
+    facts: CheckFacts
+
+
+@dataclass(frozen=True)
+class FileReport(File):
+    """A file, with its rows."""
+
+    rows: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True)
+class ExpectationReport:
+    """What Great Expectations found for one rule."""
+
+    rule: str
+    severity: Severity
+    column: str
+    expectation: str  # its type
+    evaluated: int  # rows that it looked at
+    unexpected: int  # rows that broke it
+    success: bool
+
+
+@dataclass(frozen=True)
+class PartReport(Counts):
+    """The check of all documents, or of all examples."""
+
+    files: Sequence[FileReport]
+    expectations: Sequence[ExpectationReport]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The report of a check, as it is stored: counts and digests alone."""
+
+    FORMAT: ClassVar[int] = 1
+
+    checked_with: str
+    documents: PartReport
+    examples: PartReport
+    subjects: int  # persons that accepted rows are about
+    examples_with_subject: int
+    kinds: Mapping[str, int]
+    classifications: Mapping[str, int]
+    statuses: Mapping[str, int]
+    tenants: Mapping[str, int]
+
+    @classmethod
+    def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
+        """Returns the value: there is no older format."""
+        return value
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """A dataset or corpus version, by numbers and digests."""
+
+    version: int
+    digest: str
+    changed: bool  # whether this commit made it
+    rows: int
+    added: int
+    removed: int
+    splits: Mapping[str, int]  # of documents: by status
+
+
+@dataclass(frozen=True)
+class CommitFacts:
+    """What a commit came to."""
+
+    dataset: VersionFacts
+    corpus: VersionFacts
+    withdrawn: int  # documents taken out of every index
+    kept: int  # documents that stay served as they were
+    waiting: int  # findings that wait for a person
+
+
+@dataclass(frozen=True)
+class CommittedVersion(VersionFacts):
+    """A version, with its artifact, which holds digests alone."""
+
+    artifact: Version
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The versions that stand after a commit."""
+
+    run: UUID
+    reused: bool
+    dataset: CommittedVersion
+    corpus: CommittedVersion
+    report: Version  # of the check before it
+    facts: CommitFacts
+
+
+@dataclass(frozen=True)
+class VersionCard:
+    """A dataset or corpus version on a data card."""
+
+    version: int
+    digest: str
+    artifact: str
+    rows: int
+    labels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class CardContent:
+    """What a data card says, as it is stored."""
+
+    FORMAT: ClassVar[int] = 1
+
+    use_case: str
+    title: str
+    owner: str
+    shares: Mapping[str, float]  # that the splits are meant to have
+    checks: Mapping[str, Any]  # the settings in force
+    dataset: VersionCard
+    corpus: VersionCard
+    report: CheckReport
+    report_artifact: str
+
+    @classmethod
+    def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
+        """Returns the value: there is no older format."""
+        return value
+
+
+@dataclass(frozen=True)
+class Card:
+    """A stored data card."""
+
+    run: UUID
+    reused: bool
+    card: Version

@@ -1,0 +1,80 @@
+"""What the training stage hands on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from pipeline.steps import Version
+
+Split = Literal["train", "validation"]
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """The rows of a split that a method can learn from, and the others by reason."""
+
+    rows: int
+    tokens: int  # of the rows kept, as they are trained: cut to the recipe's max_length
+    supervised_tokens: int  # tokens among them that the loss is taken on
+    cut: int  # rows longer than max_length, trained on their beginning
+    rejected: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class PreflightFacts:
+    """What preflight measured."""
+
+    template: str  # whose chat template marks the assistant's words
+    learns_to_stop: bool  # the end of a turn is supervised
+    sft: Mapping[Split, RowCounts]
+    preference: Mapping[Split, RowCounts] | None  # None where preference tuning is switched off
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the night trains on, pinned by preflight."""
+
+    run: UUID
+    reused: bool
+    base: Version
+    dataset: Version
+    dataset_version: int
+    facts: PreflightFacts
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What a training measured and took. Losses are means per supervised token, in nats."""
+
+    steps: int
+    steps_planned: int
+    best_step: int | None  # whose checkpoint counts; None without validation rows
+    train_loss: float | None  # the last that was logged
+    eval_loss: float | None  # the best on the validation rows; None without any
+    eval_loss_before: float | None  # of the model that the training began with; SFT alone takes it
+    stopped_early: bool
+    seconds: float
+    threads: int
+    device: str
+    peak_memory_mib: int  # of the GPU, or of the process
+    rows: Mapping[Split, RowCounts]
+
+
+@dataclass(frozen=True)
+class TuningFacts:
+    """How a method ended."""
+
+    tuned: bool
+    why: str | None  # why not, where the adapter is the one before it, unchanged
+    training: Measures | None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """An adapter that SFT or DPO gave."""
+
+    run: UUID
+    reused: bool
+    adapter: Version
+    facts: TuningFacts
