@@ -48,10 +48,12 @@ class Approval(HITLOperator):
         from pipeline import release
 
         settings = settings_module.from_environment()
-        asked = release.ask(settings, usecase_module.find(settings, self.use_case), int(self.decision["decision_id"]))
-        self.subject, self.body = asked.subject, asked.body
-        self.params["decision"] = Param(asked.decision_id, type="integer", enum=[asked.decision_id], **DECISION)
-        self.assigned_users = [{"id": user, "name": name} for user, name in asked.eligible.items()]
+        question = release.ask(
+            settings, usecase_module.find(settings, self.use_case), int(self.decision["decision_id"])
+        )
+        self.subject, self.body = question.subject, question.body
+        self.params["decision"] = Param(question.decision_id, type="integer", enum=[question.decision_id], **DECISION)
+        self.assigned_users = [{"id": user, "name": name} for user, name in question.eligible.items()]
         return super().execute(context)
 
     @fail_without_retry

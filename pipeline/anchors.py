@@ -75,15 +75,15 @@ def read(settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
     before = _FIRST
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
-            told = json.loads(line)
+            anchor = json.loads(line)
         except ValueError:
-            told = None
-        if not isinstance(told, dict) or told.keys() != _KEYS or not isinstance(told["block_no"], int):
+            anchor = None
+        if not isinstance(anchor, dict) or anchor.keys() != _KEYS or not isinstance(anchor["block_no"], int):
             problems.append(f"{file}:{number} is no anchor")
         else:
-            if told["previous"] != before:
+            if anchor["previous"] != before:
                 problems.append(f"{file}:{number} does not follow the line before it")
-            anchors.append(told)
+            anchors.append(anchor)
         before = hashlib.sha256(line).hexdigest()
     return anchors, problems
 
@@ -92,22 +92,22 @@ def verify(settings: Settings, connection: Connection) -> list[str]:
     """Returns what is wrong: blocks that do not hash as sealed or do not follow one another, rows of the domain's
     tables that are not as their last event says, anchors that the chain does not bear out, and damage to the file
     itself. Empty when the trail stands. Reads every covered row."""
-    found = [f"block {row['block_no']}: {row['problem']}" for row in database.call(connection, "audit.verify")]
-    found += [
+    broken = [f"block {row['block_no']}: {row['problem']}" for row in database.call(connection, "audit.verify")]
+    broken += [
         f"{row['object']}{' ' + canonical.dumps(row['row_key']) if row['row_key'] else ''}: {row['problem']}"
         for row in database.call(connection, "audit.verify_rows")
     ]
     anchors, problems = read(settings)
-    numbers = sorted({told["block_no"] for told in anchors})
+    numbers = sorted({anchor["block_no"] for anchor in anchors})
     rows = database.fetch(connection, "maintenance", "audit_blocks", blocks=numbers)
     chain = {row["block_no"]: row["hash"] for row in rows}
-    for told in anchors:
-        number = told["block_no"]
+    for anchor in anchors:
+        number = anchor["block_no"]
         if number not in chain:
-            problems.append(f"block {number}: it was anchored at {told['at']} and the chain ends before it")
-        elif chain[number] != told["hash"]:
-            problems.append(f"block {number}: it is not the block that was anchored at {told['at']}")
-    return found + list(dict.fromkeys(problems))
+            problems.append(f"block {number}: it was anchored at {anchor['at']} and the chain ends before it")
+        elif chain[number] != anchor["hash"]:
+            problems.append(f"block {number}: it is not the block that was anchored at {anchor['at']}")
+    return broken + list(dict.fromkeys(problems))
 
 
 def last(settings: Settings) -> dict[str, Any] | None:

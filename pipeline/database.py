@@ -75,10 +75,11 @@ def open_connection(dsn: str, application_name: str) -> Connection:
             dsn, autocommit=True, row_factory=dict_row, application_name=application_name, connect_timeout=10
         )
     except psycopg.OperationalError as error:
-        told = conninfo_to_dict(dsn)
+        parts = conninfo_to_dict(dsn)
+        host, port, name, user = (parts.get(key) for key in ("host", "port", "dbname", "user"))
         raise NotAvailable(
             "the database does not answer",
-            where=f"{told.get('host')}:{told.get('port', 5432)}, database {told.get('dbname')}, as {told.get('user')}",
+            where=f"{host}:{port or 5432}, database {name}, as {user}",
             found=str(error).strip().splitlines()[-1],
             next_step="`make up` starts the embedded server; for your own, check NIGHTSHIFT_DATABASE_URL",
         ) from None
@@ -95,8 +96,8 @@ def location(settings: Settings) -> str:
     Raises NotAvailable where the embedded server is not running.
     """
     if settings.database_url:
-        told = conninfo_to_dict(settings.database_url)
-        return make_conninfo("", **{key: value for key, value in told.items() if key not in ("user", "password")})
+        parts = conninfo_to_dict(settings.database_url)
+        return make_conninfo("", **{key: value for key, value in parts.items() if key not in ("user", "password")})
     return make_conninfo(host=str(socket_folder(settings.pgdata)), dbname=DATABASE)
 
 
@@ -117,7 +118,7 @@ def socket_folder(pgdata: Path) -> Path:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turns what the functions under sql/ raise (SQLSTATE NS…) into this package's errors."""
     try:
         yield
@@ -129,19 +130,19 @@ def told() -> Iterator[None]:
 
 def fetch(connection: Connection, file: str, name: str, /, **parameters: Any) -> list[DictRow]:
     """Returns all rows of the named query sql/queries/`file`.sql: `name`."""
-    with told():
+    with translate_errors():
         return connection.execute(sql.query(file, name), parameters).fetchall()
 
 
 def fetch_one(connection: Connection, file: str, name: str, /, **parameters: Any) -> DictRow | None:
     """Returns the first row of a named query, or None."""
-    with told():
+    with translate_errors():
         return connection.execute(sql.query(file, name), parameters).fetchone()
 
 
 def execute(connection: Connection, file: str, name: str, /, **parameters: Any) -> int:
     """Runs a named query that returns no rows. Returns how many it touched."""
-    with told():
+    with translate_errors():
         return connection.execute(sql.query(file, name), parameters).rowcount
 
 
@@ -151,5 +152,5 @@ def call(connection: Connection, function: str, *arguments: Any) -> list[DictRow
         psycopg_sql.Identifier(*function.split(".")),
         psycopg_sql.SQL(", ").join(psycopg_sql.Placeholder() * len(arguments)),
     )
-    with told():
+    with translate_errors():
         return connection.execute(statement, arguments).fetchall()

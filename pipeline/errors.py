@@ -60,9 +60,9 @@ class Stale(Refused):
     """Something else went live since the decision was made; it has to be made again."""
 
 
-def nearest(found: str, allowed: Iterable[str]) -> str:
+def nearest(wanted: str, allowed: Iterable[str]) -> str:
     """Returns the allowed spellings as text, the nearest one to `found` named first where there is one."""
     names = sorted(allowed)
-    close = difflib.get_close_matches(found, names, n=1)
+    close = difflib.get_close_matches(wanted, names, n=1)
     listed = ", ".join(names)
     return f"{listed} (did you mean {close[0]}?)" if close else listed

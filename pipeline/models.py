@@ -130,19 +130,19 @@ def load(
 
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar is no line of a log
     # transformers 5 would take the dtype from the checkpoint ("auto"): what is computed in is said here.
-    told: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if quantize == "nf4":
-        told["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=getattr(torch, dtype),
         )
-        told["device_map"] = {"": 0 if device == "cuda" else "cpu"}
+        options["device_map"] = {"": 0 if device == "cuda" else "cpu"}
     safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), **safe)
-        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), use_safetensors=True, **told, **safe)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), use_safetensors=True, **options, **safe)
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
@@ -265,10 +265,10 @@ class _Known:
         entry = self.entries.get(str(path.resolve()))
         if entry is not None and entry[:2] == [stat.st_size, stat.st_mtime_ns]:
             return str(entry[2])
-        found = content_digest(path.name, path)
-        self.entries[str(path.resolve())] = [stat.st_size, stat.st_mtime_ns, found]
+        digest = content_digest(path.name, path)
+        self.entries[str(path.resolve())] = [stat.st_size, stat.st_mtime_ns, digest]
         self.changed = True
-        return found
+        return digest
 
     def save(self) -> None:
         if not self.changed:

@@ -133,12 +133,12 @@ def parse_json(data: bytes | str, bounds: Bounds = DEFAULT) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in parsed:
             raise ParseError(f"the key {key[:80]!r} stands twice in one object")
-        found[key] = value
-    return found
+        parsed[key] = value
+    return parsed
 
 
 def _constant(name: str) -> Any:

@@ -23,12 +23,12 @@ class Passage:
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text; markdown headings and blank lines are left out, list marks are taken off."""
-    found: list[str] = []
+    parts: list[str] = []
     body = "\n".join("" if line.lstrip().startswith("#") else line for line in text.splitlines())
     for block in re.split(r"\n\s*\n|\n(?=\s*[-*])", body):
         joined = " ".join(re.sub(r"^\s*[-*]\s+", "", block).split())
-        found += [sentence for sentence in _SENTENCE_END.split(joined) if sentence]
-    return found
+        parts += [sentence for sentence in _SENTENCE_END.split(joined) if sentence]
+    return parts
 
 
 def context(passages: Sequence[Passage]) -> str:

@@ -8,19 +8,19 @@ from pydantic import BaseModel, ValidationError
 from pipeline.errors import BadInput, nearest
 
 
-def told(error: ValidationError, model: type[BaseModel], where: Path | str, *, private: bool = False) -> BadInput:
+def bad_input(error: ValidationError, model: type[BaseModel], where: Path | str, *, private: bool = False) -> BadInput:
     """Returns the first mistake in something that should have been a `model`; the others are counted. An unknown key or
-    a value outside a list is told with the nearest that is known. `private`: no value is repeated, only keys."""
+    a value outside a list comes with the nearest that is known. `private`: no value is repeated, only keys."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "all of it"
-    found: Any = None if private else first.get("input")
+    value: Any = None if private else first.get("input")
     allowed: str | None = first["msg"]
     what = "a value is not allowed"
     if first["type"] == "extra_forbidden":
-        what, found = "unknown key", first["loc"][-1]
-        allowed = nearest(str(found), _fields_at(model, first["loc"][:-1]))
+        what, value = "unknown key", first["loc"][-1]
+        allowed = nearest(str(value), _fields_at(model, first["loc"][:-1]))
     elif first["type"] == "missing":
-        what, found = "a key is missing", None
+        what, value = "a key is missing", None
     elif first["type"] == "literal_error":
         options = [option.strip("' ") for option in str(first["ctx"]["expected"]).replace(" or ", ", ").split(",")]
         allowed = nearest(str(first["input"]), options)
@@ -28,7 +28,7 @@ def told(error: ValidationError, model: type[BaseModel], where: Path | str, *, p
     return BadInput(
         what,
         where=f"{where}: {key}",
-        found=found,
+        found=value,
         allowed=allowed,
         next_step=f"mend this one first; {others} more were found" if others else None,
     )

@@ -32,8 +32,8 @@ def status(
     """Show what is live, the last night, and what waits for a person."""
     from pipeline.operations import status as status_module
 
-    found = settings()
-    return status_module.status(found, usecase_module.find(found, name) if name else None, strict=strict)
+    in_force = settings()
+    return status_module.status(in_force, usecase_module.find(in_force, name) if name else None, strict=strict)
 
 
 Of = Annotated[str | None, typer.Option("--usecase", help="Refuse what is of another use case.")]
@@ -58,14 +58,14 @@ def lines(lineage_graph: Answer) -> Answer:
     nodes = sorted(
         lineage_graph["nodes"], key=lambda node: node["version_id"], reverse=lineage_graph["direction"] == "up"
     )
-    told = []
+    described = []
     for node in nodes:
         named = f"{node['version_id']:>4}  {node['kind']} {node['name']} {node['digest'][:12]}"
         when = "" if node["started_at"] is None else node["started_at"][:16].replace("T", " ")
-        made = f"{node['job']} as {node['login']} for {node['requested_by']}, {when}" if node["job"] else "-"
+        origin = f"{node['job']} as {node['login']} for {node['requested_by']}, {when}" if node["job"] else "-"
         out_of = f", out of {', '.join(origins[node['version_id']])}" if node["version_id"] in origins else ""
-        told.append(f"{named}: {made}{out_of}")
-    return {"root": lineage_graph["root"], "direction": lineage_graph["direction"], "artifacts": told}
+        described.append(f"{named}: {origin}{out_of}")
+    return {"root": lineage_graph["root"], "direction": lineage_graph["direction"], "artifacts": described}
 
 
 def explain(run: Annotated[str, typer.Argument(help="A run's id.")], usecase: Of = None) -> Answer:

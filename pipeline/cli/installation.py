@@ -57,22 +57,24 @@ def doctor() -> Answer:
     """Say what is missing here, and how to get it."""
     from pipeline.operations import doctor as doctor_module
 
-    found = doctor_module.examine(settings())
-    missing = [check for check in found if not check["ok"] and check["needed"]]
+    checks = doctor_module.examine(settings())
+    missing = [check for check in checks if not check["ok"] and check["needed"]]
     if missing:
-        told = "; ".join(f"{check['name']}: {check['detail']}" for check in missing)
-        raise NotAvailable(f"not as it should be: {told}", next_step="; ".join(str(check["next"]) for check in missing))
-    return {"checks": found}
+        problems = "; ".join(f"{check['name']}: {check['detail']}" for check in missing)
+        raise NotAvailable(
+            f"not as it should be: {problems}", next_step="; ".join(str(check["next"]) for check in missing)
+        )
+    return {"checks": checks}
 
 
 def db_url(
     role: Annotated[str, typer.Option(help="Whose login.")] = "reader",
 ) -> Answer:
     """Print where the database is, for a role; its password stays in its file."""
-    found = settings()
+    in_force = settings()
     if role not in database.ROLES:
         raise BadInput("unknown role", found=role, allowed=", ".join(database.ROLES))
-    return {"conninfo": f"{database.location(found)} user={role}", "password_file": str(found.logins / role)}
+    return {"conninfo": f"{database.location(in_force)} user={role}", "password_file": str(in_force.logins / role)}
 
 
 def db_upgrade() -> Answer:
@@ -80,10 +82,10 @@ def db_upgrade() -> Answer:
     from pipeline.operations import migrations
     from pipeline.services import postgres
 
-    found = settings()
-    if not found.database_url:
-        postgres.start(found)
-    return {"applied": migrations.upgrade(found), "logins": str(found.logins)}
+    in_force = settings()
+    if not in_force.database_url:
+        postgres.start(in_force)
+    return {"applied": migrations.upgrade(in_force), "logins": str(in_force.logins)}
 
 
 def db_psql(
@@ -93,13 +95,13 @@ def db_psql(
     """Open psql, logged in as a role (the reader, unless another is named)."""
     from pipeline.services import postgres
 
-    found = settings()
-    if role not in database.ROLES or not (found.logins / role).exists():
-        print(f"nightshift: there is no login for {role} in {found.logins}", file=sys.stderr)  # noqa: T201
+    in_force = settings()
+    if role not in database.ROLES or not (in_force.logins / role).exists():
+        print(f"nightshift: there is no login for {role} in {in_force.logins}", file=sys.stderr)  # noqa: T201
         raise typer.Exit(2)
-    environment = {**os.environ, "PGPASSWORD": (found.logins / role).read_text().strip()}
+    environment = {**os.environ, "PGPASSWORD": (in_force.logins / role).read_text().strip()}
     done = subprocess.run(
-        [str(postgres.programs() / "psql"), f"{database.location(found)} user={role}", *(arguments or [])],
+        [str(postgres.programs() / "psql"), f"{database.location(in_force)} user={role}", *(arguments or [])],
         env=environment,
         check=False,
     )

@@ -39,8 +39,8 @@ def login(
     """Log in at Airflow, so that commands know who you are. Asks the password; reads it from a pipe where it is one."""
     from pipeline.login import session
 
-    found = settings()
-    kept = session.log_in(found, server or session.server(found), user, _password(user))
+    in_force = settings()
+    kept = session.log_in(in_force, server or session.server(in_force), user, _password(user))
     return {"user": kept.user, "server": kept.server, "expires_at": kept.expires_at}
 
 
@@ -55,9 +55,9 @@ def whoami() -> Answer:
     """Say who commands act for, and what says so."""
     from pipeline.login import identity
 
-    found = identity.current(settings())
-    answer = {"name": found.name, "by": found.proof, "logged_in": found.logged_in, "known": found.known}
-    return answer | {"next": None if found.logged_in else identity.LOG_IN}
+    current = identity.current(settings())
+    answer = {"name": current.name, "by": current.proof, "logged_in": current.logged_in, "known": current.known}
+    return answer | {"next": None if current.logged_in else identity.LOG_IN}
 
 
 def approve(

@@ -118,18 +118,18 @@ def lines(data: bytes, file: str, defaults: DocumentDefaults) -> list[Document]:
     """Returns one document for each line that is not blank. Its id and title are made of the file's name and a digest
     of the line: both can be read by whoever may not read the text."""
     stem = slug(re.sub(r"\.[A-Za-z]+$", "", file.rsplit("/", 1)[-1]))[:60].strip("-") or "line"
-    found = []
+    documents = []
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not raw.strip():
             continue
         try:
             text = _decode(raw).strip()
         except _Unfit as unfit:
-            found.append(Document(file, number, None, problem=unfit.problem))
+            documents.append(Document(file, number, None, problem=unfit.problem))
             continue
         key = f"{stem}-{canonical.digest_text(text)[:16]}"
-        found.append(Document(file, number, key, key, text, **_defaults(defaults)))
-    return found
+        documents.append(Document(file, number, key, key, text, **_defaults(defaults)))
+    return documents
 
 
 def slug(text: str) -> str:
@@ -188,21 +188,21 @@ def _fields(front: Mapping[Any, Any]) -> dict[str, Any]:
     unknown = [key for key in front if key not in FIELDS]
     if unknown:
         raise _Unfit("front_matter", f"{len(unknown)} unknown keys; known are {', '.join(FIELDS)}")
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in front.items():
         if value is None:
             continue
         if name == "groups":
             if not isinstance(value, list) or not all(isinstance(group, str) for group in value):
                 raise _Unfit("front_matter", "groups is a list of names")
-            found[name] = tuple(value)
+            fields[name] = tuple(value)
         elif name in ("fresh_until", "retain_until"):
-            found[name] = _date(name, value)
+            fields[name] = _date(name, value)
         elif not isinstance(value, str):
             raise _Unfit("front_matter", f"{name} is text")
         else:
-            found[name] = value.strip()
-    return found
+            fields[name] = value.strip()
+    return fields
 
 
 def _date(name: str, value: Any) -> str:

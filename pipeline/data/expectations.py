@@ -42,7 +42,7 @@ def validate(rules: Sequence[Rule], rows: Sequence[Measures]) -> list[Applied]:
     # One after another, by place: Great Expectations gives a suite's results in an order of its own.
     suite = gx.ExpectationSuite(name="rules", expectations=[_expectation(gx, n, rule) for n, rule in enumerate(rules)])
     result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
-    found: dict[int, Applied] = {}
+    results: dict[int, Applied] = {}
     for each in result.results:
         place = int(each.expectation_config.meta["place"])
         if each.exception_info.get("raised_exception") or "element_count" not in each.result:
@@ -50,12 +50,12 @@ def validate(rules: Sequence[Rule], rows: Sequence[Measures]) -> list[Applied]:
         unexpected = tuple(sorted(int(index) for index in each.result.get("unexpected_index_list") or ()))
         if len(unexpected) != each.result["unexpected_count"]:
             raise RuntimeError(f"Great Expectations did not list every row that breaks the rule {rules[place].name}")
-        found[place] = Applied(
+        results[place] = Applied(
             rules[place], each.expectation_config.type, int(each.result["element_count"]), unexpected
         )
-    if len(found) != len(rules):
-        raise RuntimeError(f"Great Expectations gave {len(found)} results for {len(rules)} rules")
-    return [found[place] for place in range(len(rules))]
+    if len(results) != len(rules):
+        raise RuntimeError(f"Great Expectations gave {len(results)} results for {len(rules)} rules")
+    return [results[place] for place in range(len(rules))]
 
 
 def version() -> str:

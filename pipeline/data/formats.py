@@ -79,8 +79,8 @@ def guess(rows: list[Row], kind: Kind) -> str:
     """Returns the format that the first readable row looks like; the kind's own where none does."""
     marks = {"messages": "messages", "conversations": "sharegpt", "instruction": "alpaca", "chosen": "preference"}
     first = next((row.value for row in rows if isinstance(row.value, dict)), {})
-    found = next((form for mark, form in marks.items() if mark in first and form in FORMATS[kind]), None)
-    return found or FORMATS[kind][0]
+    likely = next((form for mark, form in marks.items() if mark in first and form in FORMATS[kind]), None)
+    return likely or FORMATS[kind][0]
 
 
 def example(row: Row, file: str, kind: Kind, form: str) -> Example:

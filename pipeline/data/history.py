@@ -15,8 +15,8 @@ def versions(settings: Settings, usecase: UseCase) -> dict[str, Any]:
     examples first, the newest version first. Of documents, `splits` are counts by status."""
     with database.connect(settings, "pipeline") as connection:
         rows = database.fetch(connection, "data", "versions", use_case=usecase.name)
-    told = [{**row, "committed_at": row["committed_at"].isoformat()} for row in rows]
-    return {"use_case": usecase.name, "versions": told}
+    listed = [{**row, "committed_at": row["committed_at"].isoformat()} for row in rows]
+    return {"use_case": usecase.name, "versions": listed}
 
 
 def diff(settings: Settings, usecase: UseCase, before: int, after: int, dataset: Kind = "examples") -> dict[str, Any]:

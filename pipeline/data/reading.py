@@ -67,10 +67,10 @@ def storable(value: Any) -> bool:
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns the object of these pairs. Of a key that stands twice one value would be lost."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    value = dict(pairs)
+    if len(value) < len(pairs):
         raise _Damaged("malformed", "a key stands twice in one object")
-    return found
+    return value
 
 
 def _no_constant(name: str) -> Any:
@@ -108,8 +108,8 @@ def _row(text: str, line: int) -> Row:
 
 
 def _skip(text: str, position: int) -> int:
-    found = _BLANKS.match(text, position)
-    return found.end() if found else position
+    match = _BLANKS.match(text, position)
+    return match.end() if match else position
 
 
 class _Array:
@@ -118,24 +118,24 @@ class _Array:
     def __init__(self, text: str, start: int) -> None:
         self.text = text
         self.start = start
-        self.ends = [found.start() for found in re.finditer("\n", text)]
+        self.ends = [match.start() for match in re.finditer("\n", text)]
 
     def rows(self) -> list[Row]:
-        found: list[Row] = []
+        rows: list[Row] = []
         position, comma = _skip(self.text, self.start + 1), True
         while position < len(self.text):
             line = self._line(position)
             if self.text[position] == "]":
                 if _skip(self.text, position + 1) < len(self.text):
-                    found.append(Row(line, None, Problem("malformed", "something follows the end of the array")))
-                return found
+                    rows.append(Row(line, None, Problem("malformed", "something follows the end of the array")))
+                return rows
             try:
                 if not comma:
                     raise _Damaged("malformed", "no comma stands before this row")
                 value, end = _decode(self.text, position)
-                found.append(Row(line, value))
+                rows.append(Row(line, value))
             except _Damaged as damaged:
-                found.append(Row(line, None, damaged.problem))
+                rows.append(Row(line, None, damaged.problem))
                 end = self._after(position, damaged.problem)
                 if end < 0:
                     break
@@ -144,10 +144,10 @@ class _Array:
             position = _skip(self.text, end)
             comma = self.text[position : position + 1] == ","
             position = _skip(self.text, position + 1) if comma else position
-        found.append(
+        rows.append(
             Row(self._line(len(self.text)), None, Problem("truncated", "the array does not end: rows are missing"))
         )
-        return found
+        return rows
 
     def _after(self, position: int, problem: Problem) -> int:
         """Returns where the row after a damaged one begins, or the array's end; -1 where neither is found.

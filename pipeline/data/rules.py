@@ -207,21 +207,21 @@ def measure_examples(
     `documents` are the documents that there are, id to status; None where they are not known.
     """
     repeats = _Repeats()
-    found = []
+    rows = []
     for row in examples:
         measures: Measures = {**dict.fromkeys(_EXAMPLE_MEASURES), **_problem(row)}
         if row.content is not None:
-            told = Counter((documents or {}).get(key, "missing") for key in row.documents)
+            statuses = Counter((documents or {}).get(key, "missing") for key in row.documents)
             measures |= {
                 "erased": "erased" if erased(row) else None,
                 "repeats": repeats.of({"row": row.digest, "content": row.content_digest}),
                 "unknown_keys": row.unknown_keys,
-                "missing_documents": None if documents is None else told["missing"],
-                "withdrawn_documents": told["withdrawn"],
+                "missing_documents": None if documents is None else statuses["missing"],
+                "withdrawn_documents": statuses["withdrawn"],
                 **_content_measures(row.content),
             }
-        found.append(measures)
-    return found
+        rows.append(measures)
+    return rows
 
 
 _EXAMPLE_MEASURES = (
@@ -260,7 +260,7 @@ def _content_measures(content: Mapping[str, Sequence[Mapping[str, str]]]) -> Mea
 def measure_documents(documents: Sequence[Document], erased: Callable[[Document], bool]) -> list[Measures]:
     """Returns the measures of each document; None where it could not be read."""
     repeats = _Repeats()
-    found = []
+    rows = []
     for row in documents:
         measures: Measures = {**dict.fromkeys(_DOCUMENT_MEASURES), **_problem(row)}
         if row.text is not None:
@@ -278,8 +278,8 @@ def measure_documents(documents: Sequence[Document], erased: Callable[[Document]
                 "status": row.status,
                 "characters": len(row.text.strip()),
             }
-        found.append(measures)
-    return found
+        rows.append(measures)
+    return rows
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")

@@ -22,8 +22,8 @@ def group(content: Content) -> str:
     question alone, since a longer conversation repeats the shorter one that it goes on from.
     """
     turns = content["messages"] if "messages" in content else content["prompt"]
-    asked = next((turn["content"] for turn in turns if turn["role"] == "user"), "")
-    return canonical.digest_text(normalised(_question(asked)))
+    question = next((turn["content"] for turn in turns if turn["role"] == "user"), "")
+    return canonical.digest_text(normalised(_question(question)))
 
 
 def normalised(text: str) -> str:
@@ -40,8 +40,8 @@ def assign(group_digest: str, shares: Splits) -> Split:
     return "validation" if place < shares.test + shares.validation else "train"
 
 
-def _question(asked: str) -> str:
+def _question(text: str) -> str:
     """Returns what follows the passages where a prompt has some; the whole where it has none."""
-    if not asked.startswith(prompt.HEADING):
-        return asked.removeprefix(f"{prompt.QUESTION} ")
-    return asked.rpartition(f"\n{prompt.QUESTION} ")[2]
+    if not text.startswith(prompt.HEADING):
+        return text.removeprefix(f"{prompt.QUESTION} ")
+    return text.rpartition(f"\n{prompt.QUESTION} ")[2]

@@ -31,18 +31,18 @@ def due(
 ) -> dict[str, str]:
     """Returns the documents to withdraw, id to reason, of those that could be quoted until now and are not kept."""
     now = {row.key: row for row in texts}
-    found = {}
+    reasons = {}
     for key, current in sorted(before.items()):
         if current.status != "approved" or key in kept:
             continue
         row = now.get(key)
         if row is None:
-            found[key] = GONE
+            reasons[key] = GONE
         elif row.status != "approved":
-            found[key] = WITHDRAWN
+            reasons[key] = WITHDRAWN
         elif tightened(current, row):
-            found[key] = TIGHTENED
-    return found
+            reasons[key] = TIGHTENED
+    return reasons
 
 
 def tightened(current: Current, row: Document) -> bool:

@@ -42,24 +42,24 @@ class Release:
         if ended.state != WAITING:
             return ended
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{TASK}/-1/hitlDetails"
-        asked = self.watch.airflow.call("GET", path)
+        question = self.watch.airflow.call("GET", path)
         self.console.print()
-        self.console.print(Markdown(str(asked["body"])))
+        self.console.print(Markdown(str(question["body"])))
         if not self.interactive and requested_by == self.engineer.user:
             self.console.print(
                 f"\nNo terminal, so the demo answers: first as [bold]{requested_by}[/], who asked for it."
             )
-            self._try_own(path, asked)
+            self._try_own(path, question)
             self.console.print(f"Now as [bold]{self.reviewer.user}[/]:")
-        given = self._ask(asked) if self.interactive else self._second_pair_of_eyes()
-        self._give(path, asked, given)
+        given = self._ask(question) if self.interactive else self._second_pair_of_eyes()
+        self._give(path, question, given)
         self.console.print(f"  [bold]{given.user.user}[/] answers: {given.option} ({given.reason})")
         return self.watch.follow(dag_id, run_id, may_fail=("approve",) if given.option == "Reject" else ())
 
-    def _try_own(self, path: str, asked: dict[str, Any]) -> None:
+    def _try_own(self, path: str, question: dict[str, Any]) -> None:
         """Answers as who asked for the run, and shows that it is turned away. Raises Refused where it is not."""
         try:
-            self._give(path, asked, Answer(self.engineer, "Approve", "the demo tries to approve its own run"))
+            self._give(path, question, Answer(self.engineer, "Approve", "the demo tries to approve its own run"))
         except Answered as refusal:
             if refusal.status != httpx.codes.FORBIDDEN:
                 raise
@@ -67,19 +67,19 @@ class Release:
             return
         raise Refused("Airflow took an approval from who asked for the run", where=path)
 
-    def _give(self, path: str, asked: dict[str, Any], given: Answer) -> None:
-        params = {"decision": asked["params"]["decision"]["value"], "reason": given.reason}
+    def _give(self, path: str, question: dict[str, Any], given: Answer) -> None:
+        params = {"decision": question["params"]["decision"]["value"], "reason": given.reason}
         given.user.call("PATCH", path, {"chosen_options": [given.option], "params_input": params})
 
     def _second_pair_of_eyes(self) -> Answer:
         return Answer(self.reviewer, "Approve", "the demo approves as its reviewer: the gate's checks passed")
 
-    def _ask(self, asked: dict[str, Any]) -> Answer:
+    def _ask(self, question: dict[str, Any]) -> Answer:
         """Returns the answer of the person at the terminal, who stands in for the reviewer."""
         self.console.print(
             f"You answer as [bold]{self.reviewer.user}[/]. The UI asks the same, under Required Actions."
         )
-        options = {option.lower(): option for option in asked["options"]}
+        options = {option.lower(): option for option in question["options"]}
         chosen = Prompt.ask("Your answer", choices=list(options), console=self.console)
         reason = Prompt.ask("Why", console=self.console, default="looked at the gate's checks")
         return Answer(self.reviewer, options[chosen], reason)

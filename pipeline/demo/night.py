@@ -67,9 +67,9 @@ def run(settings: Settings, usecase_name: str = "compliance", *, interactive: bo
                 "DAGs did not appear", found=", ".join(missing), next_step=f"see {up['url']}: Import errors"
             )
         with airflow.session(settings, "engineer") as engineer, airflow.session(settings, "reviewer") as reviewer:
-            told = _drive(night, engineer, reviewer, interactive)
-            told["anchor"] = _anchored(night, engineer)
-    told |= {
+            result = _drive(night, engineer, reviewer, interactive)
+            result["anchor"] = _anchored(night, engineer)
+    result |= {
         "use_case": usecase.name,
         "stages": night.stages,
         "tasks": night.tasks,
@@ -78,9 +78,9 @@ def run(settings: Settings, usecase_name: str = "compliance", *, interactive: bo
         "peak_memory_during": sampler.during,
         "url": up["url"],
     }
-    _show(console, told, up)
-    (settings.home / "demo.json").write_text(json.dumps(told, indent=2, default=str) + "\n")
-    return told
+    _show(console, result, up)
+    (settings.home / "demo.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
+    return result
 
 
 def _console() -> Console:
@@ -108,17 +108,17 @@ def _drive(night: Night, engineer: Airflow, reviewer: Airflow, interactive: bool
         run_id = engineer.trigger(dags["retrain"])
         retrain = night.keep(watch.follow(dags["retrain"], run_id, may_fail=("publish_candidate",)))
     if not retrain.succeeded("gate"):
-        return _told(night, "unchanged", None, None)
+        return _result(night, "unchanged", None, None)
     gated = engineer.result(dags["retrain"], retrain.run_id, "gate")["decision_id"]
     if not retrain.succeeded("publish_candidate"):
-        return _told(night, "blocked", gated, engineer.result(dags["retrain"], retrain.run_id, "evidence"))
+        return _result(night, "blocked", gated, engineer.result(dags["retrain"], retrain.run_id, "evidence"))
     with night.stage("release"):
-        asked = report.decision(night.settings, gated)["requested_by"]
+        requested_by = report.decision(night.settings, gated)["requested_by"]
         release = Release(watch, night.console, engineer, reviewer, interactive)
-        last = night.keep(release.carry_out(dags["release"], watch.begun_by(dags["release"], retrain), asked))
+        last = night.keep(release.carry_out(dags["release"], watch.begun_by(dags["release"], retrain), requested_by))
     if not last.succeeded("promote"):
-        return _told(night, "not approved", gated, engineer.result(dags["retrain"], retrain.run_id, "evidence"))
-    return _told(night, "promoted", gated, engineer.result(dags["release"], last.run_id, "packet"))
+        return _result(night, "not approved", gated, engineer.result(dags["retrain"], retrain.run_id, "evidence"))
+    return _result(night, "promoted", gated, engineer.result(dags["release"], last.run_id, "packet"))
 
 
 def _anchored(night: Night, engineer: Airflow) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _anchored(night: Night, engineer: Airflow) -> dict[str, Any]:
     return sealed
 
 
-def _told(night: Night, outcome: str, decision_id: int | None, packet: dict[str, Any] | None) -> dict[str, Any]:
+def _result(night: Night, outcome: str, decision_id: int | None, packet: dict[str, Any] | None) -> dict[str, Any]:
     live = report.live(night.settings, night.name)
     shown = decision_id if decision_id is not None else live["decision_id"] if live else None
     decided = report.decision(night.settings, shown) if shown is not None else None
@@ -144,15 +144,15 @@ def _told(night: Night, outcome: str, decision_id: int | None, packet: dict[str,
     }
 
 
-def _show(console: Console, told: dict[str, Any], up: dict[str, Any]) -> None:
-    live, decided = told["live"], told["decision"]
+def _show(console: Console, result: dict[str, Any], up: dict[str, Any]) -> None:
+    live, decided = result["live"], result["decision"]
     console.print()
-    if told["outcome"] == "unchanged":
+    if result["outcome"] == "unchanged":
         console.print(
             "Nothing changed: the candidate is what is live already. Nothing was evaluated, nobody was asked."
         )
-    if told["results"]:
-        report.show_results(console, told["results"])
+    if result["results"]:
+        report.show_results(console, result["results"])
     if decided:
         report.show_checks(console, decided["outcome"], decided["checks"])
     if live:
@@ -160,8 +160,10 @@ def _show(console: Console, told: dict[str, Any], up: dict[str, Any]) -> None:
             f"Live: deployment {live['deployment_id']}, model {live['model_digest'][:12]}, "
             f"index {live['index_digest'][:12]}, promoted by {live['promoted_by']}"
         )
-    if told["outcome"] in ("blocked", "not approved"):
-        console.print(f"[yellow]{told['outcome'].capitalize()}: what was live stays live.[/]")
-    report.show_anchor(console, told["anchor"])
-    report.show_times(console, told["stages"], told["seconds"], told["peak_memory_bytes"], told["peak_memory_during"])
-    report.show_next(console, told["use_case"], up, told["packet"], live and live["model_digest"])
+    if result["outcome"] in ("blocked", "not approved"):
+        console.print(f"[yellow]{result['outcome'].capitalize()}: what was live stays live.[/]")
+    report.show_anchor(console, result["anchor"])
+    report.show_times(
+        console, result["stages"], result["seconds"], result["peak_memory_bytes"], result["peak_memory_during"]
+    )
+    report.show_next(console, result["use_case"], up, result["packet"], live and live["model_digest"])

@@ -23,9 +23,9 @@ def live(settings: Settings, use_case: str) -> dict[str, Any] | None:
 def decision(settings: Settings, decision_id: int) -> dict[str, Any]:
     """Returns a decision about a model with the last answer to it."""
     with database.connect(settings, "auditor") as connection:
-        found = database.fetch_one(connection, "demo", "decision", decision=decision_id)
-    assert found is not None
-    return found
+        row = database.fetch_one(connection, "demo", "decision", decision=decision_id)
+    assert row is not None
+    return row
 
 
 def results(settings: Settings, decision_id: int) -> list[dict[str, Any]]:
@@ -39,17 +39,17 @@ def results(settings: Settings, decision_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def show_results(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
+def show_results(console: Console, models: Sequence[Mapping[str, Any]]) -> None:
     """Prints a table: a line for each metric and condition, a column for each model, every value with its interval."""
     table = Table(title="Results (95 % intervals)", title_justify="left")
     table.add_column("metric")
     table.add_column("", no_wrap=True)
-    for each in found:
+    for each in models:
         table.add_column(_SUBJECTS.get(each["subject"], each["subject"]), justify="right", no_wrap=True)
-    metrics = sorted({name for each in found for key in CONDITIONS for name in each[key]})
+    metrics = sorted({name for each in models for key in CONDITIONS for name in each[key]})
     for metric in metrics:
         for key in CONDITIONS:
-            cells = [tables.interval(each[key].get(metric)) for each in found]
+            cells = [tables.interval(each[key].get(metric)) for each in models]
             if any(cells):
                 table.add_row(metric, f"{key} retrieval", *cells, end_section=key == WITH)
     console.print(table)

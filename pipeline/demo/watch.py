@@ -85,8 +85,8 @@ class Watch:
         )
 
     def _sources(self, dag_id: str, run_id: str) -> set[str]:
-        told = self.airflow.call("GET", f"dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents")
-        return {str(event["source_run_id"]) for event in told["asset_events"]}
+        reply = self.airflow.call("GET", f"dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents")
+        return {str(event["source_run_id"]) for event in reply["asset_events"]}
 
     def _show(self, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> None:
         ended: Callable[[dict[str, Any]], str] = lambda task: str(task["end_date"] or "")  # noqa: E731

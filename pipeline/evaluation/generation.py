@@ -38,7 +38,7 @@ def answers(
     encoded = [_prompt_ids(tokenizer, prompt) for prompt in prompts]
     room = _positions(model) - max_new_tokens
     padding = _padding(tokenizer)
-    made: list[Generated | None] = [None] * len(encoded)
+    answers_by_place: list[Generated | None] = [None] * len(encoded)
     for places in _batches([len(ids) for ids in encoded], batch_size):
         began = time.perf_counter()
         kept = [encoded[place][-room:] for place in places]
@@ -61,10 +61,10 @@ def answers(
         seconds = (time.perf_counter() - began) / len(places)
         for place, row in zip(places, out[:, width:].tolist(), strict=True):
             text = tokenizer.decode(row, skip_special_tokens=True).strip()
-            made[place] = Generated(text, seconds, len(encoded[place]) > room)
+            answers_by_place[place] = Generated(text, seconds, len(encoded[place]) > room)
         if progress is not None:
             progress.advance(len(places))
-    return [one for one in made if one is not None]
+    return [one for one in answers_by_place if one is not None]
 
 
 def likelihoods(
@@ -73,12 +73,12 @@ def likelihoods(
     """Returns, for each prompt and reply, the mean natural log-likelihood of the reply's own tokens, at most 0."""
     import torch
 
-    asked = [_prompt_ids(tokenizer, prompt) for prompt, _ in pairs]
+    prompts = [_prompt_ids(tokenizer, prompt) for prompt, _ in pairs]
     replies = [tokenizer(reply, add_special_tokens=False)["input_ids"] for _, reply in pairs]
     padding, room = _padding(tokenizer), _positions(model)
-    found = [0.0] * len(pairs)
-    for places in _batches([len(asked[place]) + len(replies[place]) for place in range(len(pairs))], batch_size):
-        rows = [(asked[place] + replies[place])[-room:] for place in places]
+    means = [0.0] * len(pairs)
+    for places in _batches([len(prompts[place]) + len(replies[place]) for place in range(len(pairs))], batch_size):
+        rows = [(prompts[place] + replies[place])[-room:] for place in places]
         width = max(len(row) for row in rows)
         # Padded on the left too: the replies end together, so that only their own columns are scored.
         ids = torch.tensor([[padding] * (width - len(row)) + row for row in rows], device=model.device)
@@ -94,8 +94,8 @@ def likelihoods(
             chosen = scores.gather(-1, target.unsqueeze(-1)).squeeze(-1)
         for place, row in zip(places, chosen, strict=True):
             count = min(len(replies[place]), longest - 1)
-            found[place] = float(row[-count:].mean()) if count else 0.0
-    return found
+            means[place] = float(row[-count:].mean()) if count else 0.0
+    return means
 
 
 def _prompt_ids(tokenizer: Any, prompt: Sequence[Message]) -> list[int]:

@@ -15,9 +15,9 @@ from pipeline.usecase import UseCase
 def require(settings: Settings, usecase: UseCase) -> None:
     """Raises BadInput for the first thing that is wrong with the use case's suites, and says how many others are."""
     with database.connect(settings, "pipeline") as connection:
-        found = problems(connection, usecase)
-    if found:
-        first, others = found[0], len(found) - 1
+        errors = problems(connection, usecase)
+    if errors:
+        first, others = errors[0], len(errors) - 1
         more = f"mend this one first; {others} more were found: `nightshift doctor`" if others else None
         raise first.reworded(first.what, next_step=more)
 
@@ -28,13 +28,13 @@ def problems(connection: Connection | None, usecase: UseCase) -> list[BadInput]:
 
     Sources are compared where documents were committed, and a connection is given.
     """
-    found: list[BadInput] = []
+    errors: list[BadInput] = []
     read: list[Suite] = []
     for entry in usecase.evaluation.suites:
         try:
             read.append(suites.read(entry, usecase))
         except BadInput as error:
-            found.append(error)
+            errors.append(error)
     named = {entry.name: entry.path for entry in usecase.evaluation.suites}
     documents = set[str]()
     if connection is not None:
@@ -42,10 +42,10 @@ def problems(connection: Connection | None, usecase: UseCase) -> list[BadInput]:
         documents = {row["document_key"] for row in rows}
     if documents:
         for suite in read:
-            found += _sources(suite, str(named[suite.name]), documents)
+            errors += _sources(suite, str(named[suite.name]), documents)
     if len(read) == len(usecase.evaluation.suites):
-        found += _metrics(usecase, [case for suite in read if suite.gated for case in suite.cases])
-    return found
+        errors += _metrics(usecase, [case for suite in read if suite.gated for case in suite.cases])
+    return errors
 
 
 def _sources(suite: Suite, where: str, documents: set[str]) -> Iterator[BadInput]:

@@ -69,33 +69,33 @@ def read(entry: SuiteFile, usecase: UseCase) -> Suite:
 def locked(rows: Sequence[Mapping[str, Any]], *, gated: bool) -> Suite | None:
     """Returns the suite of the locked test rows (digest, kind, content), in the order of their digests, or None where
     there is none. A row that was erased, or has nothing to answer, is no case."""
-    found = []
+    cases = []
     for row in sorted(rows, key=lambda row: str(row["digest"])):
         reference = None if row["content"] is None else _reference(row["kind"], row["content"])
         if reference is not None:
-            found.append(Case(row["digest"], row["digest"], None, None, reference, (row["kind"],)))
-    return Suite(LOCKED, gated, tuple(found)) if found else None
+            cases.append(Case(row["digest"], row["digest"], None, None, reference, (row["kind"],)))
+    return Suite(LOCKED, gated, tuple(cases)) if cases else None
 
 
 def _case(line: str, where: str, usecase: UseCase) -> Case:
     try:
-        told = _Line.model_validate(parsing.parse_json(line))
+        parsed = _Line.model_validate(parsing.parse_json(line))
     except parsing.ParseError as error:
         raise BadInput("this line cannot be read", where=where, found=error.problem) from None
     except ValidationError as error:
-        raise validation.told(error, _Line, where, private=True) from None
-    if told.principal not in usecase.principals:
+        raise validation.bad_input(error, _Line, where, private=True) from None
+    if parsed.principal not in usecase.principals:
         raise BadInput(
             "the use case names no such principal",
             where=f"{where}: principal",
-            found=told.principal,
-            allowed=nearest(told.principal, usecase.principals) or "none: add it under `principals`",
+            found=parsed.principal,
+            allowed=nearest(parsed.principal, usecase.principals) or "none: add it under `principals`",
         )
-    expect = Expect(told.expect.answerable, told.expect.value, told.expect.aliases, told.expect.source)
+    expect = Expect(parsed.expect.answerable, parsed.expect.value, parsed.expect.aliases, parsed.expect.source)
     # The caller's rights are part of the question: what may be retrieved depends on them.
-    rights = usecase.principals[told.principal].model_dump(mode="json")
-    digest = canonical.digest({**told.model_dump(mode="json"), "rights": rights})
-    return Case(told.id, digest, told.question, told.principal, expect, told.tags)
+    rights = usecase.principals[parsed.principal].model_dump(mode="json")
+    digest = canonical.digest({**parsed.model_dump(mode="json"), "rights": rights})
+    return Case(parsed.id, digest, parsed.question, parsed.principal, expect, parsed.tags)
 
 
 def _reference(kind: str, content: Mapping[str, Any]) -> Reference | None:
@@ -105,8 +105,10 @@ def _reference(kind: str, content: Mapping[str, Any]) -> Reference | None:
             return None
         return Reference(tuple(messages[:-1]), messages[-1]["content"])
     prompt = content["prompt"]
-    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [_message(entry) for entry in prompt]
-    return Reference(tuple(asked), _reply(content["chosen"]), _reply(content["rejected"]))
+    question = (
+        [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [_message(entry) for entry in prompt]
+    )
+    return Reference(tuple(question), _reply(content["chosen"]), _reply(content["rejected"]))
 
 
 def _message(entry: Mapping[str, Any]) -> Message:

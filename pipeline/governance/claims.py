@@ -195,12 +195,12 @@ def check(document: str, text: str, figures: list[Figure], digests: Mapping[str,
     place = 0
     rest = []
     for figure in figures:
-        found = body.find(figure.stated, place)
-        if found < 0:
+        start = body.find(figure.stated, place)
+        if start < 0:
             problems.append(f"figure {figure.number} is not stated as {figure.text!r}")
             continue
-        rest.append(body[place:found])
-        place = found + len(figure.stated)
+        rest.append(body[place:start])
+        place = start + len(figure.stated)
     rest.append(body[place:])
     problems += [f"it states {piece.strip()[:80]!r} without evidence" for piece in rest if _DIGITS.search(piece)]
     return problems

@@ -46,8 +46,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _figures(listing: dict[str, Any]) -> dict[tuple[str, str, str], str]:
     return {
-        (told["document"], told["source"], f"{told['pointer']} ({told['form']})"): told["text"]
-        for told in listing["figures"]
+        (entry["document"], entry["source"], f"{entry['pointer']} ({entry['form']})"): entry["text"]
+        for entry in listing["figures"]
     }
 
 

@@ -68,14 +68,14 @@ def records(connection: Connection, decision_id: int, rows: list[dict[str, Any]]
     about = decision(connection, decision_id)
     about.pop("deployment_id")
     about.pop("policy_id")
-    made = ask("runs", runs=runs)
-    for run in made:
+    run_rows = ask("runs", runs=runs)
+    for run in run_rows:
         run["environment"] = {
             key: value for key, value in (run["environment"] or {}).items() if key not in _LOCAL and value is not None
         }
     evaluations = ask("evaluations", decision_id=decision_id, versions=ids)
     evaluations.sort(key=_reading_order)
-    told = {
+    contents = {
         "decision": about,
         "policy": next(iter(ask("policy", decision_id=decision_id)), None),
         "approvals": ask("approvals", decision_id=decision_id) if final else [],
@@ -88,14 +88,14 @@ def records(connection: Connection, decision_id: int, rows: list[dict[str, Any]]
             ],
             "edges": ask("edges", runs=runs, versions=ids),
         },
-        "runs": made,
+        "runs": run_rows,
         "index": ask("index", decision_id=decision_id),
         "datasets": ask("datasets", versions=ids),
         "findings": ask("findings", runs=runs),
         "evaluations": evaluations,
         "comparisons": ask("comparisons", decision_id=decision_id, versions=ids),
     }
-    plainly: dict[str, Any] = plain(told)
+    plainly: dict[str, Any] = plain(contents)
     return plainly
 
 
@@ -134,8 +134,8 @@ def copies(store: ArtifactStore, rows: list[dict[str, Any]]) -> tuple[dict[str, 
             manifest = store.manifest(kind, digest)
             folder = artifact_path(kind, digest)
             files[f"{folder}/{MANIFEST}"] = canonical.dumps(manifest).encode()
-            for name, told in sorted(manifest["files"].items()):
-                why = _left_out(row, name, told["size"])
+            for name, listed_file in sorted(manifest["files"].items()):
+                why = _left_out(row, name, listed_file["size"])
                 if why:
                     left_out[name] = why
                 else:

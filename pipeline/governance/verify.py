@@ -124,8 +124,8 @@ def _files(seen: Examination) -> str:
             seen.problem(name, "it is missing" if name in listed else "the manifest does not list it")
             continue
         data = seen.contents[name]
-        told = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "content": _content(name, data)}
-        if listed[name] != told:
+        computed = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "content": _content(name, data)}
+        if listed[name] != computed:
             seen.problem(name, "it does not hash as the manifest says")
     contents = {name: _content(name, data) for name, data in sorted(seen.contents.items()) if name != MANIFEST}
     digest = canonical.digest({"kind": "packet", "files": contents})
@@ -163,9 +163,9 @@ def _examine(seen: Examination, listing: dict[str, Any]) -> dict[str, int]:
     figures = _figures(seen, listing, records)
     for name in listing["documents"]:
         seen.known.add(name)
-        told = [figure for figure in figures if figure.document == name]
+        stated = [figure for figure in figures if figure.document == name]
         text = seen.contents[name].decode()
-        for problem in claims.check(name, text, told, listing["records"]):
+        for problem in claims.check(name, text, stated, listing["records"]):
             seen.problem(name, problem)
     _guarded(seen, "evidence.json", lambda _: _written_again(seen, listing, records, figures))
     path = evidence.record_path("evaluations")
@@ -197,25 +197,25 @@ def _artifact(seen: Examination, entry: dict[str, Any]) -> None:
     path = f"{folder}/{MANIFEST}"
     seen.known.add(path)
     manifest = seen.json(path)
-    contents = {file: told["content"] for file, told in manifest["files"].items()}
+    contents = {file: listed_file["content"] for file, listed_file in manifest["files"].items()}
     if canonical.digest({"kind": entry["kind"], "files": contents}) != entry["digest"]:
         seen.problem(path, "it does not give the artifact's digest")
-    for file, told in manifest["files"].items():
+    for file, listed_file in manifest["files"].items():
         copy = f"{folder}/files/{file}"
         if file in entry["left_out"]:
             seen.unproven.append({"what": f"{name}: the content of {file}", "why": entry["left_out"][file]})
             continue
         seen.known.add(copy)
         data = seen.contents[copy]
-        if hashlib.sha256(data).hexdigest() != told["sha256"] or _content(file, data) != told["content"]:
+        if hashlib.sha256(data).hexdigest() != listed_file["sha256"] or _content(file, data) != listed_file["content"]:
             seen.problem(copy, "it does not hash as the artifact's manifest says")
 
 
 def _same_artifacts(seen: Examination, listing: dict[str, Any], records: dict[str, Any]) -> None:
     """The artifacts in the packet are those of the lineage: none is left out and none is slipped in."""
-    told = sorted((entry["kind"], entry["name"], entry["digest"]) for entry in listing["artifacts"])
+    listed = sorted((entry["kind"], entry["name"], entry["digest"]) for entry in listing["artifacts"])
     wanted = sorted((row["kind"], row["name"], row["digest"]) for row in records["lineage"]["versions"])
-    if told != wanted:
+    if listed != wanted:
         seen.problem("evidence.json", "its artifacts are not those of the lineage")
     decided = records["decision"]
     if (listing["use_case"], listing["decision"]) != (decided["use_case"], decided["decision_id"]):
@@ -225,21 +225,21 @@ def _same_artifacts(seen: Examination, listing: dict[str, Any], records: dict[st
 def _figures(seen: Examination, listing: dict[str, Any], records: dict[str, Any]) -> list[Figure]:
     """Returns the figures, each read again from its source."""
     figures = []
-    for told in listing["figures"]:
-        fields = {key: told[key] for key in ("document", "number", "text", "source", "pointer", "form")}
+    for entry in listing["figures"]:
+        fields = {key: entry[key] for key in ("document", "number", "text", "source", "pointer", "form")}
         figure = Figure(**fields)
         figures.append(figure)
         place = f"figure {figure.number} of {figure.document}"
-        if figure.as_dict(listing["records"].get(figure.source, "unknown")) != told:
+        if figure.as_dict(listing["records"].get(figure.source, "unknown")) != entry:
             seen.problem("evidence.json", f"{place} names another source than there is")
             continue
         try:
-            found = claims.words(figure.form, figure.pointer, claims.find(records[figure.source], figure.pointer))
+            words = claims.words(figure.form, figure.pointer, claims.find(records[figure.source], figure.pointer))
         except _UNREADABLE:
             seen.problem("evidence.json", f"{place}: the evidence has nothing at {figure.pointer}")
             continue
-        if found != figure.text:
-            seen.problem("evidence.json", f"{place} says {figure.text}, the evidence {found}")
+        if words != figure.text:
+            seen.problem("evidence.json", f"{place} says {figure.text}, the evidence {words}")
         if figure.document not in listing["documents"]:
             seen.problem("evidence.json", f"{place}: the packet has no such document")
     return figures
@@ -265,7 +265,7 @@ def _online(settings: Settings, seen: Examination, listing: dict[str, Any], answ
     try:
         with database.connect(settings, "auditor") as connection:
             rows = database.fetch(connection, "governance", "packet_digest", digest=answer["digest"])
-            found = [row["created_at"] for row in rows if row["use_case"] == listing["use_case"]]
+            registered = [row["created_at"] for row in rows if row["use_case"] == listing["use_case"]]
             versions = evidence.versions(connection, listing["decision"])
             now = evidence.records(connection, listing["decision"], versions, final=listing["final"])
             damage = anchors.verify(settings, connection)
@@ -273,17 +273,17 @@ def _online(settings: Settings, seen: Examination, listing: dict[str, Any], answ
         seen.unproven.append(_ISSUED | {"why": f"the database was not asked: {error.what}"})
         return
     except NightshiftError as error:
-        found, now, damage = [], {}, []
+        registered, now, damage = [], {}, []
         seen.problem("evidence.json", f"the database knows nothing of it: {error.what}")
     changed = sorted(name for name, digest in listing["records"].items() if canonical.digest(now.get(name)) != digest)
     for name in changed:
         seen.problem(evidence.record_path(name), "the database says something else by now")
     for what in damage:
         seen.problem("(database)", what)
-    if not found:
+    if not registered:
         seen.problem(MANIFEST, "the database has registered no packet with this digest")
     answer["online"] = {
-        "registered_at": found[0].isoformat() if found else None,
+        "registered_at": registered[0].isoformat() if registered else None,
         "changed_since": changed,
         "audit": damage,
     }

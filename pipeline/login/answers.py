@@ -126,7 +126,7 @@ def _find(airflow: rest.Airflow, use_case: str, decision: int | None) -> Questio
     """Returns the question about a decision, or the newest. Raises Refused where none waits."""
     dag_id = f"{use_case}_release"
     try:
-        asked = airflow.everything(
+        details = airflow.everything(
             f"dags/{dag_id}/dagRuns/~/hitlDetails", "hitl_details", state=WAITING, response_received=False
         )
     except rest.Answered as refusal:
@@ -141,11 +141,11 @@ def _find(airflow: rest.Airflow, use_case: str, decision: int | None) -> Questio
             detail["task_instance"]["dag_run_id"],
             datetime.fromisoformat(detail["created_at"]),
         )
-        for detail in asked
+        for detail in details
         if isinstance(detail["params"].get("decision", {}).get("value"), int)
     ]
-    found = [question for question in questions if decision in (None, question.decision)]
-    if not found:
+    matching = [question for question in questions if decision in (None, question.decision)]
+    if not matching:
         raise Refused(
             "no question about this decision waits" if decision else "nothing waits for an answer",
             where=dag_id,
@@ -153,7 +153,7 @@ def _find(airflow: rest.Airflow, use_case: str, decision: int | None) -> Questio
             allowed=", ".join(str(question.decision) for question in questions) or None,
             next_step=f"trigger {dag_id} in Airflow, which asks about the newest decision that waits",
         )
-    return max(found, key=lambda question: (question.decision, question.asked_at))
+    return max(matching, key=lambda question: (question.decision, question.asked_at))
 
 
 def _recorded(airflow: rest.Airflow, question: Question, person: str) -> Given:

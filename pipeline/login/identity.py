@@ -54,16 +54,16 @@ def current(settings: Settings) -> Identity:
 def require(settings: Settings, what: str) -> Identity:
     """Returns who is logged in, for what a person answers for: `what` names it. Raises Refused where nobody is, or who
     is logged in is no person of this installation."""
-    found = current(settings)
-    if not found.logged_in:
-        raise Refused(f"{what} is a person's, and nobody is logged in", found=found.name, next_step=LOG_IN)
-    if not found.known:
+    identity = current(settings)
+    if not identity.logged_in:
+        raise Refused(f"{what} is a person's, and nobody is logged in", found=identity.name, next_step=LOG_IN)
+    if not identity.known:
         raise Refused(
             f"{what} is a person's, and this login is nobody's who is known here",
-            found=found.name,
+            found=identity.name,
             next_step="`nightshift person add`, by whoever holds the superuser's login",
         )
-    return found
+    return identity
 
 
 def own_login(settings: Settings, login: str | None = None, password: str | None = None) -> Connection | None:

@@ -31,14 +31,14 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
         ("anchors", False, _anchors),
         ("gpu", False, _gpu),
     ]
-    found = []
+    results = []
     for name, needed, check in checks:
         try:
-            found.append({"name": name, "ok": True, "needed": needed, "detail": check(settings)})
+            results.append({"name": name, "ok": True, "needed": needed, "detail": check(settings)})
         except NightshiftError as error:
             parts = ((part, error.details[part]) for part in ("where", "found", "allowed"))
             detail = "; ".join([error.what, *(f"{part}: {value}" for part, value in parts if value is not None)])
-            found.append(
+            results.append(
                 {
                     "name": name,
                     "ok": False,
@@ -47,7 +47,7 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
                     "next": error.details["next"] or "mend it",
                 }
             )
-    return found
+    return results
 
 
 def _python(_: Settings) -> str:
@@ -112,11 +112,11 @@ def _suites(settings: Settings) -> str:
 
     sound, _ = usecase.read_all(settings)
     with _connected(settings) as connection:
-        found = [(each.name, problem) for each in sound for problem in evaluation.problems(connection, each)]
-    if found:
-        name, first = found[0]
+        problems = [(each.name, problem) for each in sound for problem in evaluation.problems(connection, each)]
+    if problems:
+        name, first = problems[0]
         raise first.reworded(
-            f"{len(found)} mistakes in suites; the first, of {name}: {first.what}",
+            f"{len(problems)} mistakes in suites; the first, of {name}: {first.what}",
             next_step="mend it: the night would end at preflight",
         )
     number = sum(len(each.evaluation.suites) for each in sound)
@@ -126,11 +126,11 @@ def _suites(settings: Settings) -> str:
 def _coherence(settings: Settings) -> str:
     sound, _ = usecase.read_all(settings)
     with _connected(settings) as connection:
-        found = [(each, finding) for each in sound for finding in coherence.findings(each, connection)]
-    if found:
+        problems = [(each, finding) for each in sound for finding in coherence.findings(each, connection)]
+    if problems:
         raise BadInput(
-            f"{len(found)} keys that load and can hardly be meant",
-            found="; ".join(f"{each.name}: {key}: {odd}" for each, (key, odd) in found[:10]),
+            f"{len(problems)} keys that load and can hardly be meant",
+            found="; ".join(f"{each.name}: {key}: {odd}" for each, (key, odd) in problems[:10]),
             next_step="look at each; docs/configuration.md says what a key does",
         )
     return "no keys disagree, no file is empty, every principal can read something"

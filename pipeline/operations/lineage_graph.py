@@ -31,26 +31,26 @@ def lineage(settings: Settings, ref: str, down: bool = False, use_case: str | No
     with database.connect(settings, "reader") as connection:
         roots = _roots(connection, ref.strip())
         walk = "down" if down else "up"
-        found: dict[int, dict[str, Any]] = {}
+        nodes: dict[int, dict[str, Any]] = {}
         for root in roots:
             for row in database.fetch(connection, "graph", walk, version_id=root):
-                found[row["version_id"]] = plain(dict(row))
+                nodes[row["version_id"]] = plain(dict(row))
         for root in roots:
-            _of(use_case, ref, found[root]["use_case"])
-        edges = database.fetch(connection, "graph", "edges", versions=sorted(found))
+            _of(use_case, ref, nodes[root]["use_case"])
+        edges = database.fetch(connection, "graph", "edges", versions=sorted(nodes))
     return {
-        "root": found[roots[0]],
+        "root": nodes[roots[0]],
         "roots": roots,
         "direction": walk,
-        "nodes": [found[version] for version in sorted(found)],
+        "nodes": [nodes[version] for version in sorted(nodes)],
         "edges": [plain(dict(row)) for row in edges],
     }
 
 
-def _of(use_case: str | None, ref: str, found: str) -> None:
+def _of(use_case: str | None, ref: str, owner: str) -> None:
     """Raises BadInput where something is of another use case than the one that was named."""
-    if use_case is not None and found != use_case:
-        raise BadInput(f"this is none of {use_case}", where=ref, found=f"use case {found}", allowed=use_case)
+    if use_case is not None and owner != use_case:
+        raise BadInput(f"this is none of {use_case}", where=ref, found=f"use case {owner}", allowed=use_case)
 
 
 def _roots(connection: Connection, ref: str) -> list[int]:
@@ -102,28 +102,28 @@ def explain(settings: Settings, run: str, use_case: str | None = None) -> dict[s
                 allowed="; ".join(f"{row['run_id']} ({row['job']})" for row in rows[:10]) or None,
                 next_step="`nightshift sql nights` and the tasks' results name runs",
             )
-        (found,) = rows
-        _of(use_case, run, found["use_case"])
-        before = _before(connection, found)
-    changed = cachekey.difference(before["cache_parts"], found["cache_parts"]) if before else {}
-    kind = "reused" if found["reused_from"] else "first" if before is None else "changed" if changed else "same"
+        (row,) = rows
+        _of(use_case, run, row["use_case"])
+        before = _before(connection, row)
+    changed = cachekey.difference(before["cache_parts"], row["cache_parts"]) if before else {}
+    kind = "reused" if row["reused_from"] else "first" if before is None else "changed" if changed else "same"
     return {
-        "run": str(found["run_id"]),
-        "use_case": found["use_case"],
-        "job": found["job"],
-        "state": found["state"],
-        "reused_from": _text(found["reused_from"]),
+        "run": str(row["run_id"]),
+        "use_case": row["use_case"],
+        "job": row["job"],
+        "state": row["state"],
+        "reused_from": _text(row["reused_from"]),
         "compared_with": _text(before["run_id"]) if before else None,
         "changed": [{"part": part, **sides} for part, sides in changed.items()],
         "note": _NOTES[kind],
     }
 
 
-def _before(connection: Connection, found: dict[str, Any]) -> dict[str, Any] | None:
-    if found["reused_from"]:
-        (row,) = database.fetch(connection, "graph", "runs", ref=str(found["reused_from"]))
+def _before(connection: Connection, row: dict[str, Any]) -> dict[str, Any] | None:
+    if row["reused_from"]:
+        (row,) = database.fetch(connection, "graph", "runs", ref=str(row["reused_from"]))
         return dict(row)
-    row_or_none = database.fetch_one(connection, "graph", "run_before", run=str(found["run_id"]))
+    row_or_none = database.fetch_one(connection, "graph", "run_before", run=str(row["run_id"]))
     return dict(row_or_none) if row_or_none else None
 
 

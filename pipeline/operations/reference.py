@@ -40,16 +40,16 @@ _ENVIRONMENT = """
 
 def schema() -> dict[str, Any]:
     """Returns the JSON Schema (draft 2020-12) of a usecase.yaml."""
-    made = UseCase.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "A Nightshift use case"}
+    generated = UseCase.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **generated, "title": "A Nightshift use case"}
 
 
 def markdown() -> str:
     """Returns the reference, as Markdown: a line for each key of a usecase.yaml, and for each environment variable."""
-    made = schema()
+    generated = schema()
     lines = [
         "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in row) + " |"
-        for row in _rows(made, made, "")
+        for row in _rows(generated, generated, "")
     ]
     variables = [f"| `{name}` | {text} |" for name, text in VARIABLES.items()]
     return _INTRODUCTION + "\n".join(lines) + "\n" + _ENVIRONMENT + "\n".join(variables) + "\n"

@@ -28,16 +28,16 @@ def status(settings: Settings, usecase: UseCase | None = None, strict: bool = Fa
     Raises NotAvailable where the database does not answer, has no schema yet, or has no login on this machine.
     """
     problems: list[str] = []
-    found = [usecase] if usecase else _usecases(settings, problems)
+    usecases = [usecase] if usecase else _usecases(settings, problems)
     reasons: list[str] = []
     answers: dict[str, Any] = {}
     newest = anchors.last(settings)
     try:
         with _connect(settings) as connection:
             now = _one(connection, "now")["now"]
-            for each in found:
+            for each in usecases:
                 answers[each.name] = _use_case(connection, each, now, problems, reasons)
-            _anchor(newest, found, now, reasons)
+            _anchor(newest, usecases, now, reasons)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn):
         raise NotAvailable("the database is not set up", next_step="`nightshift db upgrade`") from None
     ok = not problems and not (strict and reasons)
@@ -113,14 +113,14 @@ def _blocked(check: dict[str, Any]) -> str:
     """Returns what a check that did not pass found, and what it wants."""
     if "value" not in check:
         return f"{check['name']} ({check['verdict']}: {check['reason']})"
-    found = f"{check['value']:.3f} [{check['low']:.3f}, {check['high']:.3f}]"
-    return f"{check['name']} ({check['verdict']}: {found}, wanted ≥ {check['wanted']:.3f})"
+    measured = f"{check['value']:.3f} [{check['low']:.3f}, {check['high']:.3f}]"
+    return f"{check['name']} ({check['verdict']}: {measured}, wanted ≥ {check['wanted']:.3f})"
 
 
 def _one(connection: Connection, query: str, use_case: str | None = None) -> dict[str, Any]:
     """Returns the row of a query; an empty one where there is none."""
-    asked = {} if use_case is None else {"use_case": use_case}
-    return dict(database.fetch_one(connection, "status", query, **asked) or {})
+    filters = {} if use_case is None else {"use_case": use_case}
+    return dict(database.fetch_one(connection, "status", query, **filters) or {})
 
 
 def _late(what: str, at: datetime | None, hours: float, now: datetime) -> str | None:
@@ -131,8 +131,8 @@ def _late(what: str, at: datetime | None, hours: float, now: datetime) -> str | 
     return f"{what} is {age:.1f} hours old, {hours:g} are allowed" if age > hours else None
 
 
-def _anchor(newest: dict[str, Any] | None, found: list[UseCase], now: datetime, reasons: list[str]) -> None:
-    hours = min((each.freshness.anchor for each in found), default=None)
+def _anchor(newest: dict[str, Any] | None, usecases: list[UseCase], now: datetime, reasons: list[str]) -> None:
+    hours = min((each.freshness.anchor for each in usecases), default=None)
     if hours is None:
         return
     at = datetime.fromisoformat(newest["at"]) if newest else None

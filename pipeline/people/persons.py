@@ -41,7 +41,7 @@ def add(settings: Settings, person: Person) -> Path | None:
     if not NAME.fullmatch(person.name):
         raise BadInput("this is no person's name", found=repr(person.name), allowed=FORM)
     with _administration(settings) as connection, connection.transaction():
-        made = None if person.login is None else _login(settings, connection, person.login)
+        password_file = None if person.login is None else _login(settings, connection, person.login)
         database.call(
             connection,
             "release.add_person",
@@ -51,7 +51,7 @@ def add(settings: Settings, person: Person) -> Path | None:
             person.approver,
             list(person.aliases),
         )
-    return made
+    return password_file
 
 
 def end(settings: Settings, name: str) -> None:

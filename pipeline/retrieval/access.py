@@ -42,18 +42,18 @@ def callers(rights: Sequence[Right], number: int, seed: str) -> list[Caller]:
     ordered = sorted(set(rights), key=lambda right: (right.tenant, right.classification, right.groups))
     tenants = [*sorted({right.tenant for right in rights}), UNKNOWN]
     groups = [*sorted({group for right in rights for group in right.groups}), UNKNOWN]
-    made = [Caller(right.tenant, right.groups, right.classification) for right in ordered]
-    generator.shuffle(made)
-    while len(made) < number:
+    generated = [Caller(right.tenant, right.groups, right.classification) for right in ordered]
+    generator.shuffle(generated)
+    while len(generated) < number:
         size = generator.randint(0, min(len(groups), 6))
-        made.append(
+        generated.append(
             Caller(
                 generator.choice(tenants),
                 tuple(sorted(generator.sample(groups, size))),
                 generator.choice([*CLEARANCES, CLEARANCES[-1], UNKNOWN]),
             )
         )
-    return made[:number]
+    return generated[:number]
 
 
 def acl_ids(connection: Connection, use_case: str, rights: Sequence[Right]) -> Mapping[Right, int]:

@@ -62,7 +62,7 @@ class Sentence:
 def chunks(title: str, body: str, chunker: Chunker, count: Count) -> list[Chunk]:
     """Returns the chunks of a document, in its order. Each has at most `chunker.tokens` tokens and stands below one
     heading; a sentence is split only where it alone is too long."""
-    found: list[Chunk] = []
+    pieces_so_far: list[Chunk] = []
     runs: list[list[Sentence]] = []
     for sentence in sentences(title, body):
         if not runs or runs[-1][0].headings != sentence.headings:
@@ -74,13 +74,13 @@ def chunks(title: str, body: str, chunker: Chunker, count: Count) -> list[Chunk]
         for pieces in _pack(_fitted(run, room, count), room, chunker.overlap):
             text = f"{context}{_joined(pieces)}"
             digest = canonical.digest({"chunker": chunker.identity(), "text": text})
-            found.append(Chunk(len(found), text, digest))
-    return found
+            pieces_so_far.append(Chunk(len(pieces_so_far), text, digest))
+    return pieces_so_far
 
 
 def sentences(title: str, body: str) -> list[Sentence]:
     """Returns the sentences of a Markdown or plain text, each below the document's title and its own headings."""
-    found: list[Sentence] = []
+    parts: list[Sentence] = []
     levels: list[tuple[int, str]] = []
     for kind, text in _blocks(body):
         if kind == "heading":
@@ -93,25 +93,25 @@ def sentences(title: str, body: str) -> list[Sentence]:
         headings = tuple(dict.fromkeys([*([title] if title else []), *names]))
         for place, (gap, sentence) in enumerate(split(text)):
             parted = gap if place else "\n" if kind == "line" else "\n\n"
-            found.append(Sentence(sentence, parted, headings))
-    return found
+            parts.append(Sentence(sentence, parted, headings))
+    return parts
 
 
 def split(text: str) -> list[tuple[str, str]]:
     """Returns the sentences of one paragraph, each with what stood before it: a blank, or nothing. Blanks and line
     breaks inside count as one blank."""
     text = " ".join(text.split())
-    found: list[tuple[str, str]] = []
+    parts: list[tuple[str, str]] = []
     start, gap = 0, ""
     for match in _END.finditer(text):
         blank = match.start(1) if match[1] is not None else match.end()
         if _ABBREVIATION.search(text[start:blank]):
             continue
-        found.append((gap, text[start:blank]))
+        parts.append((gap, text[start:blank]))
         start, gap = match.end(), " " if match[1] else ""
     if text[start:]:
-        found.append((gap, text[start:]))
-    return found
+        parts.append((gap, text[start:]))
+    return parts
 
 
 def _blocks(body: str) -> Iterator[tuple[str, str]]:

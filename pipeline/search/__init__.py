@@ -141,12 +141,12 @@ def search(settings: Settings, usecase: UseCase, text: str, principal: str, k: i
     Raises BadInput for an unknown principal, naming the nearest.
     """
     with Searcher(settings, usecase, principal, role="retriever", gateway="pipeline") as searcher:
-        found = searcher.search(text, k)
+        answer = searcher.search(text, k)
     results = [
         {"document": hit.document, "version": hit.version, "chunk": hit.chunk, "score": hit.score, "text": hit.text}
-        for hit in found.hits
+        for hit in answer.hits
     ]
-    return {"results": results, "route": found.route, "audit_id": found.audit_id}
+    return {"results": results, "route": answer.route, "audit_id": answer.audit_id}
 
 
 def _open(settings: Settings, gateway: Role, use_case: str, principal: str) -> str:

@@ -92,8 +92,8 @@ class Embedder:
             hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
             weights = mask.unsqueeze(-1).to(hidden.dtype)
             pooled = (hidden * weights).sum(1) / weights.sum(1)
-            found: Vectors = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
-        return found
+            vectors: Vectors = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
+        return vectors
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns each text's token ids, at most 256. A text that is cut still ends as the model expects."""
@@ -121,8 +121,8 @@ class Embedder:
 
 def model_folder() -> Path:
     """Returns the folder of the weights inside the installed package. Raises NotAvailable where it is not installed."""
-    found = importlib.util.find_spec(_PACKAGE)
-    folder = Path(found.origin).parent / "model" if found is not None and found.origin else None
+    spec = importlib.util.find_spec(_PACKAGE)
+    folder = Path(spec.origin).parent / "model" if spec is not None and spec.origin else None
     if folder is None or not (folder / "model.safetensors").exists():
         raise NotAvailable(
             "the embedding model is not installed",

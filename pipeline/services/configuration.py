@@ -93,9 +93,9 @@ def _any_free(chosen: Mapping[str, int]) -> int:
 
 def connection(settings: Settings) -> str:
     """Returns the SQLAlchemy URL of Airflow's own database, for its sync and its async engine alike."""
-    told = conninfo_to_dict(database.location(settings))
+    parts = conninfo_to_dict(database.location(settings))
     login = secret(folder(settings) / "database_password")
-    parts = {key: str(value) for key, value in told.items() if key != "dbname" and value is not None}
+    parts = {key: str(value) for key, value in parts.items() if key != "dbname" and value is not None}
     query = urlencode(parts, quote_via=quote)
     return f"postgresql+psycopg://{LOGIN}:{quote(login, safe='')}@/{LOGIN}?{query}"
 

@@ -43,14 +43,14 @@ def alive(record: Path) -> dict[str, psutil.Process | None]:
     """Returns the recorded processes by name, None where one has ended; nothing where there is no record."""
     if not record.exists():
         return {}
-    found: dict[str, psutil.Process | None] = {}
+    processes: dict[str, psutil.Process | None] = {}
     for name, entry in json.loads(record.read_text()).items():
-        found[name] = None
+        processes[name] = None
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(int(entry["pid"]))
             same = abs(process.create_time() - entry["started"]) < 1
-            found[name] = process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    return found
+            processes[name] = process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    return processes
 
 
 def tree(record: Path) -> set[psutil.Process]:
@@ -58,13 +58,13 @@ def tree(record: Path) -> set[psutil.Process]:
     them, since a task outlives the process that began it."""
     recorded = json.loads(record.read_text()) if record.exists() else {}
     sessions = {int(entry["pid"]): float(entry["started"]) for entry in recorded.values()}
-    found: set[psutil.Process] = set()
+    processes: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError, PermissionError):
             begun = sessions.get(os.getsid(process.pid))
             if begun is not None and process.create_time() >= begun - 1 and process.status() != psutil.STATUS_ZOMBIE:
-                found |= {process, *process.children(recursive=True)}
-    return found
+                processes |= {process, *process.children(recursive=True)}
+    return processes
 
 
 def stop(record: Path, patience: float = 40.0, last: Iterable[str] = ()) -> int:

@@ -68,12 +68,12 @@ class Airflow:
 
     def everything(self, path: str, key: str, **query: Any) -> list[dict[str, Any]]:
         """Returns all entries of a collection, page by page."""
-        found: list[dict[str, Any]] = []
+        entries: list[dict[str, Any]] = []
         while True:
-            page = self.call("GET", path, limit=100, offset=len(found), **query)
-            found += page[key]
-            if len(found) >= page["total_entries"] or not page[key]:
-                return found
+            page = self.call("GET", path, limit=100, offset=len(entries), **query)
+            entries += page[key]
+            if len(entries) >= page["total_entries"] or not page[key]:
+                return entries
 
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Returns the id of a new run of a DAG, asked for by this session's user."""
@@ -82,8 +82,8 @@ class Airflow:
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Returns one run of a DAG."""
-        found: dict[str, Any] = self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}")
-        return found
+        run: dict[str, Any] = self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}")
+        return run
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Returns the task instances of a run."""
@@ -108,8 +108,8 @@ class Answered(Refused):
 
     def __init__(self, answer: httpx.Response) -> None:
         self.status = answer.status_code
-        asked = f"{answer.request.method} {answer.request.url.path}"
-        super().__init__(f"Airflow refused: {asked}", found=f"{answer.status_code} {answer.text[:500]}")
+        request = f"{answer.request.method} {answer.request.url.path}"
+        super().__init__(f"Airflow refused: {request}", found=f"{answer.status_code} {answer.text[:500]}")
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def down(settings: Settings) -> dict[str, Any]:
 
 def expected_dags(settings: Settings) -> set[str]:
     """Returns the ids of the DAGs that the sound use cases make."""
-    return {f"{found.name}_{kind}" for found in usecase.read_all(settings)[0] for kind in KINDS} | {"maintain"}
+    return {f"{each.name}_{kind}" for each in usecase.read_all(settings)[0] for kind in KINDS} | {"maintain"}
 
 
 def _running(settings: Settings, *, already: bool, missing: set[str]) -> dict[str, Any]:

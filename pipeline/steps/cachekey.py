@@ -35,26 +35,26 @@ def parts(
 
     `modules` are the entry modules, `files` further files relative to the root, `inputs` roles with digests.
     """
-    found = {"job": job, "lock": _file(root / "requirements.lock")}
+    parts_by_name = {"job": job, "lock": _file(root / "requirements.lock")}
     for module in sorted(closure(modules, root)):
-        found[f"code:{module}"] = _file(_path(module, root))
+        parts_by_name[f"code:{module}"] = _file(_path(module, root))
         for template in _templates(module, root):
-            found[f"file:{template.relative_to(root)}"] = _file(template)
+            parts_by_name[f"file:{template.relative_to(root)}"] = _file(template)
         for queries in _queries(module, root):
-            found[f"sql:{queries}"] = _file(root / "sql" / "queries" / f"{queries}.sql")
+            parts_by_name[f"sql:{queries}"] = _file(root / "sql" / "queries" / f"{queries}.sql")
     # What the functions of the database do is part of what a step does, and stands in the migrations alone.
-    found["schema"] = max(
+    parts_by_name["schema"] = max(
         (file.stem for file in (root / "sql" / "migrations" / "versions").glob("*.sql")), default="none"
     )
-    found |= {f"file:{name}": _file(root / name) for name in files}
-    found |= {f"param:{name}": _short(value) for name, value in params.items()}
-    found |= {f"input:{role}": digest for role, digest in inputs.items()}
-    return found
+    parts_by_name |= {f"file:{name}": _file(root / name) for name in files}
+    parts_by_name |= {f"param:{name}": _short(value) for name, value in params.items()}
+    parts_by_name |= {f"input:{role}": digest for role, digest in inputs.items()}
+    return parts_by_name
 
 
-def key(found: Mapping[str, str]) -> str:
+def key(parts: Mapping[str, str]) -> str:
     """Returns the cache key of these parts."""
-    return canonical.digest(dict(found))
+    return canonical.digest(dict(parts))
 
 
 def difference(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
@@ -69,17 +69,17 @@ def difference(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str,
 
 def closure(modules: Iterable[str], root: Path = ROOT) -> set[str]:
     """Returns the modules of this package that the given ones import, directly or not, themselves included."""
-    found: set[str] = set()
+    modules_read: set[str] = set()
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module in found or not _path(module, root).exists():
+        if module in modules_read or not _path(module, root).exists():
             continue
-        found.add(module)
+        modules_read.add(module)
         parent = module.rpartition(".")[0]
         waiting += [parent] if parent else []
         waiting += _imports(module, _path(module, root))
-    return found
+    return modules_read
 
 
 def _imports(module: str, path: Path) -> list[str]:
@@ -111,7 +111,7 @@ def _queries(module: str, root: Path) -> set[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    found = set()
+    files = set()
     for node in ast.walk(tree):
         name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
         if not isinstance(node, ast.Call) or name not in _QUERIES or len(node.args) <= _QUERIES[name]:
@@ -120,8 +120,8 @@ def _queries(module: str, root: Path) -> set[str]:
         value = argument.value if isinstance(argument, ast.Constant) else None
         value = constants.get(argument.id) if isinstance(argument, ast.Name) else value
         if isinstance(value, str) and (root / "sql" / "queries" / f"{value}.sql").exists():
-            found.add(value)
-    return found
+            files.add(value)
+    return files
 
 
 def _path(module: str, root: Path) -> Path:

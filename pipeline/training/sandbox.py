@@ -266,9 +266,9 @@ def _cores() -> int:
 
 
 def _died(code: int | None) -> NightshiftError:
-    found = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
+    ending = f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
     hint = "look whether the machine ran out of memory (dmesg)" if code == -signal.SIGKILL else "its log says more"
-    return NightshiftError("the training process ended without an answer", found=found, next_step=hint)
+    return NightshiftError("the training process ended without an answer", found=ending, next_step=hint)
 
 
 def _revived(reported: Mapping[str, Any]) -> NightshiftError:

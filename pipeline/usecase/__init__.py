@@ -90,7 +90,7 @@ def load(path: Path) -> UseCase:
     try:
         usecase = UseCase.model_validate(_absolute(data, path.parent))
     except ValidationError as error:
-        raise validation.told(error, UseCase, path) from None
+        raise validation.bad_input(error, UseCase, path) from None
     if usecase.name != path.parent.name:
         raise BadInput(
             "the name differs from the folder's", where=f"{path}: name", found=usecase.name, allowed=path.parent.name

@@ -22,5 +22,5 @@ SCORERS: Mapping[str, Scorer] = {
 
 def score(case: Case, answer: Answer) -> dict[str, float]:
     """Returns the scores of a case's answer, by metric, of the metrics that apply to it."""
-    found = {name: scorer(case, answer) for name, scorer in SCORERS.items()}
-    return {name: round(given, 6) for name, given in found.items() if given is not None}
+    scores = {name: scorer(case, answer) for name, scorer in SCORERS.items()}
+    return {name: round(given, 6) for name, given in scores.items() if given is not None}

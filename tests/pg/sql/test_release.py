@@ -66,7 +66,7 @@ class Ground:
         return str(row["answer"])
 
     def promote(self, decision: int, role: Role = "approver") -> int:
-        with database.connect(self.settings, role) as connection, database.told():
+        with database.connect(self.settings, role) as connection, database.translate_errors():
             (row,) = database.call(connection, "lineage.promote", decision)
         return int(row["promote"])
 

@@ -31,7 +31,7 @@ def retriever(live: Library) -> "Iterator[psycopg.Connection[Any]]":
 
 def read(connection: psycopg.Connection[Any], given: str, audit: int) -> list[Any]:
     """Returns the text of a search."""
-    with database.told():
+    with database.translate_errors():
         return connection.execute(READ, [given, audit, QUERY]).fetchall()
 
 
