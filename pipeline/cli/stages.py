@@ -1,8 +1,7 @@
 """Commands that do a stage's work: data, train, index, search, evaluate, gate, approve, promote, rollback."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,24 +14,13 @@ from pipeline.errors import BadInput, NotAvailable
 from pipeline.records import plain
 from pipeline.results import Subject
 from pipeline.steps import Version
+from pipeline.usecase import ExampleKind
 
 UseCaseName = Annotated[str, typer.Argument(metavar="USECASE", help="A folder's name under usecases/.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do the work even where an earlier run could answer.")]
 
 
-class Kind(StrEnum):
-    """Kinds of training rows."""
-
-    SFT = "sft"
-    PREFERENCE = "preference"
-
-
-class Stage(StrEnum):
-    """Stages of training."""
-
-    SFT = "sft"
-    DPO = "dpo"
-    ALL = "all"
+Stage = Literal["sft", "dpo", "all"]
 
 
 def register(app: typer.Typer) -> None:
@@ -58,13 +46,13 @@ def register(app: typer.Typer) -> None:
 
 def data_check(
     file: Annotated[Path, typer.Argument(help="A file of examples: JSONL, or one JSON array.")],
-    kind: Annotated[Kind, typer.Option(help="What its rows are.")],
+    kind: Annotated[ExampleKind, typer.Option(help="What its rows are.")],
     form: Annotated[str | None, typer.Option("--format", help="messages, preference, alpaca or sharegpt.")] = None,
 ) -> object:
     """Check a file of training rows, without a database."""
     from pipeline import data
 
-    return data.check_file(file, kind.value, form)
+    return data.check_file(file, kind, form)
 
 
 def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:
@@ -119,7 +107,7 @@ def data_diff(name: UseCaseName, before: int, after: int) -> object:
     return data.diff(context.settings, context.usecase, before, after)
 
 
-def train(name: UseCaseName, stage: Stage = Stage.ALL, fresh: Fresh = False) -> object:
+def train(name: UseCaseName, stage: Stage = "all", fresh: Fresh = False) -> object:
     """Train an adapter on the newest dataset version."""
     from pipeline import training
 
@@ -127,7 +115,7 @@ def train(name: UseCaseName, stage: Stage = Stage.ALL, fresh: Fresh = False) -> 
     prepared = training.preflight(context)
     tuned = training.sft(context, prepared)
     done = tuned
-    if stage is not Stage.SFT:
+    if stage != "sft":
         done = training.dpo(context, prepared, tuned)
     return {
         "adapter": done.adapter.name,

@@ -18,8 +18,8 @@ from pipeline.database import Connection
 from pipeline.records import load
 from pipeline.steps import Version
 
-Kind = Literal["examples", "documents"]
-KINDS: tuple[Kind, ...] = ("examples", "documents")
+DatasetKind = Literal["examples", "documents"]
+KINDS: tuple[DatasetKind, ...] = ("examples", "documents")
 _BATCH = 2_000  # rows a statement: bounds the memory that one JSON parameter takes
 
 
@@ -74,13 +74,13 @@ class NewVersion(Protocol):
     def changed(self) -> bool: ...
 
 
-def standing(connection: Connection, use_case: str, kind: Kind) -> Standing:
+def standing(connection: Connection, use_case: str, kind: DatasetKind) -> Standing:
     """Returns the newest version of a dataset."""
     row = database.fetch_one(connection, "data", "standing", use_case=use_case, kind=kind)
     return Standing(0, None) if row is None else Standing(row["version"], row["digest"])
 
 
-def members(connection: Connection, use_case: str, kind: Kind, version: int) -> dict[str, str]:
+def members(connection: Connection, use_case: str, kind: DatasetKind, version: int) -> dict[str, str]:
     """Returns the members of a version; none for a version that does not exist."""
     rows = database.fetch(connection, "data", f"members_of_{kind}", use_case=use_case, version=version)
     return {row["digest"]: row["label"] for row in rows}
@@ -195,7 +195,7 @@ def insert_documents(connection: Connection, use_case: str, versions: Mapping[st
 
 
 def insert_version(
-    connection: Connection, use_case: str, kind: Kind, number: int, new: NewVersion, artifact: Version
+    connection: Connection, use_case: str, kind: DatasetKind, number: int, new: NewVersion, artifact: Version
 ) -> None:
     """Writes a version down, if there is a new one: its number, and the intervals of what changed."""
     if not new.changed:

@@ -14,7 +14,7 @@ from pipeline.data import findings as findings_module
 from pipeline.data.documents import Document
 from pipeline.data.expectations import Applied
 from pipeline.data.findings import Finding
-from pipeline.data.formats import Example, Kind
+from pipeline.data.formats import Example
 from pipeline.data.reading import Problem
 from pipeline.data.records import Checked, CheckFacts, CheckReport, Counts, Fetched, File, FileReport, PartReport
 from pipeline.data.rules import Rule, Severity
@@ -22,7 +22,7 @@ from pipeline.data.tombstones import Tombstones
 from pipeline.errors import BadInput, Refused
 from pipeline.records import load, write
 from pipeline.steps import Attempt, Output, Result, Step
-from pipeline.usecase import Checks
+from pipeline.usecase import Checks, ExampleKind
 
 REPORT = "report.json"
 
@@ -98,7 +98,7 @@ def check(context: Context, fetched: Fetched) -> Checked:
     return Checked(outcome.run_id, outcome.reused, **snapshots, facts=load(CheckFacts, outcome.facts))
 
 
-def check_file(path: Path, kind: Kind, form: str | None = None, checks: Checks | None = None) -> dict[str, Any]:
+def check_file(path: Path, kind: ExampleKind, form: str | None = None, checks: Checks | None = None) -> dict[str, Any]:
     """Returns {rows, accepted, rejected: [{line, rule, detail}]} of one file of examples, an entry for each bad line.
 
     The same rules as in the pipeline, but those that need the database (erased rows, unknown documents). `form` None:

@@ -9,7 +9,7 @@ from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.data import catalog, findings, holds, membership, sources, splits, withdrawals
-from pipeline.data.catalog import Current, Kind, Place, Standing
+from pipeline.data.catalog import Current, DatasetKind, Place, Standing
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.data.holds import Catalogue, Held
@@ -138,7 +138,7 @@ def _held(
     return holds.hold(catalogue, texts, rejected, spec.params["sources"], usecase.checks)
 
 
-def _next(connection: Connection, store: ArtifactStore, use_case: str, kind: Kind, labels: Members) -> Next:
+def _next(connection: Connection, store: ArtifactStore, use_case: str, kind: DatasetKind, labels: Members) -> Next:
     current: Standing = catalog.standing(connection, use_case, kind)
     difference = membership.change(catalog.members(connection, use_case, kind, current.version), labels)
     # The first version stands even where it is empty: what comes after needs something to be the change of.

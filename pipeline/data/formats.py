@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pipeline import canonical
 from pipeline.data.reading import Problem, Row
 from pipeline.errors import BadInput
+from pipeline.usecase import ExampleKind
 
-Kind = Literal["sft", "preference"]
 Message = dict[str, str]
 Content = dict[str, list[Message]]
 
-FORMATS: Mapping[Kind, tuple[str, ...]] = {
+FORMATS: Mapping[ExampleKind, tuple[str, ...]] = {
     "sft": ("messages", "alpaca", "sharegpt"),
     "preference": ("preference", "sharegpt"),
 }
@@ -27,7 +27,7 @@ class Example:
 
     file: str
     line: int
-    kind: Kind
+    kind: ExampleKind
     content: Content | None  # {"messages"} or {"prompt", "chosen", "rejected"}; None where there is a problem
     subject: str | None = None
     documents: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class _Unfit(Exception):
         self.problem = Problem(rule, detail)
 
 
-def require(kind: Kind, form: str, where: str) -> None:
+def require(kind: ExampleKind, form: str, where: str) -> None:
     """Raises BadInput where rows of this kind do not come in this format."""
     if kind not in FORMATS:
         raise BadInput("unknown kind of example", where=where, found=kind, allowed=", ".join(FORMATS))
@@ -75,7 +75,7 @@ def require(kind: Kind, form: str, where: str) -> None:
         )
 
 
-def guess(rows: list[Row], kind: Kind) -> str:
+def guess(rows: list[Row], kind: ExampleKind) -> str:
     """Returns the format that the first readable row looks like; the kind's own where none does."""
     marks = {"messages": "messages", "conversations": "sharegpt", "instruction": "alpaca", "chosen": "preference"}
     first = next((row.value for row in rows if isinstance(row.value, dict)), {})
@@ -83,7 +83,7 @@ def guess(rows: list[Row], kind: Kind) -> str:
     return likely or FORMATS[kind][0]
 
 
-def example(row: Row, file: str, kind: Kind, form: str) -> Example:
+def example(row: Row, file: str, kind: ExampleKind, form: str) -> Example:
     """Returns the example that a row holds, or the problem it has: the reader's, or `not_an_object`, `missing_field` or
     `wrong_type`."""
     if row.problem is not None:
@@ -100,11 +100,11 @@ def example(row: Row, file: str, kind: Kind, form: str) -> Example:
     return Example(file, row.line, kind, content, subject, documents, unknown)
 
 
-def _messages(row: dict[str, Any], kind: Kind) -> tuple[Content, set[str]]:
+def _messages(row: dict[str, Any], kind: ExampleKind) -> tuple[Content, set[str]]:
     return {"messages": _turns(row, "messages", "role", "content")}, {"messages"}
 
 
-def _preference(row: dict[str, Any], kind: Kind) -> tuple[Content, set[str]]:
+def _preference(row: dict[str, Any], kind: ExampleKind) -> tuple[Content, set[str]]:
     content = {
         "prompt": _said(row, "prompt", "user"),
         "chosen": _said(row, "chosen", "assistant"),
@@ -113,7 +113,7 @@ def _preference(row: dict[str, Any], kind: Kind) -> tuple[Content, set[str]]:
     return content, {"prompt", "chosen", "rejected"}
 
 
-def _alpaca(row: dict[str, Any], kind: Kind) -> tuple[Content, set[str]]:
+def _alpaca(row: dict[str, Any], kind: ExampleKind) -> tuple[Content, set[str]]:
     instruction, output = _text(row, "instruction"), _text(row, "output")
     given = _text(row, "input") if row.get("input") is not None else ""
     messages = [{"role": "system", "content": _text(row, "system")}] if row.get("system") else []
@@ -126,7 +126,7 @@ def _alpaca(row: dict[str, Any], kind: Kind) -> tuple[Content, set[str]]:
     return {"messages": messages}, {"instruction", "input", "output", "system", "history"}
 
 
-def _sharegpt(row: dict[str, Any], kind: Kind) -> tuple[Content, set[str]]:
+def _sharegpt(row: dict[str, Any], kind: ExampleKind) -> tuple[Content, set[str]]:
     turns = _turns(row, "conversations", "from", "value")
     if row.get("system"):
         turns.insert(0, {"role": "system", "content": _text(row, "system")})
@@ -136,7 +136,7 @@ def _sharegpt(row: dict[str, Any], kind: Kind) -> tuple[Content, set[str]]:
     return {"prompt": turns, **answers}, {"conversations", "chosen", "rejected", "system"}
 
 
-_CONTENT: Mapping[str, Callable[[dict[str, Any], Kind], tuple[Content, set[str]]]] = {
+_CONTENT: Mapping[str, Callable[[dict[str, Any], ExampleKind], tuple[Content, set[str]]]] = {
     "messages": _messages,
     "preference": _preference,
     "alpaca": _alpaca,

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipeline import database
 from pipeline.data import catalog, membership
-from pipeline.data.catalog import Kind
+from pipeline.data.catalog import DatasetKind
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
@@ -19,7 +19,9 @@ def versions(settings: Settings, usecase: UseCase) -> dict[str, Any]:
     return {"use_case": usecase.name, "versions": listed}
 
 
-def diff(settings: Settings, usecase: UseCase, before: int, after: int, dataset: Kind = "examples") -> dict[str, Any]:
+def diff(
+    settings: Settings, usecase: UseCase, before: int, after: int, dataset: DatasetKind = "examples"
+) -> dict[str, Any]:
     """Returns what turns one version into another: {dataset, before, version, digest, rows, added, removed, splits,
     changes: {added, removed}}, the changes as sorted pairs of row digest and split. `before` 0 is the empty set.
 

@@ -11,9 +11,8 @@ from pipeline import canonical
 from pipeline.data.catalog import Current, Place
 from pipeline.data.documents import Document
 from pipeline.data.findings import Finding
-from pipeline.data.rules import CLASSIFICATIONS
 from pipeline.data.withdrawals import tightened
-from pipeline.usecase import Checks
+from pipeline.usecase import CLASSIFICATIONS, Checks
 
 _FEW = 10  # documents; so many may go from a source that keeps others
 

@@ -13,12 +13,11 @@ from typing import Any, Literal
 
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
-from pipeline.usecase import Checks, Classification
+from pipeline.usecase import CLASSIFICATIONS, Checks
 
 # waiting: until a person has accepted it, what was served before is served on.
 Severity = Literal["rejected", "warning", "waiting"]
 Measures = dict[str, Any]
-CLASSIFICATIONS: tuple[str, ...] = Classification.__args__  # type: ignore[attr-defined]
 _ROLES = {"system": "s", "user": "u", "assistant": "a"}
 
 

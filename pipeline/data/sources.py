@@ -12,7 +12,7 @@ from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.data import documents, formats, paths, reading, tombstones
 from pipeline.data.documents import Document
-from pipeline.data.formats import Example, Kind
+from pipeline.data.formats import Example
 from pipeline.data.reading import Problem
 from pipeline.data.records import Amount, Fetched, FetchFacts, File
 from pipeline.data.tombstones import Tombstones
@@ -20,7 +20,7 @@ from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.records import load, plain
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Output, Result, Step, Version
-from pipeline.usecase import DocumentSource, ExampleSource
+from pipeline.usecase import DocumentSource, ExampleKind, ExampleSource
 
 ROWS = "rows.jsonl"
 FILES = "files.json"
@@ -116,7 +116,7 @@ def read_bytes(path: Path) -> bytes:
         ) from None
 
 
-def examples_of(data: bytes, file: str, kind: Kind, form: str | None) -> list[Example]:
+def examples_of(data: bytes, file: str, kind: ExampleKind, form: str | None) -> list[Example]:
     """Returns the examples of a file's bytes, those with a problem too. `form` None: the format is guessed."""
     rows = reading.read(data)
     form = form or formats.guess(rows, kind)
@@ -264,7 +264,7 @@ def _described(
     source: DocumentSource | ExampleSource,
     *,
     group: str | None = None,
-    kind: Kind | None = None,
+    kind: ExampleKind | None = None,
 ) -> File:
     return File(file.name, file.sha256, group or file.name, form, source.licence, kind)
 

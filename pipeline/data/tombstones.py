@@ -13,7 +13,7 @@ from pipeline.data.formats import Example
 from pipeline.database import Connection
 from pipeline.settings import Settings, secret
 
-Kind = Literal["example", "document"]
+RowKind = Literal["example", "document"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def read(settings: Settings, connection: Connection, use_case: str) -> Tombstone
 
 
 def add(
-    settings: Settings, connection: Connection, use_case: str, kind: Kind, digests: Collection[str], reason: str
+    settings: Settings, connection: Connection, use_case: str, kind: RowKind, digests: Collection[str], reason: str
 ) -> int:
     """Returns how many tombstones are new. `digests` are those of `identities`: of rows, or of their content alone."""
     marks = [mark(_key(settings), use_case, kind, digest) for digest in digests]
@@ -54,14 +54,14 @@ def add(
     )
 
 
-def identities(row: Example | Document) -> list[tuple[Kind, str]]:
+def identities(row: Example | Document) -> list[tuple[RowKind, str]]:
     """Returns the digests under which a row is recognised."""
     if isinstance(row, Example):
         return [("example", row.digest), ("example", row.content_digest)]
     return [("document", row.digest), ("document", row.text_digest)]
 
 
-def mark(key: bytes, use_case: str, kind: Kind, digest: str) -> str:
+def mark(key: bytes, use_case: str, kind: RowKind, digest: str) -> str:
     """Returns the HMAC-SHA256 that stands in catalog.tombstone for a digest, in hexadecimal."""
     return hmac.new(key, f"{use_case}\n{kind}\n{digest}".encode(), hashlib.sha256).hexdigest()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline import canonical
 from pipeline.data.catalog import Current, Seen
 from pipeline.data.documents import Document
-from pipeline.data.rules import CLASSIFICATIONS
+from pipeline.usecase import CLASSIFICATIONS
 
 WITHDRAWN = "its source withdrew it"
 GONE = "its source does not have it any more, or what it has now waits for a person"

@@ -9,9 +9,8 @@ from typing import Any
 from pipeline import database
 from pipeline.database import Connection
 from pipeline.retrieval.loading import Right
-from pipeline.usecase import UseCase
+from pipeline.usecase import CLASSIFICATIONS, UseCase
 
-CLEARANCES = ("public", "internal", "confidential", "restricted")
 # Names that no use case can have: its own are lower-case words.
 UNKNOWN = "Unknown"
 
@@ -28,9 +27,9 @@ class Caller:
 def may_read(caller: Caller, right: Right) -> bool:
     """Returns whether a caller may read what carries this right: in his own tenant, up to his clearance, and, unless it
     is public, in a group of his. An unknown clearance reads nothing."""
-    if caller.clearance not in CLEARANCES or caller.tenant != right.tenant:
+    if caller.clearance not in CLASSIFICATIONS or caller.tenant != right.tenant:
         return False
-    if CLEARANCES.index(right.classification) > CLEARANCES.index(caller.clearance):
+    if CLASSIFICATIONS.index(right.classification) > CLASSIFICATIONS.index(caller.clearance):
         return False
     return right.classification == "public" or not set(caller.groups).isdisjoint(right.groups)
 
@@ -50,7 +49,7 @@ def callers(rights: Sequence[Right], number: int, seed: str) -> list[Caller]:
             Caller(
                 generator.choice(tenants),
                 tuple(sorted(generator.sample(groups, size))),
-                generator.choice([*CLEARANCES, CLEARANCES[-1], UNKNOWN]),
+                generator.choice([*CLASSIFICATIONS, CLASSIFICATIONS[-1], UNKNOWN]),
             )
         )
     return generated[:number]

@@ -6,16 +6,19 @@ from typing import Any
 
 import httpx
 
-from pipeline.errors import NotAvailable, Refused
+from pipeline.errors import BadInput, NotAvailable, Refused
 
 
 class Airflow:
     """A session at the API server as one of its users. Close it, or use it in a `with` block."""
 
     def __init__(self, url: str, user: str, password: str | None = None, token: str | None = None) -> None:
-        """Begins a session by a password, or by a token that an earlier login left."""
+        """Begins a session by a password, or by a token that an earlier login left. Raises BadInput for no URL."""
         # No proxy of the environment stands between two processes of one machine.
-        self._http = httpx.Client(base_url=url, timeout=60.0, trust_env=False)
+        try:
+            self._http = httpx.Client(base_url=url, timeout=60.0, trust_env=False)
+        except httpx.InvalidURL as error:
+            raise BadInput("this is no address of a server", found=url, allowed=f"http://HOST:PORT ({error})") from None
         self.user = user
         self._password = password
         if token is not None:
@@ -39,28 +42,52 @@ class Airflow:
                 self.log_in()
                 answer = self._send(method, path, body, query)
         except httpx.HTTPError as error:
-            raise NotAvailable(
-                "Airflow does not answer",
-                where=self._http.base_url,
-                found=type(error).__name__,
-                next_step="`make up` starts it; its logs stand under the home folder in airflow/logs",
-            ) from error
+            raise self._silent(error) from error
         if answer.is_error:
             raise Answered(answer)
-        return answer.json() if answer.content else None
+        return self._json(answer) if answer.content else None
 
     def log_in(self) -> str:
-        """Returns a new token for the user and the password of this session. Raises Answered where they are wrong."""
-        answer = self._http.post("/auth/token", json={"username": self.user, "password": self._password})
+        """Returns a new token for the user and the password of this session. Raises Answered where they are wrong,
+        NotAvailable where the server does not answer or is no Airflow."""
+        try:
+            answer = self._http.post("/auth/token", json={"username": self.user, "password": self._password})
+        except httpx.HTTPError as error:
+            raise self._silent(error) from error
         if answer.is_error:
             raise Answered(answer)
-        token = str(answer.json()["access_token"])
+        given = self._json(answer)
+        if not isinstance(given, dict) or not isinstance(given.get("access_token"), str):
+            raise self._stranger("no token")
+        token: str = given["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
         return token
 
     def me(self) -> str:
         """Returns the id of the user whom the server takes this session for."""
         return str(self.call("GET", "/ui/auth/me")["id"])
+
+    def _json(self, answer: httpx.Response) -> Any:
+        try:
+            return answer.json()
+        except ValueError:
+            raise self._stranger(answer.headers.get("content-type", "an answer without a type")) from None
+
+    def _silent(self, error: httpx.HTTPError) -> NotAvailable:
+        return NotAvailable(
+            "Airflow does not answer",
+            where=self._http.base_url,
+            found=type(error).__name__,
+            next_step="`make up` starts it; its logs stand under the home folder in airflow/logs",
+        )
+
+    def _stranger(self, found: str) -> NotAvailable:
+        return NotAvailable(
+            "the server at this address is no Airflow",
+            where=self._http.base_url,
+            found=found,
+            next_step="`make up` says the address of the one that it starts",
+        )
 
     def _send(self, method: str, path: str, body: Any, query: dict[str, Any]) -> httpx.Response:
         url = path if path.startswith("/") else f"/api/v2/{path}"

@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from pipeline import database
 from pipeline.database import Connection
 from pipeline.errors import Refused
 from pipeline.steps import Version
 from pipeline.training.records import RowCounts, Split
+from pipeline.usecase import ExampleKind
 
-Kind = Literal["sft", "preference"]
 Content = Mapping[str, Any]
 
 
@@ -30,7 +30,7 @@ class Kept:
         return RowCounts(len(self.rows), self.tokens, self.supervised, self.cut, dict(self.rejected))
 
 
-def read(connection: Connection, dataset: Version, kind: Kind) -> dict[Split, list[Content]]:
+def read(connection: Connection, dataset: Version, kind: ExampleKind) -> dict[Split, list[Content]]:
     """Returns the rows of one kind by split, in the order of their digests.
 
     A row's content is {"messages"} for sft and {"prompt", "chosen", "rejected"} for preferences, each a list of
@@ -131,7 +131,7 @@ def preferences(contents: Sequence[Content], tokenizer: Any, max_length: int) ->
     return Kept(rows, tokens, spoken, cut, dict(rejected))
 
 
-def require(kept: Kept, kind: Kind, max_length: int) -> None:
+def require(kept: Kept, kind: ExampleKind, max_length: int) -> None:
     """Raises Refused where rows were given and none of them can be learned from, or none were given."""
     if kept.rows:
         return

@@ -10,6 +10,7 @@ from pipeline import parsing, validation
 from pipeline.errors import BadInput, nearest
 from pipeline.settings import Settings
 from pipeline.usecase.keys import (
+    CLASSIFICATIONS,
     Approval,
     BaseModelSource,
     Checks,
@@ -19,6 +20,7 @@ from pipeline.usecase.keys import (
     DocumentSource,
     DpoRecipe,
     Evaluation,
+    ExampleKind,
     ExampleSource,
     Freshness,
     Line,
@@ -38,6 +40,7 @@ from pipeline.usecase.keys import (
 )
 
 __all__ = [
+    "CLASSIFICATIONS",
     "Approval",
     "BaseModelSource",
     "Checks",
@@ -47,6 +50,7 @@ __all__ = [
     "DocumentSource",
     "DpoRecipe",
     "Evaluation",
+    "ExampleKind",
     "ExampleSource",
     "Freshness",
     "Line",

@@ -3,13 +3,16 @@ this (`make reference`)."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.settings import ROOT
 
+# The order is the order of clearances: who may read one may read those before it.
 Classification = Literal["public", "internal", "confidential", "restricted"]
+CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
+ExampleKind = Literal["sft", "preference"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # a caller's name; part of no identifier
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -94,7 +97,7 @@ class ExampleSource(_Model):
 
     path: Path
     """A file of training rows."""
-    kind: Literal["sft", "preference"]
+    kind: ExampleKind
     """What the rows are for."""
     format: Literal["messages", "preference", "alpaca", "sharegpt"] = "messages"
     """`messages`: {messages}; `preference`: {prompt, chosen, rejected}; `alpaca`: {instruction, input, output};

@@ -18,10 +18,11 @@ from pipeline.context import Context
 from pipeline.errors import Refused
 from pipeline.results import Check
 from pipeline.retrieval import access, building, pruning
-from pipeline.retrieval.access import CLEARANCES, UNKNOWN, Caller, may_read
+from pipeline.retrieval.access import UNKNOWN, Caller, may_read
 from pipeline.retrieval.chunking import Chunk
 from pipeline.retrieval.loading import Chunked, Document, Right
 from pipeline.steps import Origin
+from pipeline.usecase import CLASSIFICATIONS
 from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, hashed_vectors, rows
 
 pytestmark = pytest.mark.pg
@@ -31,10 +32,13 @@ SEARCH = b"select * from rag.search(%s, %s, 'leave is granted', %s)"
 READ = b"select * from rag.read_hits(%s, %s, %s)"
 GROUPS = st.lists(st.sampled_from(["staff", "safety", "sales"]), max_size=3, unique=True).map(sorted).map(tuple)
 RIGHTS = st.builds(
-    Right, st.sampled_from(["acme", "other"]), st.sampled_from(CLEARANCES), GROUPS.filter(lambda groups: groups != ())
+    Right,
+    st.sampled_from(["acme", "other"]),
+    st.sampled_from(CLASSIFICATIONS),
+    GROUPS.filter(lambda groups: groups != ()),
 )
 CALLERS = st.builds(
-    Caller, st.sampled_from(["acme", "other", UNKNOWN]), GROUPS, st.sampled_from([*CLEARANCES, UNKNOWN, ""])
+    Caller, st.sampled_from(["acme", "other", UNKNOWN]), GROUPS, st.sampled_from([*CLASSIFICATIONS, UNKNOWN, ""])
 )
 
 

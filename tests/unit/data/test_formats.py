@@ -8,16 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data import formats
-from pipeline.data.formats import Example, Kind
+from pipeline.data.formats import Example
 from pipeline.data.reading import Row
 from pipeline.errors import BadInput
+from pipeline.usecase import ExampleKind
 
 pytestmark = pytest.mark.unit
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 
 
-def of(value: Any, kind: Kind = "sft", form: str = "messages") -> Example:
+def of(value: Any, kind: ExampleKind = "sft", form: str = "messages") -> Example:
     return formats.example(Row(3, value), "file", kind, form)
 
 
@@ -111,7 +112,7 @@ def test_the_place_does_not_count_and_the_subject_does() -> None:
         ({"conversations": [{"from": "human", "value": "a"}]}, "preference", "sharegpt", "missing_field"),
     ],
 )
-def test_a_row_that_is_not_of_its_format(value: Any, kind: Kind, form: str, rule: str) -> None:
+def test_a_row_that_is_not_of_its_format(value: Any, kind: ExampleKind, form: str, rule: str) -> None:
     row = of(value, kind, form)
     assert row.content is None
     assert row.problem is not None
@@ -129,11 +130,11 @@ def test_a_row_that_is_not_of_its_format(value: Any, kind: Kind, form: str, rule
         ({"other": 1}, "preference", "preference"),
     ],
 )
-def test_the_format_is_guessed_from_the_first_row(row: dict[str, Any], kind: Kind, form: str) -> None:
+def test_the_format_is_guessed_from_the_first_row(row: dict[str, Any], kind: ExampleKind, form: str) -> None:
     assert formats.guess([Row(1, None), Row(2, row)], kind) == form
 
 
 @pytest.mark.parametrize(("kind", "form"), [("sft", "preference"), ("preference", "alpaca"), ("chat", "messages")])
-def test_a_kind_and_a_format_that_do_not_go_together(kind: Kind, form: str) -> None:
+def test_a_kind_and_a_format_that_do_not_go_together(kind: ExampleKind, form: str) -> None:
     with pytest.raises(BadInput, match="allowed"):
         formats.require(kind, form, "usecase.yaml")

@@ -12,8 +12,7 @@ from pipeline.data.catalog import Current, Place
 from pipeline.data.documents import Document
 from pipeline.data.holds import Catalogue
 from pipeline.data.reading import Problem
-from pipeline.data.rules import CLASSIFICATIONS
-from pipeline.usecase import Checks
+from pipeline.usecase import CLASSIFICATIONS, Checks
 
 pytestmark = pytest.mark.unit
 SEEN = datetime(2026, 1, 1, tzinfo=UTC)

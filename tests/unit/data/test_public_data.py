@@ -7,9 +7,8 @@ import pytest
 
 from pipeline import data
 from pipeline.data import documents, rules
-from pipeline.data.formats import Kind
 from pipeline.settings import ROOT
-from pipeline.usecase import DocumentDefaults
+from pipeline.usecase import DocumentDefaults, ExampleKind
 
 pytestmark = pytest.mark.unit
 
@@ -27,7 +26,7 @@ def public(name: str) -> Path:
     ("name", "kind", "rows", "duplicates"),
     [("alpaca_en_demo.json", "sft", 999, 14), ("dpo_en_demo.json", "preference", 299, 5)],
 )
-def test_every_row_is_accepted_or_rejected(name: str, kind: Kind, rows: int, duplicates: int) -> None:
+def test_every_row_is_accepted_or_rejected(name: str, kind: ExampleKind, rows: int, duplicates: int) -> None:
     file = public(name)
     found = data.check_file(file, kind)
     assert found["rows"] == rows == found["accepted"] + len(found["rejected"])

@@ -18,7 +18,7 @@ ROW = Example("f", 1, "sft", {"messages": TURNS}, subject="p-1")
 TEXT = Document("f", 1, "note", "Note", "Ada said so.", "main", "internal", ("staff",), "someone")
 
 
-def graves(*digests: str, kind: tombstones.Kind = "example", use_case: str = "demo") -> Tombstones:
+def graves(*digests: str, kind: tombstones.RowKind = "example", use_case: str = "demo") -> Tombstones:
     return Tombstones(KEY, "demo", frozenset(tombstones.mark(KEY, use_case, kind, digest) for digest in digests))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.data import withdrawals
 from pipeline.data.catalog import Current, Seen
 from pipeline.data.documents import Document
-from pipeline.data.rules import CLASSIFICATIONS
+from pipeline.usecase import CLASSIFICATIONS
 
 pytestmark = pytest.mark.unit
 
