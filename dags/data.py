@@ -16,52 +16,58 @@ from pipeline.records import load
 from pipeline.usecase import UseCase
 
 
+@task
+@factory.fail_without_retry
+def fetch(name: str) -> object:
+    from pipeline import data
+
+    return data.fetch(factory.stage_context(name))
+
+
+@task
+@factory.fail_without_retry
+def check(name: str, fetched: XCom) -> object:
+    from pipeline import data
+
+    return data.check(factory.stage_context(name), load(data.Fetched, fetched))
+
+
+@task
+@factory.fail_without_retry
+def commit(name: str, checked: XCom) -> object:
+    from pipeline import data
+
+    return data.commit(factory.stage_context(name), load(data.Checked, checked))
+
+
+@task
+@factory.fail_without_retry
+def card(name: str, committed: XCom) -> object:
+    from pipeline import data
+
+    return data.card(factory.stage_context(name), load(data.Committed, committed))
+
+
+@task
+def publish_dataset(name: str, committed: XCom) -> None:
+    factory.publish(factory.Assets.of(name).dataset, committed["dataset"]["changed"], committed["run"])
+
+
+@task
+def publish_documents(name: str, committed: XCom) -> None:
+    factory.publish(factory.Assets.of(name).documents, committed["corpus"]["changed"], committed["run"])
+
+
 def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_data`."""
-    name, assets = usecase.name, factory.Assets.of(usecase)
-
-    @task
-    @factory.fail_without_retry
-    def fetch() -> object:
-        from pipeline import data
-
-        return data.fetch(factory.stage_context(name))
-
-    @task
-    @factory.fail_without_retry
-    def check(fetched: XCom) -> object:
-        from pipeline import data
-
-        return data.check(factory.stage_context(name), load(data.Fetched, fetched))
-
-    @task
-    @factory.fail_without_retry
-    def commit(checked: XCom) -> object:
-        from pipeline import data
-
-        return data.commit(factory.stage_context(name), load(data.Checked, checked))
-
-    @task
-    @factory.fail_without_retry
-    def card(committed: XCom) -> object:
-        from pipeline import data
-
-        return data.card(factory.stage_context(name), load(data.Committed, committed))
-
-    @task(outlets=[assets.dataset])
-    def publish_dataset(committed: XCom) -> None:
-        factory.publish(assets.dataset, committed["dataset"]["changed"], committed["run"])
-
-    @task(outlets=[assets.documents])
-    def publish_documents(committed: XCom) -> None:
-        factory.publish(assets.documents, committed["corpus"]["changed"], committed["run"])
+    name, assets = usecase.name, factory.Assets.of(usecase.name)
 
     @dag(**factory.common(usecase, "data", __doc__, schedule=factory.cron(usecase.schedule.data)))
     def flow() -> None:
-        committed = commit(check(fetch()))
-        card(committed)
-        publish_dataset(committed)
-        publish_documents(committed)
+        committed = commit(name, check(name, fetch(name)))
+        card(name, committed)
+        publish_dataset.override(outlets=[assets.dataset])(name, committed)
+        publish_documents.override(outlets=[assets.documents])(name, committed)
 
     flow()
 

@@ -13,22 +13,21 @@ from airflow.sdk import dag, task
 from pipeline.usecase import UseCase
 
 
+@task(execution_timeout=timedelta(hours=4))
+@factory.fail_without_retry
+def champion(name: str) -> object:
+    from pipeline import evaluation
+
+    return factory.or_skip(evaluation.regression(factory.stage_context(name)), "no model is live")
+
+
 def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_evaluate`."""
-    name, assets = usecase.name, factory.Assets.of(usecase)
-
-    @task(execution_timeout=timedelta(hours=4))
-    @factory.fail_without_retry
-    def champion() -> object:
-        from pipeline import evaluation
-
-        return factory.or_skip(evaluation.regression(factory.stage_context(name)), "no model is live")
-
-    schedule = factory.asset_or_cron(assets.index, usecase.schedule.evaluate)
+    schedule = factory.asset_or_cron(factory.Assets.of(usecase.name).index, usecase.schedule.evaluate)
 
     @dag(**factory.common(usecase, "evaluate", __doc__, schedule=schedule))
     def flow() -> None:
-        champion()
+        champion(usecase.name)
 
     flow()
 

@@ -11,20 +11,20 @@ from airflow.sdk import dag, task
 from pipeline.usecase import UseCase
 
 
+@task
+@factory.fail_without_retry
+def packet(name: str) -> object:
+    from pipeline import governance
+
+    return factory.or_skip(governance.renew(factory.stage_context(name)), "no model is live")
+
+
 def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_govern`."""
-    name = usecase.name
-
-    @task
-    @factory.fail_without_retry
-    def packet() -> object:
-        from pipeline import governance
-
-        return factory.or_skip(governance.renew(factory.stage_context(name)), "no model is live")
 
     @dag(**factory.common(usecase, "govern", __doc__, schedule=factory.cron(usecase.schedule.govern)))
     def flow() -> None:
-        packet()
+        packet(usecase.name)
 
     flow()
 

@@ -96,11 +96,11 @@ class Assets:
     candidate: Asset
 
     @classmethod
-    def of(cls, usecase: UseCase) -> "Assets":
+    def of(cls, use_case: str) -> "Assets":
         """Returns the assets of a use case."""
 
         def asset(kind: str) -> Asset:
-            return Asset(f"{usecase.name}/{kind}", uri=f"nightshift://{usecase.name}/{kind}", group="nightshift")
+            return Asset(f"{use_case}/{kind}", uri=f"nightshift://{use_case}/{kind}", group="nightshift")
 
         return cls(asset("documents"), asset("dataset"), asset("index"), asset("candidate"))
 

@@ -26,50 +26,46 @@ DECISION = Param(
 )
 
 
+@task(queue=factory.RELEASE)
+@factory.fail_without_retry
+def choose(name: str) -> object:
+    from pipeline import release
+
+    context = factory.stage_context(name)
+    chosen = release.choose(context.settings, context.usecase, factory.decision(context))
+    return factory.or_skip(chosen, "nothing waits: no decision can be released")
+
+
+@task.branch
+def needs_person(chosen: XCom) -> str:
+    return "approve" if chosen["needs_person"] else "promote"
+
+
+@task(queue=factory.RELEASE, retries=0, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+@factory.fail_without_retry
+def promote(name: str, chosen: XCom, answered: XCom) -> object:
+    from pipeline import release
+
+    return release.promote(factory.stage_context(name).settings, chosen["decision_id"])
+
+
+@task
+@factory.fail_without_retry
+def packet(name: str, promoted: XCom, chosen: XCom) -> object:
+    from pipeline import governance
+
+    return governance.packet(factory.stage_context(name), chosen["decision_id"])
+
+
 def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_release`."""
-    name, assets = usecase.name, factory.Assets.of(usecase)
-
-    @task(queue=factory.RELEASE)
-    @factory.fail_without_retry
-    def choose() -> object:
-        from pipeline import release
-
-        context = factory.stage_context(name)
-        chosen = release.choose(context.settings, context.usecase, factory.decision(context))
-        return factory.or_skip(chosen, "nothing waits: no decision can be released")
-
-    @task.branch
-    def needs_person(chosen: XCom) -> str:
-        return "approve" if chosen["needs_person"] else "promote"
-
-    @task(queue=factory.RELEASE, retries=0, trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
-    @factory.fail_without_retry
-    def promote(chosen: XCom, answered: XCom) -> object:
-        from pipeline import release
-
-        return release.promote(factory.stage_context(name).settings, chosen["decision_id"])
-
-    @task
-    @factory.fail_without_retry
-    def packet(promoted: XCom, chosen: XCom) -> object:
-        from pipeline import governance
-
-        return governance.packet(factory.stage_context(name), chosen["decision_id"])
-
+    name, assets = usecase.name, factory.Assets.of(usecase.name)
     # More than one run: a question may wait for a day, and a newer candidate must be able to supersede it.
-    @dag(
-        **factory.common(
-            usecase,
-            "release",
-            __doc__,
-            schedule=[assets.candidate],
-            max_active_runs=16,
-            params={"decision_id": DECISION},
-        )
-    )
+    keys = {"schedule": [assets.candidate], "max_active_runs": 16, "params": {"decision_id": DECISION}}
+
+    @dag(**factory.common(usecase, "release", __doc__, **keys))
     def flow() -> None:
-        chosen = choose()
+        chosen = choose(name)
         approve = Approval(
             task_id="approve",
             queue=factory.RELEASE,
@@ -77,10 +73,10 @@ def build(usecase: UseCase) -> None:
             decision=chosen,
             response_timeout=timedelta(hours=usecase.release.approval.timeout_hours),
         )
-        promoted = promote(chosen, approve.output)
+        promoted = promote(name, chosen, approve.output)
         branch = needs_person(chosen)
         branch >> [approve, promoted]
-        packet(promoted, chosen)
+        packet(name, promoted, chosen)
 
     flow()
 

@@ -20,100 +20,109 @@ from pipeline.records import load
 from pipeline.usecase import UseCase
 
 
+@task
+@factory.fail_without_retry
+def seal(name: str) -> object:
+    from pipeline import release
+
+    return release.seal(factory.stage_context(name))
+
+
+@task
+@factory.fail_without_retry
+def preflight(name: str) -> object:
+    from pipeline import evaluation, training
+
+    context = factory.stage_context(name)
+    evaluation.require(context.settings, context.usecase)
+    return training.preflight(context)
+
+
+@task(**factory.GPU, retry_policy=factory.OwnFailures(limit=2))
+@factory.fail_without_retry
+def sft(name: str, prepared: XCom) -> object:
+    from pipeline import training
+
+    return training.sft(factory.stage_context(name), load(training.Prepared, prepared))
+
+
+@task(**factory.GPU, retry_policy=factory.OwnFailures(limit=2))
+@factory.fail_without_retry
+def dpo(name: str, prepared: XCom, tuned: XCom) -> object:
+    from pipeline import training
+
+    return training.dpo(factory.stage_context(name), load(training.Prepared, prepared), load(training.Tuned, tuned))
+
+
+@task.short_circuit
+@factory.fail_without_retry
+def changed(name: str, candidate: XCom) -> bool:
+    from pipeline import release, steps
+
+    context, adapter = factory.stage_context(name), load(steps.Version, candidate["adapter"])
+    return not release.unchanged(context.settings, context.usecase, adapter).unchanged
+
+
+@task
+@factory.fail_without_retry
+def subjects(name: str, tuned: XCom, candidate: XCom) -> object:
+    from pipeline import evaluation, steps
+
+    context = factory.stage_context(name)
+    adapters = (load(steps.Version, tuned["adapter"]), load(steps.Version, candidate["adapter"]))
+    return evaluation.subjects(context.settings, context.usecase, *adapters)
+
+
+# One at a time: each holds a model in memory and uses every core.
+@task(max_active_tis_per_dagrun=1, execution_timeout=timedelta(hours=4))
+@factory.fail_without_retry
+def evaluate(name: str, prepared: XCom, subject: XCom) -> object:
+    from pipeline import evaluation, steps
+
+    base, model = load(steps.Version, prepared["base"]), load(evaluation.SubjectOf, subject)
+    return evaluation.evaluate(factory.stage_context(name), model.subject, base, model.adapter, index=model.index)
+
+
+@task(queue=factory.RELEASE)
+@factory.fail_without_retry
+def gate(name: str, sealed: XCom, candidate: XCom, results: XCom) -> object:
+    from pipeline import release, steps
+
+    evaluations = {result["subject"]: load(steps.Version, result["evaluation"]) for result in results}
+    policy, adapter = load(release.Sealed, sealed), load(steps.Version, candidate["adapter"])
+    return release.gate(factory.stage_context(name), policy, adapter, evaluations)
+
+
+@task
+@factory.fail_without_retry
+def evidence(name: str, gated: XCom) -> object:
+    from pipeline import governance
+
+    return governance.packet(factory.stage_context(name), gated["decision_id"])
+
+
+@task
+def publish_candidate(name: str, gated: XCom, written: XCom) -> None:
+    factory.require(gated["decision"] != "block", gated["message"])
+    factory.publish(factory.Assets.of(name).candidate, True, gated["run"])
+
+
 def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_retrain`."""
-    name, assets = usecase.name, factory.Assets.of(usecase)
+    name, assets = usecase.name, factory.Assets.of(usecase.name)
     long = timedelta(minutes=usecase.training.timeout_minutes)
-
-    @task
-    @factory.fail_without_retry
-    def seal() -> object:
-        from pipeline import release
-
-        return release.seal(factory.stage_context(name))
-
-    @task
-    @factory.fail_without_retry
-    def preflight() -> object:
-        from pipeline import evaluation, training
-
-        context = factory.stage_context(name)
-        evaluation.require(context.settings, context.usecase)
-        return training.preflight(context)
-
-    @task(**factory.GPU, execution_timeout=long, retry_policy=factory.OwnFailures(limit=2))
-    @factory.fail_without_retry
-    def sft(prepared: XCom) -> object:
-        from pipeline import training
-
-        return training.sft(factory.stage_context(name), load(training.Prepared, prepared))
-
-    @task(**factory.GPU, execution_timeout=long, retry_policy=factory.OwnFailures(limit=2))
-    @factory.fail_without_retry
-    def dpo(prepared: XCom, tuned: XCom) -> object:
-        from pipeline import training
-
-        context = factory.stage_context(name)
-        return training.dpo(context, load(training.Prepared, prepared), load(training.Tuned, tuned))
-
-    @task.short_circuit
-    @factory.fail_without_retry
-    def changed(candidate: XCom) -> bool:
-        from pipeline import release, steps
-
-        context, adapter = factory.stage_context(name), load(steps.Version, candidate["adapter"])
-        return not release.unchanged(context.settings, context.usecase, adapter).unchanged
-
-    @task
-    @factory.fail_without_retry
-    def subjects(tuned: XCom, candidate: XCom) -> object:
-        from pipeline import evaluation, steps
-
-        context = factory.stage_context(name)
-        adapters = (load(steps.Version, tuned["adapter"]), load(steps.Version, candidate["adapter"]))
-        return evaluation.subjects(context.settings, context.usecase, *adapters)
-
-    # One at a time: each holds a model in memory and uses every core.
-    @task(max_active_tis_per_dagrun=1, execution_timeout=timedelta(hours=4))
-    @factory.fail_without_retry
-    def evaluate(prepared: XCom, subject: XCom) -> object:
-        from pipeline import evaluation, steps
-
-        base, model = load(steps.Version, prepared["base"]), load(evaluation.SubjectOf, subject)
-        return evaluation.evaluate(factory.stage_context(name), model.subject, base, model.adapter, index=model.index)
-
-    @task(queue=factory.RELEASE)
-    @factory.fail_without_retry
-    def gate(sealed: XCom, candidate: XCom, results: XCom) -> object:
-        from pipeline import release, steps
-
-        evaluations = {result["subject"]: load(steps.Version, result["evaluation"]) for result in results}
-        policy, adapter = load(release.Sealed, sealed), load(steps.Version, candidate["adapter"])
-        return release.gate(factory.stage_context(name), policy, adapter, evaluations)
-
-    @task
-    @factory.fail_without_retry
-    def evidence(gated: XCom) -> object:
-        from pipeline import governance
-
-        return governance.packet(factory.stage_context(name), gated["decision_id"])
-
-    @task(outlets=[assets.candidate])
-    def publish_candidate(gated: XCom, written: XCom) -> None:
-        factory.require(gated["decision"] != "block", gated["message"])
-        factory.publish(assets.candidate, True, gated["run"])
 
     @dag(**factory.common(usecase, "retrain", __doc__, schedule=factory.cron(usecase.schedule.retrain)))
     def flow() -> None:
-        sealed, prepared = seal(), preflight()
+        sealed, prepared = seal(name), preflight(name)
         sealed >> prepared
-        tuned = sft(prepared)
-        candidate = dpo(prepared, tuned)
-        models = subjects(tuned, candidate)
-        changed(candidate) >> models
-        results = evaluate.partial(prepared=prepared).expand(subject=models)
-        gated = gate(sealed, candidate, results)
-        publish_candidate(gated, evidence(gated))
+        tuned = sft.override(execution_timeout=long)(name, prepared)
+        candidate = dpo.override(execution_timeout=long)(name, prepared, tuned)
+        models = subjects(name, tuned, candidate)
+        changed(name, candidate) >> models
+        results = evaluate.partial(name=name, prepared=prepared).expand(subject=models)
+        gated = gate(name, sealed, candidate, results)
+        publish_candidate.override(outlets=[assets.candidate])(name, gated, evidence(name, gated))
 
     flow()
 

@@ -24,28 +24,28 @@ PARAMS = {
 }
 
 
+@task(queue=factory.RELEASE, retries=0)
+@factory.fail_without_retry
+def rollback(name: str) -> object:
+    from pipeline import release
+
+    context, params = factory.stage_context(name), factory.params()
+    return release.rollback(
+        context.settings,
+        context.usecase,
+        params["to"],
+        context.origin.requested_by,
+        params["why"],
+        to_nothing=params["to_nothing"],
+    )
+
+
 def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_rollback`."""
-    name = usecase.name
-
-    @task(queue=factory.RELEASE, retries=0)
-    @factory.fail_without_retry
-    def rollback() -> object:
-        from pipeline import release
-
-        context, wanted = factory.stage_context(name), factory.params()
-        return release.rollback(
-            context.settings,
-            context.usecase,
-            wanted["to"],
-            context.origin.requested_by,
-            wanted["why"],
-            to_nothing=wanted["to_nothing"],
-        )
 
     @dag(**factory.common(usecase, "rollback", __doc__, schedule=None, params=PARAMS))
     def flow() -> None:
-        rollback()
+        rollback(usecase.name)
 
     flow()
 

@@ -125,20 +125,14 @@ def load(
     of its own.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar is no line of a log
     # transformers 5 would take the dtype from the checkpoint ("auto"): what is computed in is said here.
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if quantize == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=getattr(torch, dtype),
-        )
-        options["device_map"] = {"": 0 if device == "cuda" else "cpu"}
+        options |= _four_bits(options["dtype"], device)
     safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), **safe)
@@ -163,6 +157,16 @@ def load(
     if quantize == "none":
         model = model.to(device)
     return (model if trainable else model.eval()), tokenizer
+
+
+def _four_bits(dtype: Any, device: Device) -> dict[str, Any]:
+    """Returns what loads a model in four bits, as QLoRA does (https://arxiv.org/abs/2305.14314)."""
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    return {"quantization_config": config, "device_map": {"": 0 if device == "cuda" else "cpu"}}
 
 
 def _keep_unpacked(model: Any) -> None:

@@ -51,11 +51,9 @@ def evaluate(
         inputs["base"], source = _base(connection, usecase, base, adapter)
         if adapter is not None:
             inputs["adapter"] = adapter
-        unserved = None
         if any(case.principal is not None for suite in cases for case in suite.cases):
             inputs["index"] = index or _live_index(connection, usecase)
-            unserved = recording.unserved(connection, usecase.name, inputs["index"])
-    settings = _settings(context, cases, unserved)
+        settings = _settings(connection, context, cases, inputs.get("index"))
     spec = Step(
         usecase.name,
         "evaluation.evaluate",
@@ -69,8 +67,7 @@ def evaluate(
 
     def work(attempt: Attempt) -> Result:
         answered = _run(context, attempt, cases, inputs, source)
-        digests = {role: version.digest for role, version in inputs.items()}
-        content = recording.content(settings, digests, answered)
+        content = recording.content(settings, inputs, answered)
         stored = attempt.store.put("evaluation", {FILE: write(content)})
 
         def record(connection: Connection, versions: Mapping[str, Version]) -> None:
@@ -127,8 +124,11 @@ def _live_index(connection: Connection, usecase: UseCase) -> Version:
     return steps.version(connection, live.index_version_id)
 
 
-def _settings(context: Context, cases: list[Suite], unserved: str | None) -> EvaluationSettings:
+def _settings(
+    connection: Connection, context: Context, cases: list[Suite], index: Version | None
+) -> EvaluationSettings:
     """Returns what the result depends on, beside code and inputs. Names and numbers: no text of a case."""
+    unserved = None if index is None else recording.unserved(connection, context.usecase.name, index)
     evaluation, training = context.usecase.evaluation, context.usecase.training
     return EvaluationSettings(
         suites=[

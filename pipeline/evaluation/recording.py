@@ -49,7 +49,7 @@ def facts(answered: Sequence[Answered], confidence: float) -> EvaluationFacts:
     return EvaluationFacts(pooled, by_suite, answers, sum(part.cut for part in answered), round(seconds, 1))
 
 
-def content(settings: EvaluationSettings, digests: Mapping[str, str], answered: Sequence[Answered]) -> Evaluation:
+def content(settings: EvaluationSettings, inputs: Mapping[str, Version], answered: Sequence[Answered]) -> Evaluation:
     """Returns what is stored: what was evaluated, under which settings, and each case's digests and scores."""
     results = [
         SuiteResults(
@@ -69,7 +69,7 @@ def content(settings: EvaluationSettings, digests: Mapping[str, str], answered: 
         )
         for part in answered
     ]
-    return Evaluation(digests, settings, results)
+    return Evaluation({role: version.digest for role, version in inputs.items()}, settings, results)
 
 
 def record(

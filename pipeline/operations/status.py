@@ -82,31 +82,35 @@ def _use_case(
         )
         if reason
     ]
-    common = ("deployment_id", "decision_id", "promoted_by", "why", "valid_from")
-    champion = None
-    if live.get("model_digest"):
-        champion = {"digest": live["model_digest"]} | {key: live[key] for key in common}
-    index = (
-        {
-            "digest": live["index_digest"],
-            "generation": live["generation_id"],
-            "chunks": live["chunks"],
-            "built_at": live["attached_at"],
-            "checked_at": checked,
-        }
-        if live.get("index_digest")
-        else None
-    )
     answer: dict[str, Any] = plain(
         {
-            "champion": champion,
-            "index": index,
+            "champion": _champion(live),
+            "index": _index(live, checked),
             "last_night": night | {"last_good_at": good, "blocked_by": blocking} if night else None,
             "waiting": [dict(row) for row in database.fetch(connection, "status", "waiting", use_case=name)],
             "incidents": [dict(row) for row in incidents],
         }
     )
     return answer
+
+
+def _champion(live: dict[str, Any]) -> dict[str, Any] | None:
+    if not live.get("model_digest"):
+        return None
+    keys = ("deployment_id", "decision_id", "promoted_by", "why", "valid_from")
+    return {"digest": live["model_digest"]} | {key: live[key] for key in keys}
+
+
+def _index(live: dict[str, Any], checked: datetime | None) -> dict[str, Any] | None:
+    if not live.get("index_digest"):
+        return None
+    return {
+        "digest": live["index_digest"],
+        "generation": live["generation_id"],
+        "chunks": live["chunks"],
+        "built_at": live["attached_at"],
+        "checked_at": checked,
+    }
 
 
 def _blocked(check: dict[str, Any]) -> str:

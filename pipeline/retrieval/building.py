@@ -2,6 +2,7 @@
 that marks success. A build that is stopped leaves a generation "building", which the next build drops."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -85,14 +86,10 @@ def build(context: Context, planned: Planned) -> Built:
     outcome = steps.run(context.settings, context.origin, spec, work)
     facts = load(BuildFacts, outcome.facts)
     # A run that is answered by an earlier one names the generation of then: the content may stand as another by now.
-    return Built(
-        generation=standing if outcome.reused and standing else facts.generation,
-        adopted=outcome.reused or facts.adopted,
-        chunks=facts.chunks,
-        run=outcome.run_id,
-        reused=outcome.reused,
-        version=outcome.outputs["generation"],
-    )
+    if outcome.reused and standing:
+        facts = replace(facts, generation=standing)
+    facts = replace(facts, adopted=outcome.reused or facts.adopted)
+    return Built(**vars(facts), run=outcome.run_id, reused=outcome.reused, version=outcome.outputs["generation"])
 
 
 def drop_unfinished(connection: Connection, use_case: str) -> list[int]:

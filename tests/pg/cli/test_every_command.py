@@ -1,4 +1,4 @@
-"""Every command, through the real entry point: twice in a row, with --json, of a foreign use case, with wrong arguments.
+"""Every command through its real entry point: twice in a row, with --json, of a foreign use case, with wrong arguments.
 
 A command that is added to the app fails `test_every_command_is_listed` until it has its line here.
 """
@@ -99,7 +99,7 @@ def called(
     row = {"messages": [{"role": "user", "content": "Who asks?"}, {"role": "assistant", "content": "A test."}]}
     (folder / "sft.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "documents" / "leave.md").write_text(
-        "---\nid: leave\ntitle: Leave\ntenant: acme\nclassification: internal\ngroups: [staff]\n---\nLeave is granted.\n"
+        "---\nid: leave\ntitle: Leave\ntenant: acme\nclassification: internal\ngroups: [staff]\n---\nLeave is free.\n"
     )
     usecase_folder("other", principals=principals)
     version = world.versions["night-1.sft.adapter"]

@@ -114,7 +114,7 @@ class House:
             RetrievalSettings(self.usecase.retrieval.k, None),
             0.95,
         )
-        content = recording.content(settings, {role: version.digest for role, version in inputs.items()}, answered)
+        content = recording.content(settings, inputs, answered)
 
         def record(connection: Connection, attempt: Attempt, artifact: Version) -> None:
             recording.record(connection, self.usecase, attempt, subject, inputs, artifact, answered)

@@ -61,11 +61,19 @@ def test_what_is_no_address_is_bad_input(url: str) -> None:
     ids=["html", "list", "empty", "null", "bytes"],
 )
 def test_a_server_that_is_no_airflow_says_so(given: bytes) -> None:
-    with server(given) as url, Airflow(url, "engineer", "secret") as airflow, pytest.raises(NotAvailable, match="is no A"):
+    with (
+        server(given) as url,
+        Airflow(url, "engineer", "secret") as airflow,
+        pytest.raises(NotAvailable, match="no A"),
+    ):
         airflow.log_in()
 
 
 @pytest.mark.parametrize("given", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{}"])
 def test_a_server_that_speaks_something_else_does_not_answer(given: bytes) -> None:
-    with server(given) as url, Airflow(url, "engineer", "secret") as airflow, pytest.raises(NotAvailable, match="not ans"):
+    with (
+        server(given) as url,
+        Airflow(url, "engineer", "secret") as airflow,
+        pytest.raises(NotAvailable, match="not"),
+    ):
         airflow.log_in()
