@@ -10,7 +10,7 @@ import json
 import posixpath
 import struct
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,7 @@ from typing import Any
 
 import fsspec
 
-from pipeline import canonical
+from pipeline import canonical, digests
 from pipeline.errors import NotAvailable, Refused
 
 MANIFEST = "manifest.json"
@@ -30,7 +30,6 @@ _READERS: Mapping[str, frozenset[str]] = {
     "snapshot": frozenset({"pipeline", "auditor"}),
     "adapter": frozenset({"trainer", "evaluator", "pipeline", "gatekeeper", "approver", "auditor"}),
 }
-_BLOCK = 1 << 20
 # Formats that run code when they are opened. safetensors hold tensors, and nothing else.
 _REFUSED = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy")
 
@@ -68,8 +67,8 @@ class ArtifactStore:
                     where=name,
                     allowed="safetensors for weights, JSON, JSONL, Markdown and plain text for the rest",
                 )
-        contents = {name: content_digest(name, source) for name, source in sorted(files.items())}
-        digest = _digest(kind, contents)
+        contents = {name: digests.content_digest(name, source) for name, source in sorted(files.items())}
+        digest = digests.of_contents(kind, contents)
         sizes = {name: _size(source) for name, source in files.items()}
         stored = Stored(kind, digest, self._uri(kind, digest), sum(sizes.values()))
         folder = self._folder(kind, digest)
@@ -211,7 +210,7 @@ class ArtifactStore:
         part = f"{path}.{uuid.uuid4().hex}.part"
         try:
             with self.fs.open(part, "wb") as target:
-                for block in _blocks(source):
+                for block in digests.blocks(source):
                     hasher.update(block)
                     target.write(block)
             self.fs.mv(part, path)
@@ -260,64 +259,14 @@ def _inside(name: str) -> bool:
 
 
 def _listed(kind: str, manifest: Mapping[str, Any]) -> str:
-    return _digest(kind, {name: entry["content"] for name, entry in manifest["files"].items()})
+    return digests.of_contents(kind, {name: entry["content"] for name, entry in manifest["files"].items()})
 
 
 def _is_content(name: str, data: bytes, digest: str) -> bool:
     try:
-        return content_digest(name, data) == digest
+        return digests.content_digest(name, data) == digest
     except (ValueError, LookupError, TypeError, struct.error, RecursionError):
         return False  # it is not even of the format that its name says
-
-
-def digest_of(kind: str, files: Mapping[str, bytes | Path]) -> str:
-    """Returns the digest that these files would have as an artifact, without storing them."""
-    return _digest(kind, {name: content_digest(name, source) for name, source in files.items()})
-
-
-def _digest(kind: str, contents: Mapping[str, str]) -> str:
-    return canonical.digest({"kind": kind, "files": dict(contents)})
-
-
-def content_digest(name: str, source: bytes | Path) -> str:
-    """Returns the digest of a file's content: of sorted tensor names, dtypes, shapes and bytes for safetensors, of the
-    value for JSON, of the bytes for everything else."""
-    if name.endswith(".safetensors"):
-        return tensors_digest(source)
-    if name.endswith(".json"):
-        return canonical.digest(json.loads(source if isinstance(source, bytes) else source.read_bytes()))
-    hasher = hashlib.sha256()
-    for block in _blocks(source):
-        hasher.update(block)
-    return hasher.hexdigest()
-
-
-def tensors_digest(source: bytes | Path) -> str:
-    """Returns the digest over a safetensors file's sorted tensor names, dtypes, shapes and bytes; metadata and layout
-    do not count. Reads the format directly, so no torch is needed.
-
-    Source: https://github.com/huggingface/safetensors#format
-    """
-    data = source if isinstance(source, bytes) else source.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header: dict[str, Any] = json.loads(data[8 : 8 + length])
-    header.pop("__metadata__", None)
-    hasher = hashlib.sha256()
-    for name in sorted(header):
-        entry = header[name]
-        begin, end = entry["data_offsets"]
-        hasher.update(canonical.dumps([name, entry["dtype"], entry["shape"]]).encode())
-        hasher.update(data[8 + length + begin : 8 + length + end])
-    return hasher.hexdigest()
-
-
-def _blocks(source: bytes | Path) -> Iterator[bytes]:
-    if isinstance(source, bytes):
-        yield source
-        return
-    with source.open("rb") as file:
-        while block := file.read(_BLOCK):
-            yield block
 
 
 def _size(source: bytes | Path) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import canonical
-from pipeline.artifacts import content_digest
+from pipeline.digests import content_digest
 from pipeline.errors import NotAvailable, Refused
 from pipeline.settings import ROOT, Settings
 from pipeline.steps import Output

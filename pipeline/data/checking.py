@@ -9,12 +9,13 @@ from typing import Any
 
 from pipeline import database, steps
 from pipeline.context import Context
-from pipeline.data import expectations, formats, rules, sources, tombstones
+from pipeline.data import expectations, formats, measures, rules, sources, tombstones
 from pipeline.data import findings as findings_module
 from pipeline.data.documents import Document
 from pipeline.data.expectations import Applied
 from pipeline.data.findings import Finding
 from pipeline.data.formats import Example
+from pipeline.data.measures import Measures
 from pipeline.data.reading import Problem
 from pipeline.data.records import Checked, CheckFacts, CheckReport, Counts, Fetched, File, FileReport, PartReport
 from pipeline.data.rules import Rule, Severity
@@ -111,7 +112,7 @@ def check_file(path: Path, kind: ExampleKind, form: str | None = None, checks: C
     if not examples:
         raise BadInput("the file has no rows", where=path, allowed="JSONL, or one JSON array of objects")
     table = rules.for_examples(checks or Checks())
-    broken = [rules.breach(table, measures) for measures in rules.measure_examples(examples, lambda _: False, None)]
+    broken = [rules.breach(table, row) for row in measures.of_examples(examples, lambda _: False, None)]
     rejected = [
         {"line": row.line, "rule": rule.name, "detail": rules.detail(rule, row)}
         for row, rule in zip(examples, broken, strict=True)
@@ -138,15 +139,15 @@ def _judged(attempt: Attempt, spec: Step, checks: Checks, erased: Tombstones) ->
         sources.read_files(store, pinned["documents"]),
         texts,
         rules.for_documents(),
-        rules.measure_documents(texts, erased.holds),
+        measures.of_documents(texts, erased.holds),
     )
-    standing = rules.statuses([row for row in documents.accepted if isinstance(row, Document)])
+    standing = measures.statuses([row for row in documents.accepted if isinstance(row, Document)])
     rows = sources.read_examples(store, pinned["examples"])
     examples = _judge(
         sources.read_files(store, pinned["examples"]),
         rows,
         rules.for_examples(checks),
-        rules.measure_examples(rows, erased.holds, standing),
+        measures.of_examples(rows, erased.holds, standing),
     )
     return {"documents": documents, "examples": examples}
 
@@ -155,7 +156,7 @@ def _judge(
     files: Sequence[File],
     rows: Sequence[Example | Document],
     table: Sequence[Rule],
-    measures: Sequence[rules.Measures],
+    measures: Sequence[Measures],
 ) -> Judged:
     """Returns the rows as Great Expectations found them: rejected by the first rule in the table that each breaks."""
     applied = expectations.validate(table, measures)

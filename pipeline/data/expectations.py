@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.data.measures import Measures
 from pipeline.data.records import ExpectationReport
-from pipeline.data.rules import Between, Matches, Measures, NoneOf, OneOf, Rule, Test
+from pipeline.data.rules import Between, Matches, NoneOf, OneOf, Rule, Test
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import TemplateError
 
 from pipeline import anchors, canonical, database, parsing
-from pipeline.artifacts import MANIFEST, content_digest
+from pipeline.artifacts import MANIFEST
+from pipeline.digests import content_digest
 from pipeline.errors import NightshiftError, NotAvailable
 from pipeline.governance import agreement, cards, claims, evidence, files
 from pipeline.governance.claims import Figure

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pipeline import artifacts, canonical, database, steps
+from pipeline import canonical, database, digests, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.database import Connection
 from pipeline.errors import NotAvailable
@@ -120,7 +120,7 @@ def files(content: Manifest) -> dict[str, bytes]:
 
 def digest(content: Manifest) -> str:
     """Returns the digest that a generation with this manifest has."""
-    return artifacts.digest_of(KIND, files(content))
+    return digests.digest_of(KIND, files(content))
 
 
 def chunk_digests(content: Manifest) -> list[str]:

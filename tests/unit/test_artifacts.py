@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from pipeline.artifacts import MANIFEST, ArtifactStore, content_digest, store_of
+from pipeline.artifacts import MANIFEST, ArtifactStore, store_of
+from pipeline.digests import content_digest
 from pipeline.errors import NotAvailable, Refused
 
 pytestmark = pytest.mark.unit

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import data
-from pipeline.data import documents, rules
+from pipeline.data import documents, measures, rules
 from pipeline.settings import ROOT
 from pipeline.usecase import DocumentDefaults, ExampleKind
 
@@ -40,6 +40,6 @@ def test_every_row_is_accepted_or_rejected(name: str, kind: ExampleKind, rows: i
 
 def test_every_article_is_a_document() -> None:
     found = documents.lines(public("wiki_demo.txt").read_bytes(), "wiki_demo.txt", DocumentDefaults())
-    measures = rules.measure_documents(found, lambda _: False)
+    measured = measures.of_documents(found, lambda _: False)
     assert len(found) == 30
-    assert [rules.breach(rules.for_documents(), each) for each in measures] == [None] * 30
+    assert [rules.breach(rules.for_documents(), each) for each in measured] == [None] * 30

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data import expectations, rules
+from pipeline.data import expectations, measures, rules
 from pipeline.data.documents import Document
 from pipeline.data.formats import Content, Example
+from pipeline.data.measures import Measures
 from pipeline.data.reading import Problem
-from pipeline.data.rules import Measures
 from pipeline.usecase import Checks
 
 pytestmark = pytest.mark.unit
@@ -35,15 +35,15 @@ def preference(prompt: str, chosen: str, rejected: str) -> Example:
 def broken(*rows: Example, documents: dict[str, str] | None = None) -> list[str | None]:
     """Returns the rule by which each row is rejected."""
     table = rules.for_examples(CHECKS)
-    found = [rules.breach(table, m) for m in rules.measure_examples(rows, lambda _: False, documents)]
+    found = [rules.breach(table, m) for m in measures.of_examples(rows, lambda _: False, documents)]
     return [None if rule is None else rule.name for rule in found]
 
 
 def warned(*rows: Example, documents: dict[str, str]) -> list[set[str]]:
     """Returns the rules of which each row's findings are told."""
     table = [rule for rule in rules.for_examples(CHECKS) if rule.severity == "warning"]
-    measures = rules.measure_examples(rows, lambda _: False, documents)
-    return [{rule.name for rule in table if not rule.test.holds(each[rule.measure])} for each in measures]
+    measured = measures.of_examples(rows, lambda _: False, documents)
+    return [{rule.name for rule in table if not rule.test.holds(each[rule.measure])} for each in measured]
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def text(**fields: Any) -> Document:
     ],
 )
 def test_a_document_is_rejected_by_the_first_rule_that_it_breaks(fields: dict[str, Any], rule: str | None) -> None:
-    (measures,) = rules.measure_documents([text(**fields)], lambda _: False)
-    found = rules.breach(rules.for_documents(), measures)
+    (measured,) = measures.of_documents([text(**fields)], lambda _: False)
+    found = rules.breach(rules.for_documents(), measured)
     assert (None if found is None else found.name) == rule
 
 
 def test_of_two_documents_with_one_id_the_first_stands() -> None:
-    measures = rules.measure_documents([text(), text(text="Another.")], lambda _: False)
-    assert [rules.breach(rules.for_documents(), each) is None for each in measures] == [True, False]
+    measured = measures.of_documents([text(), text(text="Another.")], lambda _: False)
+    assert [rules.breach(rules.for_documents(), each) is None for each in measured] == [True, False]
 
 
 def test_names_are_unique() -> None:
@@ -178,11 +178,11 @@ def agree(table: tuple[rules.Rule, ...], measures: list[Measures]) -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.lists(EXAMPLE, max_size=8), st.lists(DOCUMENT, max_size=6))
 def test_great_expectations_finds_what_the_table_says(examples: list[Example], documents: list[Document]) -> None:
-    measures = rules.measure_examples(examples, lambda row: row.subject is not None, {"a": "withdrawn"})
-    agree(rules.for_examples(CHECKS), measures)
-    agree(rules.for_documents(), rules.measure_documents(documents, lambda row: row.key == "b"))
+    measured = measures.of_examples(examples, lambda row: row.subject is not None, {"a": "withdrawn"})
+    agree(rules.for_examples(CHECKS), measured)
+    agree(rules.for_documents(), measures.of_documents(documents, lambda row: row.key == "b"))
 
 
 def test_great_expectations_writes_nothing_to_the_screen(capfd: pytest.CaptureFixture[str]) -> None:
-    expectations.validate(rules.for_documents(), rules.measure_documents([text()], lambda _: False))
+    expectations.validate(rules.for_documents(), measures.of_documents([text()], lambda _: False))
     assert capfd.readouterr() == ("", "")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import canonical
-from pipeline.artifacts import content_digest
+from pipeline.digests import content_digest
 from pipeline.errors import BadInput, NotAvailable
 from pipeline.governance import cards, diff, verify
 
