@@ -42,7 +42,7 @@ class PolicyContent:
     use_case: str
     risk_tier: str
     asks_a_person: bool
-    timeout_hours: float
+    timeout_hours: int | float  # as it was sealed: 24 and 24.0 have different digests
     thresholds: Sequence[Threshold]
     min_cases: int
     confidence: float

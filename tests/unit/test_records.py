@@ -76,7 +76,8 @@ def test_what_is_handed_on_comes_through_json_as_it_was(kind: type, data: st.Dat
     text = json.dumps(records.plain(record), allow_nan=False)
     again: Any = records.load(kind, json.loads(text))
     assert type(again) is kind
-    assert records.plain(again) == records.plain(record)
+    # As text: 24 and 24.0 are equal numbers with different digests.
+    assert json.dumps(records.plain(again)) == text
 
 
 @pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.__name__)

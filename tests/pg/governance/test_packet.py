@@ -12,7 +12,7 @@ from pipeline import governance, usecase
 from pipeline.context import Context
 from pipeline.errors import BadInput, Refused
 from pipeline.operations import maintenance
-from pipeline.steps import Origin
+from pipeline.steps import Origin, Reuse
 from pipeline.usecase import UseCase
 
 if TYPE_CHECKING:
@@ -27,8 +27,11 @@ def demo(usecase_folder: Callable[..., Path]) -> UseCase:
     return usecase.load(usecase_folder("demo") / "usecase.yaml")
 
 
-def build(world: "World", demo: UseCase, night: str, **keys: Any) -> governance.Packet:
-    return governance.packet(Context(world.settings, demo, Origin("cli", "engineer")), world.decisions[night], **keys)
+def build(
+    world: "World", demo: UseCase, night: str, reuse: Reuse = "auto", final: bool | None = None
+) -> governance.Packet:
+    context = Context(world.settings, demo, Origin("cli", "engineer"), reuse)
+    return governance.packet(context, world.decisions[night], final)
 
 
 def test_a_packet_proves_itself_offline_and_online(world: "World", demo: UseCase) -> None:

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from pipeline import database, deployments
 from pipeline.database import Connection, Role
 from pipeline.errors import BadInput, NightshiftError, Refused, Stale
+from pipeline.results import Check
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -421,8 +422,8 @@ def test_pipeline_records_no_gates(ground: Ground) -> None:
 
 def roll_back(ground: Ground, to: int, person: str | None = "engineer", why: str = "it is broken", **keys: Any) -> Any:
     """Returns the row of a decision to roll back, as the worker that hands on Airflow's logins makes it."""
-    checks = [{"name": "registry.model", "verdict": keys.get("verdict", "pass")}]
-    checks += [{"name": "registry.to_nothing", "verdict": "pass"}] if keys.get("to_nothing") else []
+    checks = [Check("registry.model", keys.get("verdict", "pass"), "the model exists")]
+    checks += [Check("registry.to_nothing", "pass", "it was asked for")] if keys.get("to_nothing") else []
     with database.connect(ground.settings, "approver") as connection:
         return ground.row(deployments.decide_rollback(connection, to, person, why, checks))  # type: ignore[arg-type]
 
