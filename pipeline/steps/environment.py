@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.settings import ROOT
 
-_LIBRARIES = ("torch", "transformers", "trl", "peft", "numpy", "great-expectations", "sentence-transformers")
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "numpy", "great-expectations", "pgvector")
 
 
 def describe() -> dict[str, Any]:
