@@ -57,7 +57,7 @@ def _python(_: Settings) -> str:
 
 
 def _packages(_: Settings) -> str:
-    names = ("apache-airflow", "torch", "transformers", "trl", "peft", "great-expectations", "sentence-transformers")
+    names = ("apache-airflow", "torch", "transformers", "trl", "peft", "great-expectations", "pgvector")
     missing = []
     for name in names:
         try:
