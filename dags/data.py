@@ -1,7 +1,7 @@
 """Fetches a use case's documents and examples, checks them, and commits what is new.
 
 **When a task fails.** `fetch`: a source is not where the YAML says; the message names it. `check` refuses a file that
-is mostly malformed: read the findings (`nightshift data check FILE`), mend the file, run the DAG again. `commit` is
+is mostly malformed: read the findings (`nightshift data check FILE`), fix the file, run the DAG again. `commit` is
 one transaction: it happened or it did not.
 
 **Clearing is safe.** A task that is run again makes a new run which names the old one; the same content is the same

@@ -3,7 +3,7 @@
 **When a task fails.** `audit` failing means that a record was changed behind the audit trail's back, or an event after
 it was sealed: the message names the rows and the blocks. That is an incident, not a defect of this DAG: keep the
 server's log and call whoever owns the database. `artifacts` failing names files that are missing or do not
-hash as recorded: restore them from a backup, or run the use case's DAG with `reuse` set to `never`.
+match their recorded hashes: restore them from a backup, or run the use case's DAG with `reuse` set to `never`.
 
 **Clearing is safe** for every task: each looks at things as they are now.
 """

@@ -1,7 +1,7 @@
 """The night: seals the release policy, trains, evaluates, applies the gate, and writes the evidence down.
 
 **When a task fails.** `preflight` refuses what cannot work before any GPU time, the suites included: its message says
-what to mend. `sft` and `dpo` pick up nothing half-done: run again, they begin anew, or take an equal earlier result.
+what to fix. `sft` and `dpo` pick up nothing half-done: run again, they begin anew, or take an equal earlier result.
 `gate` needs every evaluation: clear the failed one. `publish_candidate` fails where the gate blocked the candidate: its
 log names the checks, the decision and its evidence are written by then, and what was live stays live. A candidate that
 equals the champion ends the run after `changed`, with the rest skipped.

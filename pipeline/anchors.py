@@ -9,15 +9,27 @@ import fcntl
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline import canonical, database
 from pipeline.database import Connection
+from pipeline.errors import BadInput
+from pipeline.records import load, plain
 from pipeline.settings import Settings
 
+
+@dataclass(frozen=True)
+class Anchor:
+    """One line of the anchors' file."""
+
+    block_no: int
+    hash: str
+    at: str  # ISO 8601, UTC
+    previous: str  # digest of the line before
+
+
 _FIRST = hashlib.sha256(b"").hexdigest()
-_KEYS = {"block_no", "hash", "at", "previous"}
 
 
 def path(settings: Settings) -> Path:
@@ -35,7 +47,7 @@ def warning(settings: Settings) -> str | None:
     return None
 
 
-def anchor(settings: Settings, connection: Connection) -> dict[str, Any] | None:
+def anchor(settings: Settings, connection: Connection) -> Anchor | None:
     """Returns the anchor of the chain's head, appended and on the disk; None while nothing was sealed."""
     head = database.fetch_one(connection, "maintenance", "audit_head")
     assert head is not None
@@ -47,13 +59,9 @@ def anchor(settings: Settings, connection: Connection) -> dict[str, Any] | None:
     with os.fdopen(descriptor, "r+b") as target:
         fcntl.flock(target, fcntl.LOCK_EX)
         lines = target.read().splitlines()
-        line = {
-            "block_no": head["block_no"],
-            "hash": head["hash"],
-            "at": head["at"].isoformat(),
-            "previous": hashlib.sha256(lines[-1]).hexdigest() if lines else _FIRST,
-        }
-        target.write(canonical.dumps(line).encode() + b"\n")
+        previous = hashlib.sha256(lines[-1]).hexdigest() if lines else _FIRST
+        line = Anchor(head["block_no"], head["hash"], head["at"].isoformat(), previous)
+        target.write(canonical.dumps(plain(line)).encode() + b"\n")
         target.flush()
         os.fsync(target.fileno())
     folder = os.open(file.parent, os.O_RDONLY)
@@ -64,24 +72,22 @@ def anchor(settings: Settings, connection: Connection) -> dict[str, Any] | None:
     return line
 
 
-def read(settings: Settings) -> tuple[list[dict[str, Any]], list[str]]:
+def read(settings: Settings) -> tuple[list[Anchor], list[str]]:
     """Returns the anchors, oldest first, and what is wrong with their file: empty when each line follows the one
     before."""
     file = path(settings)
     if not file.exists():
         return [], []
-    anchors: list[dict[str, Any]] = []
+    anchors: list[Anchor] = []
     problems = []
     before = _FIRST
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
-            anchor = json.loads(line)
-        except ValueError:
-            anchor = None
-        if not isinstance(anchor, dict) or anchor.keys() != _KEYS or not isinstance(anchor["block_no"], int):
-            problems.append(f"{file}:{number} is no anchor")
+            anchor = load(Anchor, json.loads(line))
+        except (ValueError, BadInput):
+            problems.append(f"{file}:{number} is not an anchor")
         else:
-            if anchor["previous"] != before:
+            if anchor.previous != before:
                 problems.append(f"{file}:{number} does not follow the line before it")
             anchors.append(anchor)
         before = hashlib.sha256(line).hexdigest()
@@ -98,19 +104,19 @@ def verify(settings: Settings, connection: Connection) -> list[str]:
         for row in database.call(connection, "audit.verify_rows")
     ]
     anchors, problems = read(settings)
-    numbers = sorted({anchor["block_no"] for anchor in anchors})
+    numbers = sorted({anchor.block_no for anchor in anchors})
     rows = database.fetch(connection, "maintenance", "audit_blocks", blocks=numbers)
     chain = {row["block_no"]: row["hash"] for row in rows}
     for anchor in anchors:
-        number = anchor["block_no"]
+        number = anchor.block_no
         if number not in chain:
-            problems.append(f"block {number}: it was anchored at {anchor['at']} and the chain ends before it")
-        elif chain[number] != anchor["hash"]:
-            problems.append(f"block {number}: it is not the block that was anchored at {anchor['at']}")
+            problems.append(f"block {number}: it was anchored at {anchor.at} and the chain ends before it")
+        elif chain[number] != anchor.hash:
+            problems.append(f"block {number}: it is not the block that was anchored at {anchor.at}")
     return broken + list(dict.fromkeys(problems))
 
 
-def last(settings: Settings) -> dict[str, Any] | None:
+def last(settings: Settings) -> Anchor | None:
     """Returns the newest anchor, or None."""
     anchors, _ = read(settings)
     return anchors[-1] if anchors else None

@@ -185,7 +185,7 @@ class ArtifactStore:
             raise NotAvailable(f"{name} is missing", where=self._uri(kind, digest)) from None
         recorded = (len(data), hashlib.sha256(data).hexdigest()) == (entry["size"], entry["sha256"])
         if not recorded or not _is_content(name, data, entry["content"]):
-            raise Refused(f"{name} does not hash as recorded", where=self._uri(kind, digest))
+            raise Refused(f"{name} does not match its recorded hash", where=self._uri(kind, digest))
         return data
 
     def _require_store(self) -> None:

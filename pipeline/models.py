@@ -182,7 +182,7 @@ def _keep_unpacked(model: Any) -> None:
 
 
 def expected_device(wanted: str) -> Device:
-    """Returns where models will run, told without importing torch, for cache keys: what a GPU gave is not what a CPU
+    """Returns where models will run, without importing torch, for cache keys: what a GPU gave is not what a CPU
     gives. "auto" is the GPU where the driver shows one, this process may see it, and torch was built for it."""
     if wanted != "auto":
         return "cuda" if wanted == "cuda" else "cpu"

@@ -62,7 +62,7 @@ def load(kind: type[T], value: object) -> T:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "all of it"
         raise BadInput(
-            f"this is no {kind.__name__}", where=place, allowed=first["msg"], next_step="run the step again"
+            f"this is not a {kind.__name__}", where=place, allowed=first["msg"], next_step="run the step again"
         ) from None
 
 
@@ -81,7 +81,7 @@ def read(kind: type[S], data: bytes, where: str) -> S:
     except parsing.ParseError as error:
         raise BadInput("this record cannot be read", where=where, found=error.problem) from None
     if not isinstance(value, dict):
-        raise BadInput(f"this is no {kind.__name__}", where=where, found=type(value).__name__, allowed="an object")
+        raise BadInput(f"this is not a {kind.__name__}", where=where, found=type(value).__name__, allowed="an object")
     version = value.pop(_KEY, 1)
     if not isinstance(version, int) or version < 1:
         raise BadInput("this record has no valid format", where=where, found=version, allowed=f"1 to {kind.FORMAT}")

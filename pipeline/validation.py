@@ -30,7 +30,7 @@ def bad_input(error: ValidationError, model: type[BaseModel], where: Path | str,
         where=f"{where}: {key}",
         found=value,
         allowed=allowed,
-        next_step=f"mend this one first; {others} more were found" if others else None,
+        next_step=f"fix this one first; {others} more were found" if others else None,
     )
 
 

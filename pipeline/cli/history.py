@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def status(
     name: Annotated[str | None, typer.Argument(metavar="[USECASE]")] = None,
     strict: Annotated[bool, typer.Option(help="Exit 1 when anything is older than the YAML allows.")] = False,
-) -> Answer:
+) -> object:
     """Show what is live, the last night, and what waits for a person."""
     from pipeline.operations import status as status_module
 
@@ -43,7 +43,7 @@ def lineage(
     ref: Annotated[str, typer.Argument(help="A digest's beginning, a version's id, decision:N or deployment:N.")],
     down: Annotated[bool, typer.Option("--down", help="What it went into, instead of what it was made from.")] = False,
     usecase: Of = None,
-) -> Answer:
+) -> object:
     """Show what an artifact was made from, or what it went into."""
     from pipeline.operations import lineage_graph
 
@@ -68,7 +68,7 @@ def lines(lineage_graph: Answer) -> Answer:
     return {"root": lineage_graph["root"], "direction": lineage_graph["direction"], "artifacts": described}
 
 
-def explain(run: Annotated[str, typer.Argument(help="A run's id.")], usecase: Of = None) -> Answer:
+def explain(run: Annotated[str, typer.Argument(help="A run's id.")], usecase: Of = None) -> object:
     """Say which part of a run's cache key differs from the run before it."""
     from pipeline.operations import lineage_graph
 
@@ -105,14 +105,14 @@ def packet_build(
 def packet_verify(
     file: Annotated[Path, typer.Argument(help="A packet's folder, or its zip.")],
     online: Annotated[bool, typer.Option("--online", help="Ask the database too whether it issued this one.")] = False,
-) -> Answer:
+) -> object:
     """Re-check every figure of a packet against its evidence, offline unless asked."""
     from pipeline import governance
 
     return governance.verify(file, settings() if online else None)
 
 
-def packet_diff(before: Path, after: Path) -> Answer:
+def packet_diff(before: Path, after: Path) -> object:
     """Compare two packets."""
     from pipeline import governance
 

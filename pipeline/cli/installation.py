@@ -29,14 +29,14 @@ def register(app: typer.Typer) -> None:
     command(new, "usecase")(new_usecase)
 
 
-def up() -> Answer:
+def up() -> object:
     """Start the database and Airflow, and wait until they answer."""
     from pipeline import services
 
     return services.up(settings())
 
 
-def down() -> Answer:
+def down() -> object:
     """Stop Airflow and the embedded database. Nothing of ours stays behind."""
     from pipeline import services
 
@@ -58,11 +58,11 @@ def doctor() -> Answer:
     from pipeline.operations import doctor as doctor_module
 
     checks = doctor_module.examine(settings())
-    missing = [check for check in checks if not check["ok"] and check["needed"]]
+    missing = [check for check in checks if not check.ok and check.needed]
     if missing:
-        problems = "; ".join(f"{check['name']}: {check['detail']}" for check in missing)
+        problems = "; ".join(f"{check.name}: {check.detail}" for check in missing)
         raise NotAvailable(
-            f"not as it should be: {problems}", next_step="; ".join(str(check["next"]) for check in missing)
+            f"not as it should be: {problems}", next_step="; ".join(str(check.next) for check in missing)
         )
     return {"checks": checks}
 

@@ -65,13 +65,13 @@ def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:
     committed = data.commit(context, checked)
     data.card(context, committed)
     with database.connect(context.settings, "pipeline") as connection:
-        problems = data.of_runs(connection, [str(checked.run)])
+        problems = data.of_runs(connection, [checked.run])
     findings = f"nightshift sql open_findings --param use_case={name}"
     rejected = checked.facts.documents.rejected
     return plain(committed) | {
         "checks": checked.facts,
         "findings": findings if checked.facts.rejected else None,
-        "rejected_documents": [row for row in problems if row["severity"] == "rejected"][:rejected] if rejected else [],
+        "rejected_documents": [row for row in problems if row.severity == "rejected"][:rejected] if rejected else [],
         "waiting": data.waiting(context.settings, context.usecase),
     }
 
@@ -203,7 +203,7 @@ def _adapter(connection: Connection, name: str, model: str) -> Version | None:
     rows = database.fetch(connection, "lineage", "versions_by_ref", ref=model)
     adapters = [row for row in rows if row["kind"] == "adapter" and row["use_case"] == name]
     if len({row["digest"] for row in adapters}) > 1:
-        raise BadInput("several adapters begin so", found=model, allowed=[row["digest"] for row in adapters])
+        raise BadInput("several adapters match this prefix", found=model, allowed=[row["digest"] for row in adapters])
     return steps.version(connection, adapters[0]["version_id"]) if adapters else None
 
 

@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline import database, steps
 from pipeline.context import Context
@@ -17,7 +16,18 @@ from pipeline.data.findings import Finding
 from pipeline.data.formats import Example
 from pipeline.data.measures import Measures
 from pipeline.data.reading import Problem
-from pipeline.data.records import Checked, CheckFacts, CheckReport, Counts, Fetched, File, FileReport, PartReport
+from pipeline.data.records import (
+    Checked,
+    CheckFacts,
+    CheckReport,
+    Counts,
+    Fetched,
+    File,
+    FileCheck,
+    FileReport,
+    PartReport,
+    RejectedRow,
+)
 from pipeline.data.rules import Rule, Severity
 from pipeline.data.tombstones import Tombstones
 from pipeline.errors import BadInput, Refused
@@ -99,8 +109,8 @@ def check(context: Context, fetched: Fetched) -> Checked:
     return Checked(outcome.run_id, outcome.reused, **snapshots, facts=load(CheckFacts, outcome.facts))
 
 
-def check_file(path: Path, kind: ExampleKind, form: str | None = None, checks: Checks | None = None) -> dict[str, Any]:
-    """Returns {rows, accepted, rejected: [{line, rule, detail}]} of one file of examples, an entry for each bad line.
+def check_file(path: Path, kind: ExampleKind, form: str | None = None, checks: Checks | None = None) -> FileCheck:
+    """Returns the check of one file of examples.
 
     The same rules as in the pipeline, but those that need the database (erased rows, unknown documents). `form` None:
     the format is guessed from the first row. Raises NotAvailable for a missing file; BadInput for one without rows, or
@@ -114,11 +124,11 @@ def check_file(path: Path, kind: ExampleKind, form: str | None = None, checks: C
     table = rules.for_examples(checks or Checks())
     broken = [rules.breach(table, row) for row in measures.of_examples(examples, lambda _: False, None)]
     rejected = [
-        {"line": row.line, "rule": rule.name, "detail": rules.detail(rule, row)}
+        RejectedRow(row.line, rule.name, rules.detail(rule, row))
         for row, rule in zip(examples, broken, strict=True)
         if rule is not None
     ]
-    return {"rows": len(examples), "accepted": len(examples) - len(rejected), "rejected": rejected}
+    return FileCheck(len(examples), len(examples) - len(rejected), rejected)
 
 
 def _places(part: Judged) -> list[Document]:
@@ -210,7 +220,7 @@ def _refusal(judged: Mapping[str, Judged], limit: float) -> Refused | None:
                     where=group,
                     found=f"{len(findings)} bad rows of {rows[group]}: {first}",
                     allowed=f"a share of {limit:g} at most (checks.max_rejected in usecase.yaml)",
-                    next_step="mend the file, or name its right kind and format; the findings are recorded",
+                    next_step="fix the file, or name its right kind and format; the findings are recorded",
                 )
     return None
 

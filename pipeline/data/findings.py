@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -30,8 +29,19 @@ def record(connection: Connection, use_case: str, run_id: UUID, findings: Iterab
     database.execute(connection, "data", "insert_findings", use_case=use_case, run=str(run_id), findings=Jsonb(rows))
 
 
-def of_runs(connection: Connection, runs: Iterable[str]) -> list[dict[str, Any]]:
-    """Returns what these runs rejected or set aside until a person accepts it: {finding, file, line, rule, severity,
-    detail} each."""
-    rows = database.fetch(connection, "data", "findings_of_runs", runs=sorted(runs))
-    return [dict(row) for row in rows]
+@dataclass(frozen=True)
+class RecordedFinding:
+    """A finding, by its number."""
+
+    finding: int
+    file: str
+    line: int | None
+    rule: str
+    severity: Severity
+    detail: str
+
+
+def of_runs(connection: Connection, runs: Iterable[UUID]) -> list[RecordedFinding]:
+    """Returns what these runs rejected or set aside until a person accepts it."""
+    rows = database.fetch(connection, "data", "findings_of_runs", runs=sorted(map(str, runs)))
+    return [RecordedFinding(**row) for row in rows]

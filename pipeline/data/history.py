@@ -1,6 +1,8 @@
 """versions and diff: what the datasets of a use case were at any version, and what changed from one to another."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from pipeline import database
 from pipeline.data import catalog, membership
@@ -10,23 +12,63 @@ from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
 
-def versions(settings: Settings, usecase: UseCase) -> dict[str, Any]:
-    """Returns {use_case, versions: [{dataset, version, digest, rows, added, removed, splits, committed_at}]}, the
-    examples first, the newest version first. Of documents, `splits` are counts by status."""
+@dataclass(frozen=True)
+class ListedVersion:
+    """A version of a use case's examples or documents."""
+
+    dataset: DatasetKind
+    version: int
+    digest: str
+    rows: int
+    added: int
+    removed: int
+    splits: Mapping[str, int]  # of documents: by status
+    committed_at: datetime
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The versions of a use case."""
+
+    use_case: str
+    versions: Sequence[ListedVersion]  # the examples first, the newest version first
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Sorted pairs of row digest and split (of documents: status)."""
+
+    added: Sequence[tuple[str, str]]
+    removed: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What turns one version into another."""
+
+    dataset: DatasetKind
+    before: int
+    version: int
+    digest: str
+    rows: int
+    added: int
+    removed: int
+    splits: Mapping[str, int]
+    changes: Changes
+
+
+def versions(settings: Settings, usecase: UseCase) -> Versions:
+    """Returns the versions of a use case's examples and documents."""
     with database.connect(settings, "pipeline") as connection:
         rows = database.fetch(connection, "data", "versions", use_case=usecase.name)
-    listed = [{**row, "committed_at": row["committed_at"].isoformat()} for row in rows]
-    return {"use_case": usecase.name, "versions": listed}
+    return Versions(usecase.name, [ListedVersion(**row) for row in rows])
 
 
 def diff(
     settings: Settings, usecase: UseCase, before: int, after: int, dataset: DatasetKind = "examples"
-) -> dict[str, Any]:
-    """Returns what turns one version into another: {dataset, before, version, digest, rows, added, removed, splits,
-    changes: {added, removed}}, the changes as sorted pairs of row digest and split. `before` 0 is the empty set.
-
-    Raises BadInput where there is no such version.
-    """
+) -> Difference:
+    """Returns what turns one version into another; `before` 0 is the empty set. Raises BadInput where there is no such
+    version."""
     with database.connect(settings, "pipeline") as connection:
         newest = catalog.standing(connection, usecase.name, dataset).version
         for number in (before, after):
@@ -39,14 +81,14 @@ def diff(
         old = catalog.members(connection, usecase.name, dataset, before)
         new = catalog.members(connection, usecase.name, dataset, after)
     difference = membership.change(old, new)
-    return {
-        "dataset": dataset,
-        "before": before,
-        "version": after,
-        "digest": membership.digest(new),
-        "rows": len(new),
-        "added": len(difference.added),
-        "removed": len(difference.removed),
-        "splits": membership.counts(new.values()),
-        "changes": {"added": membership.listed(difference.added), "removed": membership.listed(difference.removed)},
-    }
+    return Difference(
+        dataset,
+        before,
+        after,
+        membership.digest(new),
+        len(new),
+        len(difference.added),
+        len(difference.removed),
+        membership.counts(new.values()),
+        Changes(membership.listed(difference.added), membership.listed(difference.removed)),
+    )

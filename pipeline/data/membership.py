@@ -26,9 +26,9 @@ def digest(members: Members) -> str:
     return canonical.digest(listed(members))
 
 
-def listed(members: Members) -> list[list[str]]:
+def listed(members: Members) -> list[tuple[str, str]]:
     """Returns the sorted pairs of row digest and label."""
-    return sorted([row, label] for row, label in members.items())
+    return sorted(members.items())
 
 
 def change(before: Members, after: Members) -> Change:

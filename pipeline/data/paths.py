@@ -17,7 +17,7 @@ class Outside(Exception):
 
 def walk(root: Path, suffix: str) -> Iterator[Path]:
     """Yields the paths below a folder that end with `suffix`, in their order; hidden ones are left out, and folders
-    that are links are not entered but yielded, so that somebody is told."""
+    that are links are not entered but yielded, so that somebody hears of it."""
     for folder, names, files in os.walk(root, followlinks=False):
         names[:] = sorted(name for name in names if not name.startswith("."))
         for name in [*names]:
@@ -43,7 +43,7 @@ def read(path: Path, root: Path, settings: Settings) -> bytes:
         if path.is_symlink() and not path.exists():
             raise Outside("a link that leads nowhere") from None
         raise NotAvailable(
-            "the file cannot be read", where=path, found=error.strerror, next_step="put it there, or mend the path"
+            "the file cannot be read", where=path, found=error.strerror, next_step="put it there, or fix the path"
         ) from None
     with _closing(descriptor):
         state = os.fstat(descriptor)

@@ -80,6 +80,24 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class RejectedRow:
+    """A row that a rule rejected."""
+
+    line: int
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """The check of one file, without a database."""
+
+    rows: int
+    accepted: int
+    rejected: Sequence[RejectedRow]  # one for each bad line
+
+
+@dataclass(frozen=True)
 class FileReport(File):
     """A file, with its rows."""
 

@@ -1,7 +1,7 @@
 """The data steward's answers to what waits: a widening of rights, a source that lost its documents."""
 
 from collections.abc import Collection
-from typing import Any
+from dataclasses import dataclass
 
 from pipeline import database
 from pipeline.errors import BadInput
@@ -9,24 +9,35 @@ from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
 
-def waiting(settings: Settings, usecase: UseCase) -> list[dict[str, Any]]:
-    """Returns the findings that wait for a person, oldest first: {finding, file, line, rule, detail} each."""
+@dataclass(frozen=True)
+class WaitingFinding:
+    """A finding that waits for a person."""
+
+    finding: int
+    file: str
+    line: int | None
+    rule: str
+    detail: str  # before and after
+
+
+def waiting(settings: Settings, usecase: UseCase) -> list[WaitingFinding]:
+    """Returns the findings that wait for a person, oldest first."""
     with database.connect(settings, "pipeline") as connection:
         rows = database.fetch(connection, "data", "waiting_findings", use_case=usecase.name)
-    return [{key: row[key] for key in ("finding", "file", "line", "rule", "detail")} for row in rows]
+    return [WaitingFinding(row["finding"], row["file"], row["line"], row["rule"], row["detail"]) for row in rows]
 
 
 def accept(
     settings: Settings, usecase: UseCase, findings: Collection[int], person: str, reason: str
-) -> list[dict[str, Any]]:
-    """Returns the findings that are accepted by this, as `waiting` gives them. The next commit takes what they are
+) -> list[WaitingFinding]:
+    """Returns the findings that are accepted by this. The next commit takes what they are
     about.
 
     Raises BadInput for a finding of this use case that does not wait, and for an empty reason; then none is accepted.
     """
     if not reason.strip():
         raise BadInput("an acceptance has a reason", where="--reason")
-    open_findings = {row["finding"]: row for row in waiting(settings, usecase)}
+    open_findings = {row.finding: row for row in waiting(settings, usecase)}
     if unknown := sorted(set(findings) - open_findings.keys()):
         raise BadInput(
             f"this finding does not wait in {usecase.name}",

@@ -112,7 +112,7 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise NotAvailable(
-            "the file cannot be read", where=path, found=error.strerror, next_step="put it there, or mend the path"
+            "the file cannot be read", where=path, found=error.strerror, next_step="put it there, or fix the path"
         ) from None
 
 

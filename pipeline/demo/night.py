@@ -18,6 +18,7 @@ from pipeline.demo.watch import Ended, Watch
 from pipeline.errors import NotAvailable
 from pipeline.services import airflow
 from pipeline.services.rest import Airflow
+from pipeline.services.up import Running
 from pipeline.settings import Settings
 
 DRIVEN = ("data", "reindex", "retrain", "release")
@@ -61,10 +62,10 @@ def run(settings: Settings, usecase_name: str = "compliance", *, interactive: bo
         night = Night(settings, usecase.name, console, sampler)
         with night.stage("up"):
             up = services.up(settings)
-        missing = [dag for dag in up["missing"] if dag.startswith(f"{usecase.name}_")]
+        missing = [dag for dag in up.missing if dag.startswith(f"{usecase.name}_")]
         if missing:
             raise NotAvailable(
-                "DAGs did not appear", found=", ".join(missing), next_step=f"see {up['url']}: Import errors"
+                "DAGs did not appear", found=", ".join(missing), next_step=f"see {up.url}: Import errors"
             )
         with airflow.session(settings, "engineer") as engineer, airflow.session(settings, "reviewer") as reviewer:
             result = _drive(night, engineer, reviewer, interactive)
@@ -76,7 +77,7 @@ def run(settings: Settings, usecase_name: str = "compliance", *, interactive: bo
         "seconds": round(time.monotonic() - begun, 1),
         "peak_memory_bytes": sampler.peak,
         "peak_memory_during": sampler.during,
-        "url": up["url"],
+        "url": up.url,
     }
     _show(console, result, up)
     (settings.home / "demo.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
@@ -144,7 +145,7 @@ def _result(night: Night, outcome: str, decision_id: int | None, packet: dict[st
     }
 
 
-def _show(console: Console, result: dict[str, Any], up: dict[str, Any]) -> None:
+def _show(console: Console, result: dict[str, Any], up: Running) -> None:
     live, decided = result["live"], result["decision"]
     console.print()
     if result["outcome"] == "unchanged":

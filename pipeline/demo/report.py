@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipeline import database, tables
 from pipeline.results import CONDITIONS, WITH
+from pipeline.services.up import Running
 from pipeline.settings import Settings
 
 _SUBJECTS = {"base": "base", "sft": "SFT", "candidate": "SFT + DPO", "champion": "champion before"}
@@ -81,13 +82,13 @@ def show_times(console: Console, stages: Mapping[str, float], seconds: float, pe
     console.print(table)
 
 
-def show_next(console: Console, name: str, up: Mapping[str, Any], packet: str | None, model: str | None) -> None:
+def show_next(console: Console, name: str, up: Running, packet: str | None, model: str | None) -> None:
     """Prints where to look next."""
     console.print("\n[bold]Where to look next[/]")
-    users = ", ".join(f"{user} ({role})" for user, role in up["users"].items())
+    users = ", ".join(f"{user} ({role})" for user, role in up.users.items())
     lines = [
-        f"{up['url']}  Airflow, with every run: log in as {users}",
-        f"{up['password_file']}  their passwords",
+        f"{up.url}  Airflow, with every run: log in as {users}",
+        f"{up.password_file}  their passwords",
         f"nightshift status {name}",
         f"nightshift sql let_through_by --param use_case={name}   who let it through, on what evidence",
         f"nightshift sql nightly_results --param use_case={name}   what each night came to, and who answered",

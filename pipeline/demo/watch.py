@@ -1,4 +1,4 @@
-"""Follows runs of DAGs: every task that ends is a line, and a run that fails is told with the end of the task's log."""
+"""Follows runs of DAGs: every task that ends is a line, and a run that fails comes with the end of the task's log."""
 
 import time
 from collections.abc import Callable, Container

@@ -18,7 +18,7 @@ def require(settings: Settings, usecase: UseCase) -> None:
         errors = problems(connection, usecase)
     if errors:
         first, others = errors[0], len(errors) - 1
-        more = f"mend this one first; {others} more were found: `nightshift doctor`" if others else None
+        more = f"fix this one first; {others} more were found: `nightshift doctor`" if others else None
         raise first.reworded(first.what, next_step=more)
 
 

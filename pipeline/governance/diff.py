@@ -1,6 +1,8 @@
 """`packet diff`: what differs between two packets, figure by figure."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,31 +10,65 @@ from pipeline.errors import BadInput
 from pipeline.governance import files
 
 
-def diff(before: Path, after: Path) -> dict[str, Any]:
-    """Returns {"same", "before", "after", "figures", "artifacts", "documents"}.
+@dataclass(frozen=True)
+class ChangedFigure:
+    """A figure that says something else in the other packet, or stands in one alone."""
 
-    `figures`: those that stand in one alone (the other side None) or say something else, by document, source and
-    pointer.
-    `artifacts`: which came and went, by kind and name. `documents`: the names of those that differ in any byte.
-    Raises BadInput for what is no packet; whether a packet is sound is `verify`'s to say.
-    """
+    document: str
+    source: str
+    pointer: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class ChangedArtifacts:
+    """Kind, name and digest of the artifacts that stand in one packet alone."""
+
+    only_before: Sequence[tuple[str, str, str]]
+    only_after: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class About:
+    """Which packet it is."""
+
+    use_case: str
+    decision: int
+    final: bool
+
+
+@dataclass(frozen=True)
+class PacketDifference:
+    """What differs between two packets."""
+
+    same: bool
+    before: About
+    after: About
+    figures: Sequence[ChangedFigure]
+    artifacts: ChangedArtifacts
+    documents: Sequence[str]  # that differ in any byte
+
+
+def diff(before: Path, after: Path) -> PacketDifference:
+    """Returns what differs. Raises BadInput for what is no packet; whether a packet is sound is `verify`'s to say."""
     first, second = _read(before), _read(after)
     old, new = _figures(first["evidence.json"]), _figures(second["evidence.json"])
     figures = [
-        {"document": key[0], "source": key[1], "pointer": key[2], "before": old.get(key), "after": new.get(key)}
+        ChangedFigure(*key, old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
     gone, came = _artifacts(first["evidence.json"]), _artifacts(second["evidence.json"])
     documents = {*_documents(first), *_documents(second)}
-    return {
-        "same": first == second,
-        "before": _about(first["evidence.json"]),
-        "after": _about(second["evidence.json"]),
-        "figures": figures,
-        "artifacts": {"only_before": sorted(gone - came), "only_after": sorted(came - gone)},
-        "documents": sorted(name for name in documents if first.get(name) != second.get(name)),
-    }
+    return PacketDifference(
+        first == second,
+        _about(first["evidence.json"]),
+        _about(second["evidence.json"]),
+        figures,
+        ChangedArtifacts(sorted(gone - came), sorted(came - gone)),
+        sorted(name for name in documents if first.get(name) != second.get(name)),
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -41,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return contents | {"evidence.json": json.loads(contents["evidence.json"])}
     except (KeyError, ValueError):
-        raise BadInput("this is no packet", where=path, found="; ".join(problems) or "no evidence.json") from None
+        raise BadInput("this is not a packet", where=path, found="; ".join(problems) or "no evidence.json") from None
 
 
 def _figures(listing: dict[str, Any]) -> dict[tuple[str, str, str], str]:
@@ -59,5 +95,5 @@ def _documents(contents: dict[str, Any]) -> list[str]:
     return list(contents["evidence.json"]["documents"])
 
 
-def _about(listing: dict[str, Any]) -> dict[str, Any]:
-    return {key: listing[key] for key in ("use_case", "decision", "final")}
+def _about(listing: dict[str, Any]) -> About:
+    return About(listing["use_case"], listing["decision"], listing["final"])

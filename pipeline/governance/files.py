@@ -53,7 +53,7 @@ def read(path: Path) -> tuple[dict[str, bytes], list[str]]:
         # Looked at first: a folder that is none may be somebody's home.
         if not any((path / name).is_file() for name in ("manifest.json", "evidence.json")):
             raise BadInput(
-                "this folder is no packet", where=path, found="neither manifest.json nor evidence.json",
+                "this folder is not a packet", where=path, found="neither manifest.json nor evidence.json",
                 next_step="name a packet's folder, such as <home>/packets/<use case>/<decision>/final",
             )  # fmt: skip
         return read_folder(path), []

@@ -6,6 +6,8 @@ for artifacts the same digest that the lineage names. What is not: see `unproven
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,6 @@ _UNREADABLE = (
     NightshiftError,
 )
 _BOUNDS = parsing.Bounds(size=256 << 20, nodes=5_000_000)
-_ISSUED = {
-    "what": "that this packet is the one that was issued",
-    "why": "compare its digest with the one in the database, or with one that you kept",
-}
 
 
 _LISTED: dict[str, type] = {
@@ -50,31 +48,73 @@ _LISTED: dict[str, type] = {
 }
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a packet."""
+
+    file: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Unproven:
+    """Something that the packet alone cannot show."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Online:
+    """What the database says of a packet."""
+
+    registered_at: str | None  # None: it registered no such packet
+    changed_since: Sequence[str]  # records that say something else by now
+    audit: Sequence[str]  # what is wrong with the audit trail
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a packet's examination came to."""
+
+    verified: bool
+    digest: str | None  # computed from its files
+    use_case: str | None
+    decision: int | None
+    final: bool | None
+    checked: Mapping[str, int]  # files, records, artifacts, figures, recomputed
+    problems: Sequence[Problem]  # empty when it is verified
+    unproven: Sequence[Unproven]
+    online: Online | None  # None where the database was not asked, or did not answer
+
+
+_ISSUED = "that this packet is the one that was issued"
+
+
 class Examination:
-    """What was found so far about one packet."""
+    """What is known so far of one packet."""
 
     def __init__(self, contents: dict[str, bytes]) -> None:
         self.contents = contents
-        self.problems: list[dict[str, str]] = []
-        self.unproven: list[dict[str, str]] = []
+        self.problems: list[Problem] = []
+        self.unproven: list[Unproven] = []
         self.known: set[str] = {MANIFEST, "evidence.json"}  # the files that something accounts for
 
     def problem(self, file: str, what: str) -> None:
         """Notes that something is wrong."""
-        self.problems.append({"file": file, "problem": what})
+        self.problems.append(Problem(file, what))
 
     def json(self, name: str) -> Any:
         """Returns a file's value. Raises ValueError or KeyError where it has none."""
         return parsing.parse_json(self.contents[name], _BOUNDS)
 
 
-def verify(path: Path, settings: Settings | None = None) -> dict[str, Any]:
-    """Returns {"verified", "digest", "use_case", "decision", "final", "checked", "problems", "unproven", "online"}.
+def verify(path: Path, settings: Settings | None = None) -> Verification:
+    """Returns what the examination of a packet came to.
 
-    `problems`: what is wrong, by file; empty when `verified`. `unproven`: what the packet alone cannot show, each with
-    the reason. With `settings`, the database is asked too, where it answers: whether it registered this packet, whether
-    its records still say the same, and whether its audit trail stands: that nobody changed a row behind its back.
-    Raises NotAvailable where there is no packet, BadInput where the path is none.
+    With `settings`, the database is asked too, where it answers: whether it registered this packet, whether its records
+    still say the same, and whether its audit trail stands: that nobody changed a row behind its back. Raises
+    NotAvailable where there is no packet, BadInput where the path is none.
     """
     contents, wrapping = files.read(path)
     seen = Examination(contents)
@@ -87,22 +127,22 @@ def verify(path: Path, settings: Settings | None = None) -> dict[str, Any]:
         checked |= _guarded(seen, "evidence.json", lambda _: _examine(seen, listing)) or {}
         for name in sorted(contents.keys() - seen.known):
             seen.problem(name, "nothing accounts for this file")
-    answer: dict[str, Any] = {
-        "verified": not seen.problems,
-        "digest": digest,
-        "use_case": listing["use_case"] if listing else None,
-        "decision": listing["decision"] if listing else None,
-        "final": listing["final"] if listing else None,
-        "checked": checked,
-        "problems": seen.problems,
-        "unproven": seen.unproven,
-        "online": None,
-    }
-    if settings is not None and answer["verified"]:
-        _online(settings, seen, listing, answer)
+    online = None
+    if settings is not None and not seen.problems:
+        online = _online(settings, seen, listing, digest)
     else:
-        seen.unproven.append(_ISSUED)
-    return answer
+        why = "compare its digest with the one in the database, or with one that you kept"
+        seen.unproven.append(Unproven(_ISSUED, why))
+    about = {key: listing[key] if listing else None for key in ("use_case", "decision", "final")}
+    return Verification(
+        not seen.problems,
+        digest,
+        **about,
+        checked=checked,
+        problems=seen.problems,
+        unproven=seen.unproven,
+        online=online,
+    )
 
 
 def _guarded(seen: Examination, file: str, part: Any) -> Any:
@@ -193,7 +233,7 @@ def _artifact(seen: Examination, entry: dict[str, Any]) -> None:
     name = f"{entry['kind']} {entry['name']} {entry['digest'][:16]}"
     folder = evidence.artifact_path(entry["kind"], entry["digest"])
     if "absent" in entry:
-        seen.unproven.append({"what": name, "why": entry["absent"]})
+        seen.unproven.append(Unproven(name, entry["absent"]))
         return
     path = f"{folder}/{MANIFEST}"
     seen.known.add(path)
@@ -204,7 +244,7 @@ def _artifact(seen: Examination, entry: dict[str, Any]) -> None:
     for file, listed_file in manifest["files"].items():
         copy = f"{folder}/files/{file}"
         if file in entry["left_out"]:
-            seen.unproven.append({"what": f"{name}: the content of {file}", "why": entry["left_out"][file]})
+            seen.unproven.append(Unproven(f"{name}: the content of {file}", entry["left_out"][file]))
             continue
         seen.known.add(copy)
         data = seen.contents[copy]
@@ -251,7 +291,7 @@ def _written_again(seen: Examination, listing: dict[str, Any], records: dict[str
     with."""
     if listing["renderer"] != cards.renderer():
         why = "it was written with other templates than are installed here"
-        seen.unproven.append({"what": "the prose of the documents", "why": why})
+        seen.unproven.append(Unproven("the prose of the documents", why))
         return
     documents, again = cards.render(records, listing["records"])
     if again != figures or sorted(documents) != listing["documents"]:
@@ -261,31 +301,27 @@ def _written_again(seen: Examination, listing: dict[str, Any], records: dict[str
             seen.problem(name, "it is not what the evidence gives")
 
 
-def _online(settings: Settings, seen: Examination, listing: dict[str, Any], answer: dict[str, Any]) -> None:
-    """Asks the database whether it registered this packet and still says the same."""
+def _online(settings: Settings, seen: Examination, listing: dict[str, Any], digest: str) -> Online | None:
+    """Returns what the database says: whether it registered this packet and still says the same; None where it does not
+    answer."""
     try:
         with database.connect(settings, "auditor") as connection:
-            rows = database.fetch(connection, "governance", "packet_digest", digest=answer["digest"])
+            rows = database.fetch(connection, "governance", "packet_digest", digest=digest)
             registered = [row["created_at"] for row in rows if row["use_case"] == listing["use_case"]]
             versions = evidence.versions(connection, listing["decision"])
             now = evidence.records(connection, listing["decision"], versions, final=listing["final"])
             damage = anchors.verify(settings, connection)
     except NotAvailable as error:
-        seen.unproven.append(_ISSUED | {"why": f"the database was not asked: {error.what}"})
-        return
+        seen.unproven.append(Unproven(_ISSUED, f"the database was not asked: {error.what}"))
+        return None
     except NightshiftError as error:
         registered, now, damage = [], {}, []
         seen.problem("evidence.json", f"the database knows nothing of it: {error.what}")
-    changed = sorted(name for name, digest in listing["records"].items() if canonical.digest(now.get(name)) != digest)
+    changed = sorted(name for name, stated in listing["records"].items() if canonical.digest(now.get(name)) != stated)
     for name in changed:
         seen.problem(evidence.record_path(name), "the database says something else by now")
     for what in damage:
         seen.problem("(database)", what)
     if not registered:
         seen.problem(MANIFEST, "the database has registered no packet with this digest")
-    answer["online"] = {
-        "registered_at": registered[0].isoformat() if registered else None,
-        "changed_since": changed,
-        "audit": damage,
-    }
-    answer["verified"] = not seen.problems
+    return Online(registered[0].isoformat() if registered else None, changed, damage)

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 from pipeline import anchors, database, usecase
 from pipeline.database import Connection
@@ -17,8 +17,19 @@ from pipeline.settings import Settings
 _FREE_GIB = 5
 
 
-def examine(settings: Settings) -> list[dict[str, Any]]:
-    """Returns one record per check: name, ok, needed, detail, and next where it failed."""
+@dataclass(frozen=True)
+class Examined:
+    """One thing that an installation needs or could have."""
+
+    name: str
+    ok: bool
+    needed: bool  # without it nothing works
+    detail: str
+    next: str | None = None  # what to do; None where nothing is to be done
+
+
+def examine(settings: Settings) -> list[Examined]:
+    """Returns what was looked at, and what is missing."""
     checks: list[tuple[str, bool, Callable[[Settings], str]]] = [
         ("python", True, _python),
         ("packages", True, _packages),
@@ -34,19 +45,11 @@ def examine(settings: Settings) -> list[dict[str, Any]]:
     results = []
     for name, needed, check in checks:
         try:
-            results.append({"name": name, "ok": True, "needed": needed, "detail": check(settings)})
+            results.append(Examined(name, True, needed, check(settings)))
         except NightshiftError as error:
             parts = ((part, error.details[part]) for part in ("where", "found", "allowed"))
             detail = "; ".join([error.what, *(f"{part}: {value}" for part, value in parts if value is not None)])
-            results.append(
-                {
-                    "name": name,
-                    "ok": False,
-                    "needed": needed,
-                    "detail": detail,
-                    "next": error.details["next"] or "mend it",
-                }
-            )
+            results.append(Examined(name, False, needed, detail, str(error.details["next"] or "fix it")))
     return results
 
 
@@ -117,7 +120,7 @@ def _suites(settings: Settings) -> str:
         name, first = problems[0]
         raise first.reworded(
             f"{len(problems)} mistakes in suites; the first, of {name}: {first.what}",
-            next_step="mend it: the night would end at preflight",
+            next_step="fix it: the night would end at preflight",
         )
     number = sum(len(each.evaluation.suites) for each in sound)
     return f"{number} suites can be answered and judged" if number else "none: the locked test split is evaluated"

@@ -1,6 +1,8 @@
 """Lineage as a graph, and why a run was not answered by an earlier one."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 from uuid import UUID
 
 from pipeline import database
@@ -11,26 +13,59 @@ from pipeline.settings import Settings
 from pipeline.steps import cachekey
 
 _NOTES = {
-    "reused": "answered by an earlier run with the same key, whose outputs stand and hash as recorded",
+    "reused": "answered by an earlier run with the same key, whose outputs exist and match their hashes",
     "first": "there is no finished run of this job before it",
-    "same": "nothing in the key changed: it ran with reuse: never, or the earlier outputs do not stand as recorded",
+    "same": "nothing in the key changed: it ran with reuse: never, or an earlier output is gone or was changed",
     "changed": "these parts of the key changed",
 }
 
 
-def lineage(settings: Settings, ref: str, down: bool = False, use_case: str | None = None) -> dict[str, Any]:
-    """Returns {"root", "nodes", "edges"}: what an artifact version was made from, or with `down` what it went into.
+@dataclass(frozen=True)
+class Graph:
+    """Artifact versions and how they came of one another."""
+
+    root: Mapping[str, Any]  # the first of the roots
+    roots: Sequence[int]
+    direction: Literal["up", "down"]
+    nodes: Sequence[Mapping[str, Any]]  # rows of the lineage, by version id
+    edges: Sequence[Mapping[str, Any]]  # source and target by version id, with the run between them
+
+
+@dataclass(frozen=True)
+class ChangedPart:
+    """A part of a cache key; None where one side has no such part."""
+
+    part: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a run was or was not answered by an earlier one."""
+
+    run: str
+    use_case: str
+    job: str
+    state: str
+    reused_from: str | None
+    compared_with: str | None  # the run that answered for this one, or the last finished one of the job before it
+    changed: Sequence[ChangedPart]
+    note: str
+
+
+def lineage(settings: Settings, ref: str, down: bool = False, use_case: str | None = None) -> Graph:
+    """Returns what an artifact version was made from, or with `down` what it went into.
 
     `ref` is the beginning of a digest (four characters or more), a version's id, `decision:N` or `deployment:N`. A
-    decision or a deployment has the versions that it is about as roots; "root" is the first of them. Edges are pairs
-    of version ids with the run between them.
+    decision or a deployment has the versions that it is about as roots.
 
     Raises BadInput where nothing or more than one artifact is meant, naming the candidates, and where it is none of
     `use_case`, where one is named.
     """
     with database.connect(settings, "reader") as connection:
         roots = _roots(connection, ref.strip())
-        walk = "down" if down else "up"
+        walk: Literal["up", "down"] = "down" if down else "up"
         nodes: dict[int, dict[str, Any]] = {}
         for root in roots:
             for row in database.fetch(connection, "graph", walk, version_id=root):
@@ -38,19 +73,16 @@ def lineage(settings: Settings, ref: str, down: bool = False, use_case: str | No
         for root in roots:
             _of(use_case, ref, nodes[root]["use_case"])
         edges = database.fetch(connection, "graph", "edges", versions=sorted(nodes))
-    return {
-        "root": nodes[roots[0]],
-        "roots": roots,
-        "direction": walk,
-        "nodes": [nodes[version] for version in sorted(nodes)],
-        "edges": [plain(dict(row)) for row in edges],
-    }
+    listed = [nodes[version] for version in sorted(nodes)]
+    return Graph(nodes[roots[0]], roots, walk, listed, [plain(dict(row)) for row in edges])
 
 
 def _of(use_case: str | None, ref: str, owner: str) -> None:
     """Raises BadInput where something is of another use case than the one that was named."""
     if use_case is not None and owner != use_case:
-        raise BadInput(f"this is none of {use_case}", where=ref, found=f"use case {owner}", allowed=use_case)
+        raise BadInput(
+            f"this belongs to another use case than {use_case}", where=ref, found=f"use case {owner}", allowed=use_case
+        )
 
 
 def _roots(connection: Connection, ref: str) -> list[int]:
@@ -66,7 +98,7 @@ def _roots(connection: Connection, ref: str) -> list[int]:
         rows += [row for row in database.fetch(connection, "graph", "version", number=int(ref)) if row not in rows]
     if len(rows) == 1:
         return [rows[0]["version_id"]]
-    what = "no artifact version begins so" if not rows else f"{len(rows)} artifact versions begin so"
+    what = "no artifact version matches this prefix" if not rows else f"{len(rows)} artifact versions match this prefix"
     raise BadInput(
         what,
         found=ref,
@@ -84,9 +116,8 @@ def _named(row: dict[str, Any]) -> str:
     return f"{row['version_id']} ({row['use_case']} {row['kind']} {row['name']} {row['digest'][:12]})"
 
 
-def explain(settings: Settings, run: str, use_case: str | None = None) -> dict[str, Any]:
-    """Returns {"run", "job", "state", "reused_from", "compared_with", "changed": [{"part", "before", "after"}],
-    "note"}.
+def explain(settings: Settings, run: str, use_case: str | None = None) -> Explanation:
+    """Returns which parts of a run's cache key differ from those of the run before it.
 
     `compared_with` is the run that answered for this one, or else the last finished run of the same job before it: the
     same task's where there is one. `run` may be the beginning of an id.
@@ -97,7 +128,7 @@ def explain(settings: Settings, run: str, use_case: str | None = None) -> dict[s
         rows = database.fetch(connection, "graph", "runs", ref=run.strip().lower())
         if len(rows) != 1:
             raise BadInput(
-                "no run begins so" if not rows else f"{len(rows)} runs begin so",
+                "no run matches this prefix" if not rows else f"{len(rows)} runs match this prefix",
                 found=run,
                 allowed="; ".join(f"{row['run_id']} ({row['job']})" for row in rows[:10]) or None,
                 next_step="`nightshift sql nights` and the tasks' results name runs",
@@ -107,16 +138,16 @@ def explain(settings: Settings, run: str, use_case: str | None = None) -> dict[s
         before = _before(connection, row)
     changed = cachekey.difference(before["cache_parts"], row["cache_parts"]) if before else {}
     kind = "reused" if row["reused_from"] else "first" if before is None else "changed" if changed else "same"
-    return {
-        "run": str(row["run_id"]),
-        "use_case": row["use_case"],
-        "job": row["job"],
-        "state": row["state"],
-        "reused_from": _text(row["reused_from"]),
-        "compared_with": _text(before["run_id"]) if before else None,
-        "changed": [{"part": part, **sides} for part, sides in changed.items()],
-        "note": _NOTES[kind],
-    }
+    return Explanation(
+        str(row["run_id"]),
+        row["use_case"],
+        row["job"],
+        row["state"],
+        _text(row["reused_from"]),
+        _text(before["run_id"]) if before else None,
+        [ChangedPart(part, sides["before"], sides["after"]) for part, sides in changed.items()],
+        _NOTES[kind],
+    )
 
 
 def _before(connection: Connection, row: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,8 +3,8 @@
 import logging
 import re
 import shutil
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from pipeline import anchors, database
 from pipeline.artifacts import ArtifactStore, store_of
@@ -20,10 +20,37 @@ _IDLE = timedelta(hours=1)
 _ATTEMPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\d+")
 
 
-def sweep_lost(settings: Settings) -> dict[str, Any]:
-    """Returns {"lost", "scratch", "idle"}: how many runs were marked as lost, because their attempts gave no sign of
-    life for ten minutes, how many scratch folders of ended attempts were removed on this machine, and how many sessions
-    were ended that had stood idle in a transaction for an hour."""
+@dataclass(frozen=True)
+class Swept:
+    """What attempts and sessions left behind."""
+
+    lost: int  # runs whose attempts gave no sign of life for ten minutes: marked so
+    scratch: int  # folders of ended attempts on this machine: removed
+    idle: int  # sessions that had stood idle in a transaction for an hour: ended
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """The audit chain, sealed and anchored. Without any event the block is None."""
+
+    sealed: int  # events sealed now
+    block: int | None
+    hash: str | None
+    anchored_at: str | None
+    anchors: str  # the file
+    warning: str | None  # what is weak about its place
+
+
+@dataclass(frozen=True)
+class VerifiedArtifacts:
+    """The artifacts that hash to their digests."""
+
+    verified: int
+    elsewhere: int  # of them in another store than this installation's: the one that they were recorded in
+
+
+def sweep_lost(settings: Settings) -> Swept:
+    """Returns what was swept up."""
     with database.connect(settings, "pipeline") as connection:
         # Before the query: a folder that is made later belongs to an attempt which the query may not show.
         folders = list(settings.scratch.iterdir()) if settings.scratch.is_dir() else []
@@ -35,13 +62,11 @@ def sweep_lost(settings: Settings) -> dict[str, Any]:
     ended = [folder for folder in folders if _ATTEMPT.fullmatch(folder.name) and folder.name not in used]
     for folder in ended:
         shutil.rmtree(folder, ignore_errors=True)
-    return {"lost": row["sweep_lost"], "scratch": len(ended), "idle": idle["end_idle"]}
+    return Swept(row["sweep_lost"], len(ended), idle["end_idle"])
 
 
-def seal_and_verify(settings: Settings) -> dict[str, Any]:
-    """Returns {"sealed", "block", "hash", "anchored_at", "anchors", "warning"}: how many events were sealed now, and
-    the chain's head, which now stands in the anchors' file outside the database too. Without any event these three are
-    None. `warning` says what is weak about the place of the anchors, or is None.
+def seal_and_verify(settings: Settings) -> Anchored:
+    """Returns the chain's head, which now stands in the anchors' file outside the database too.
 
     Raises Refused that names the blocks which do not hash as they were sealed, or are not those that were anchored,
     and the rows that were changed behind the trail's back; nothing is sealed or anchored over damage.
@@ -58,23 +83,18 @@ def seal_and_verify(settings: Settings) -> dict[str, Any]:
             )
         while rows := database.call(connection, "audit.seal"):
             sealed += rows[0]["events"]
-        head = anchors.anchor(settings, connection) or {}
+        head = anchors.anchor(settings, connection)
     weak = anchors.warning(settings)
     if weak:
         log.warning(weak)
-    return {
-        "sealed": sealed,
-        "block": head.get("block_no"),
-        "hash": head.get("hash"),
-        "anchored_at": head.get("at"),
-        "anchors": str(anchors.path(settings)),
-        "warning": weak,
-    }
+    place = str(anchors.path(settings))
+    if head is None:
+        return Anchored(sealed, None, None, None, place, weak)
+    return Anchored(sealed, head.block_no, head.hash, head.at, place, weak)
 
 
-def verify_artifacts(settings: Settings) -> dict[str, Any]:
-    """Returns {"verified", "elsewhere"}: how many artifacts hash to their digests, and how many of them stand in
-    another store than this installation's: the one that they were recorded in.
+def verify_artifacts(settings: Settings) -> VerifiedArtifacts:
+    """Returns how many artifacts hash to their digests.
 
     Raises Refused that names those which are missing, do not hash as recorded, or stand although they were purged;
     NotAvailable where a store that should hold some is not there.
@@ -108,4 +128,4 @@ def verify_artifacts(settings: Settings) -> dict[str, Any]:
             found="; ".join(problems[:10]),
             next_step="restore them, or run the steps that make them again with reuse: never",
         )
-    return {"verified": len(standing), "elsewhere": elsewhere}
+    return VerifiedArtifacts(len(standing), elsewhere)

@@ -3,6 +3,8 @@
 Reads views alone, with the reader's login or the auditor's, and runs without Airflow.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -10,27 +12,69 @@ import psycopg
 
 from pipeline import anchors, database
 from pipeline import usecase as usecases
+from pipeline.anchors import Anchor
 from pipeline.database import Connection
 from pipeline.errors import NotAvailable
-from pipeline.records import plain
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
 
-def status(settings: Settings, usecase: UseCase | None = None, strict: bool = False) -> dict[str, Any]:
-    """Returns {"ok", "reasons", "use_cases": {name: {"champion", "index", "last_night", "waiting", "incidents"}},
-    "anchor"} of one use case, or of all.
+@dataclass(frozen=True)
+class Champion:
+    """The model that is live."""
 
-    `reasons` says what is missing, broken, blocked or older than the YAML's `freshness` allows. `ok` is false where no
-    model is live, the last night failed or was blocked (the reason names the check, what it found and what it wants),
-    or a use case cannot be read; with `strict`, for any reason.
+    digest: str
+    deployment_id: int
+    decision_id: int
+    promoted_by: str
+    why: str | None
+    valid_from: datetime
+
+
+@dataclass(frozen=True)
+class LiveIndex:
+    """The index that is live."""
+
+    digest: str
+    generation: int | None
+    chunks: int | None
+    built_at: datetime | None
+    checked_at: datetime | None  # when it was last compared with the documents
+
+
+@dataclass(frozen=True)
+class UseCaseStatus:
+    """How one use case is."""
+
+    champion: Champion | None
+    index: LiveIndex | None
+    last_night: Mapping[str, Any] | None  # the row of the night, when the last good one was, and what blocked this one
+    waiting: Sequence[Mapping[str, Any]]  # decisions that wait for a person
+    incidents: Sequence[Mapping[str, Any]]  # runs that failed or were lost
+
+
+@dataclass(frozen=True)
+class Status:
+    """How an installation is."""
+
+    ok: bool
+    reasons: Sequence[str]  # what is missing, broken, blocked or older than the YAML's `freshness` allows
+    use_cases: Mapping[str, UseCaseStatus]
+    anchor: Anchor | None  # the newest
+
+
+def status(settings: Settings, usecase: UseCase | None = None, strict: bool = False) -> Status:
+    """Returns the status of one use case, or of all.
+
+    `ok` is false where no model is live, the last night failed or was blocked (the reason names the check, what it
+    found and what it wants), or a use case cannot be read; with `strict`, for any reason.
 
     Raises NotAvailable where the database does not answer, has no schema yet, or has no login on this machine.
     """
     problems: list[str] = []
     usecases = [usecase] if usecase else _usecases(settings, problems)
     reasons: list[str] = []
-    answers: dict[str, Any] = {}
+    answers: dict[str, UseCaseStatus] = {}
     newest = anchors.last(settings)
     try:
         with _connect(settings) as connection:
@@ -41,7 +85,7 @@ def status(settings: Settings, usecase: UseCase | None = None, strict: bool = Fa
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn):
         raise NotAvailable("the database is not set up", next_step="`nightshift db upgrade`") from None
     ok = not problems and not (strict and reasons)
-    return {"ok": ok, "reasons": problems + reasons, "use_cases": answers, "anchor": newest}
+    return Status(ok, problems + reasons, answers, newest)
 
 
 def _connect(settings: Settings) -> Connection:
@@ -57,7 +101,7 @@ def _usecases(settings: Settings, problems: list[str]) -> list[UseCase]:
 
 def _use_case(
     connection: Connection, usecase: UseCase, now: datetime, problems: list[str], reasons: list[str]
-) -> dict[str, Any]:
+) -> UseCaseStatus:
     name = usecase.name
     live = _one(connection, "live", name)
     checked = _one(connection, "index_checked", name).get("at")
@@ -82,35 +126,26 @@ def _use_case(
         )
         if reason
     ]
-    answer: dict[str, Any] = plain(
-        {
-            "champion": _champion(live),
-            "index": _index(live, checked),
-            "last_night": night | {"last_good_at": good, "blocked_by": blocking} if night else None,
-            "waiting": [dict(row) for row in database.fetch(connection, "status", "waiting", use_case=name)],
-            "incidents": [dict(row) for row in incidents],
-        }
+    return UseCaseStatus(
+        _champion(live),
+        _index(live, checked),
+        night | {"last_good_at": good, "blocked_by": blocking} if night else None,
+        [dict(row) for row in database.fetch(connection, "status", "waiting", use_case=name)],
+        [dict(row) for row in incidents],
     )
-    return answer
 
 
-def _champion(live: dict[str, Any]) -> dict[str, Any] | None:
+def _champion(live: Mapping[str, Any]) -> Champion | None:
     if not live.get("model_digest"):
         return None
-    keys = ("deployment_id", "decision_id", "promoted_by", "why", "valid_from")
-    return {"digest": live["model_digest"]} | {key: live[key] for key in keys}
+    names = [field.name for field in fields(Champion)][1:]
+    return Champion(live["model_digest"], **{name: live[name] for name in names})
 
 
-def _index(live: dict[str, Any], checked: datetime | None) -> dict[str, Any] | None:
+def _index(live: Mapping[str, Any], checked: datetime | None) -> LiveIndex | None:
     if not live.get("index_digest"):
         return None
-    return {
-        "digest": live["index_digest"],
-        "generation": live["generation_id"],
-        "chunks": live["chunks"],
-        "built_at": live["attached_at"],
-        "checked_at": checked,
-    }
+    return LiveIndex(live["index_digest"], live["generation_id"], live["chunks"], live["attached_at"], checked)
 
 
 def _blocked(check: dict[str, Any]) -> str:
@@ -135,10 +170,10 @@ def _late(what: str, at: datetime | None, hours: float, now: datetime) -> str | 
     return f"{what} is {age:.1f} hours old, {hours:g} are allowed" if age > hours else None
 
 
-def _anchor(newest: dict[str, Any] | None, usecases: list[UseCase], now: datetime, reasons: list[str]) -> None:
+def _anchor(newest: Anchor | None, usecases: list[UseCase], now: datetime, reasons: list[str]) -> None:
     hours = min((each.freshness.anchor for each in usecases), default=None)
     if hours is None:
         return
-    at = datetime.fromisoformat(newest["at"]) if newest else None
+    at = datetime.fromisoformat(newest.at) if newest else None
     late = _late("the audit's last anchor", at, hours, now)
     reasons += [late.replace("was never checked", "has not been written yet")] if late else []

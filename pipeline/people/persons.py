@@ -39,7 +39,7 @@ def add(settings: Settings, person: Person) -> Path | None:
     for an id, a login or an alias that is another person's.
     """
     if not NAME.fullmatch(person.name):
-        raise BadInput("this is no person's name", found=repr(person.name), allowed=FORM)
+        raise BadInput("this cannot be a person's name", found=repr(person.name), allowed=FORM)
     with _administration(settings) as connection, connection.transaction():
         password_file = None if person.login is None else _login(settings, connection, person.login)
         database.call(

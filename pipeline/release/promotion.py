@@ -137,7 +137,7 @@ def _standing(settings: Settings, target: Mapping[str, Any], where: str) -> list
         problems.append("its index generation was dropped")
     if problems:
         raise Refused(
-            "the pair of model and index does not stand any more",
+            "the pair of model and index no longer exists",
             where=where,
             found="; ".join(problems),
             next_step="restore it from a backup, choose another deployment, or run the night again",

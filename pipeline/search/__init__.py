@@ -38,14 +38,14 @@ class Hit:
 class Answer:
     """What a search returned."""
 
-    hits: Sequence[Hit]
+    results: Sequence[Hit]  # the nearest first
     route: str  # exact, hnsw, empty or refused
     audit_id: int
 
     @property
     def passages(self) -> list[Passage]:
         """Returns the hits as passages for a prompt."""
-        return [Passage(hit.document, hit.text) for hit in self.hits]
+        return [Passage(hit.document, hit.text) for hit in self.results]
 
 
 class Searcher:
@@ -116,7 +116,7 @@ class Searcher:
         )
         if row is None:
             raise NotAvailable(
-                f"the index generation {index.digest[:12]} does not stand any more",
+                f"the index generation {index.digest[:12]} no longer exists",
                 where=f"use case {usecase.name}",
                 next_step=f"`nightshift index sync {usecase.name}` builds it again",
             )
@@ -135,18 +135,13 @@ class Searcher:
         self.close()
 
 
-def search(settings: Settings, usecase: UseCase, text: str, principal: str, k: int) -> dict[str, Any]:
-    """Returns {results: [{document, version, chunk, score, text}], route, audit_id} for a principal of the use case.
+def search(settings: Settings, usecase: UseCase, text: str, principal: str, k: int) -> Answer:
+    """Returns what the live index gives a principal of the use case.
 
     Raises BadInput for an unknown principal, naming the nearest.
     """
     with Searcher(settings, usecase, principal, role="retriever", gateway="pipeline") as searcher:
-        answer = searcher.search(text, k)
-    results = [
-        {"document": hit.document, "version": hit.version, "chunk": hit.chunk, "score": hit.score, "text": hit.text}
-        for hit in answer.hits
-    ]
-    return {"results": results, "route": answer.route, "audit_id": answer.audit_id}
+        return searcher.search(text, k)
 
 
 def _open(settings: Settings, gateway: Role, use_case: str, principal: str) -> str:

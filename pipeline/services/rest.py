@@ -18,7 +18,7 @@ class Airflow:
         try:
             self._http = httpx.Client(base_url=url, timeout=60.0, trust_env=False)
         except httpx.InvalidURL as error:
-            raise BadInput("this is no address of a server", found=url, allowed=f"http://HOST:PORT ({error})") from None
+            raise BadInput("this is not a server's address", found=url, allowed=f"http://HOST:PORT ({error})") from None
         self.user = user
         self._password = password
         if token is not None:
@@ -83,7 +83,7 @@ class Airflow:
 
     def _stranger(self, found: str) -> NotAvailable:
         return NotAvailable(
-            "the server at this address is no Airflow",
+            "the server at this address is not Airflow",
             where=self._http.base_url,
             found=found,
             next_step="`make up` says the address of the one that it starts",

@@ -1,9 +1,9 @@
 """`make up` and `make down`: everything an installation needs, started in order and stopped without a remainder."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 from pipeline import usecase
 from pipeline.operations import migrations
@@ -15,10 +15,27 @@ from pipeline.settings import Settings
 KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback")
 
 
-def up(settings: Settings) -> dict[str, Any]:
-    """Starts Postgres and Airflow unless they run, and waits until they are of use. Returns {"url", "password_file",
-    "users", "already", "missing", "broken"}: `missing` are DAGs that did not appear (their import errors say why),
-    `broken` what is wrong with use cases that have none.
+@dataclass(frozen=True)
+class Running:
+    """An installation that runs."""
+
+    url: str
+    password_file: str
+    users: Mapping[str, str]  # to their roles at Airflow
+    already: bool  # it ran before
+    missing: Sequence[str]  # DAGs that did not appear: their import errors say why
+    broken: Sequence[str]  # what is wrong with the use cases that have none
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """An installation that was told to stop."""
+
+    stopped: bool  # whether anything ran
+
+
+def up(settings: Settings) -> Running:
+    """Returns the installation, after starting Postgres and Airflow unless they run, and waiting until they are of use.
 
     Raises NotAvailable where a port is taken or something does not start; nothing half-started is left of Airflow.
     """
@@ -48,12 +65,12 @@ def _introduce(settings: Settings) -> None:
             persons.add(settings, Person(user, user, None, role != "viewer", aliases.get(user, ())))
 
 
-def down(settings: Settings) -> dict[str, Any]:
-    """Stops Airflow with all its tasks, and the embedded Postgres. Returns {"stopped"}: whether anything ran."""
+def down(settings: Settings) -> Stopped:
+    """Returns whether anything ran, after stopping Airflow with all its tasks, and the embedded Postgres."""
     with _alone(settings):
         stopped = airflow.stop(settings)
         embedded = postgres.stop(settings) if settings.database_url is None else False
-        return {"stopped": embedded or stopped > 0}
+        return Stopped(embedded or stopped > 0)
 
 
 def expected_dags(settings: Settings) -> set[str]:
@@ -61,15 +78,15 @@ def expected_dags(settings: Settings) -> set[str]:
     return {f"{each.name}_{kind}" for each in usecase.read_all(settings)[0] for kind in KINDS} | {"maintain"}
 
 
-def _running(settings: Settings, *, already: bool, missing: set[str]) -> dict[str, Any]:
-    return {
-        "url": airflow.url(settings),
-        "password_file": str(configuration.password_file(settings)),
-        "users": dict(configuration.USERS),
-        "already": already,
-        "missing": sorted(missing),
-        "broken": [str(error) for error in usecase.read_all(settings)[1].values()],
-    }
+def _running(settings: Settings, *, already: bool, missing: set[str]) -> Running:
+    return Running(
+        airflow.url(settings),
+        str(configuration.password_file(settings)),
+        dict(configuration.USERS),
+        already,
+        sorted(missing),
+        [str(error) for error in usecase.read_all(settings)[1].values()],
+    )
 
 
 @contextmanager

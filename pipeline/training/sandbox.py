@@ -1,8 +1,8 @@
 """Training runs in a process of its own, which is given the trainer's login and no other.
 
 The process sees a home folder that was made for it, with one password file; the folder, and with it every checkpoint,
-goes when the process has ended. Where the database and the artifacts are it is told; where the installation's own home
-is, it is not. Under one user of the operating system this keeps honest code apart, not hostile code: for that, run the
+goes when the process has ended. It knows where the database and the artifacts are, and not where the installation's own
+home is. Under one user of the operating system this keeps honest code apart, not hostile code: for that, run the
 training worker as a user or on a machine of its own, with the file `trainer` alone in its logins folder.
 """
 

@@ -107,8 +107,8 @@ def world(own_folder: Path) -> Iterator[World]:
     )
     try:
         up = services.up(settings)
-        assert up["missing"] == []
-        assert up["broken"] == []
+        assert up.missing == []
+        assert up.broken == []
         sessions = [airflow.session(settings, user) for user in ("engineer", "reviewer", "auditor")]
         with sessions[0] as engineer, sessions[1] as reviewer, sessions[2] as auditor:
             for dag in engineer.everything("dags", "dags"):

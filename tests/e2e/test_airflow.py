@@ -86,7 +86,7 @@ def asked_by(world: World, ended: Ended) -> set[str]:
 
 def test_up_again_changes_nothing(world: World) -> None:
     before = processes.alive(airflow.record(world.settings))
-    assert services.up(world.settings)["already"]
+    assert services.up(world.settings).already
     assert processes.alive(airflow.record(world.settings)) == before
 
 

@@ -27,7 +27,7 @@ NAME = "small"
 @pytest.fixture(scope="module")
 def champion(world: World) -> str:
     """The digest of the model that is live, released here unless another module's tests released one."""
-    live = status(world.settings)["use_cases"][NAME]["champion"]
+    live = status(world.settings).use_cases[NAME].champion
     if live is None:
         assert nightshift(world.settings, "status", NAME, ends_with=1)["reasons"][0] == f"{NAME}: no model is live"
         world.run(f"{NAME}_data")
@@ -36,7 +36,7 @@ def champion(world: World) -> str:
         asked = world.begun_by(f"{NAME}_release", night, until=WAITING)
         assert world.answer(world.reviewer, asked, "Approve", "the checks passed").succeeded("promote")
         live = nightshift(world.settings, "status", NAME)["use_cases"][NAME]["champion"]
-    return str(live["digest"])
+    return str(live.digest)
 
 
 def under_way(world: World, run_id: str) -> None:
@@ -216,8 +216,8 @@ def stopped(world: World, rejected: Ended) -> Iterator[tuple[Ended, Airflow]]:
     path.write_text(yaml.safe_dump(keys, sort_keys=False))
     run_id = world.engineer.trigger(f"{NAME}_retrain")
     under_way(world, run_id)
-    assert services.down(world.settings)["stopped"]
-    assert services.up(world.settings)["missing"] == []
+    assert services.down(world.settings).stopped
+    assert services.up(world.settings).missing == []
     with airflow.session(world.settings, "engineer") as engineer:
         watch = Watch(world.settings, engineer, Console(stderr=True))
         yield watch.follow(f"{NAME}_retrain", run_id, may_fail=("publish_candidate",)), engineer

@@ -105,7 +105,7 @@ def test_a_field_that_is_missing_is_named(kind: type, data: st.DataObject) -> No
 
 @pytest.mark.parametrize("value", [None, [], "text", 3, {}])
 def test_what_is_no_record_is_refused(value: object) -> None:
-    with pytest.raises(BadInput, match="no Version"):
+    with pytest.raises(BadInput, match="not a Version"):
         records.load(Version, value)
 
 

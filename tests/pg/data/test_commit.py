@@ -95,10 +95,10 @@ def test_every_past_version_can_be_told_from_the_intervals(stage: Stage) -> None
     for before in range(len(history)):
         for after in range(len(history)):
             told = data.diff(stage.settings, case, before, after)
-            difference = membership.Change(dict(told["changes"]["added"]), dict(told["changes"]["removed"]))
+            difference = membership.Change(dict(told.changes.added), dict(told.changes.removed))
             assert membership.apply(history[before], difference) == history[after]
-            assert told["digest"] == membership.digest(history[after])
-            assert (told["rows"], told["version"]) == (len(history[after]), after)
+            assert told.digest == membership.digest(history[after])
+            assert (told.rows, told.version) == (len(history[after]), after)
 
 
 def _members(stage: Stage, number: int) -> dict[str, str]:
@@ -270,23 +270,23 @@ def test_versions_and_diff(stage: Stage) -> None:
     stage.commit()
     stage.put([question(n) for n in range(2, 9)])
     told = stage.commit()
-    listed = data.versions(stage.settings, stage.usecase)["versions"]
-    examples = [row for row in listed if row["dataset"] == "examples"]
-    assert [(row["version"], row["rows"], row["added"], row["removed"]) for row in examples] == [
+    listed = data.versions(stage.settings, stage.usecase).versions
+    examples = [row for row in listed if row.dataset == "examples"]
+    assert [(row.version, row.rows, row.added, row.removed) for row in examples] == [
         (2, 7, 4, 2),
         (1, 5, 5, 0),
     ]
-    assert examples[0]["digest"] == told.dataset.digest
-    assert examples[0]["splits"] == told.dataset.splits
+    assert examples[0].digest == told.dataset.digest
+    assert examples[0].splits == told.dataset.splits
     found = data.diff(stage.settings, stage.usecase, 1, 2)
-    assert (found["dataset"], found["version"], found["rows"], found["added"], found["removed"]) == (
+    assert (found.dataset, found.version, found.rows, found.added, found.removed) == (
         "examples",
         2,
         7,
         4,
         2,
     )
-    assert data.diff(stage.settings, stage.usecase, 0, 1, "documents")["splits"] == {"approved": 1}
+    assert data.diff(stage.settings, stage.usecase, 0, 1, "documents").splits == {"approved": 1}
     with pytest.raises(BadInput, match="1 to 2"):
         data.diff(stage.settings, stage.usecase, 1, 3)
 

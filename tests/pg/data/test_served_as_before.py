@@ -76,14 +76,14 @@ def test_a_widening_waits_for_a_person_and_then_goes_through(served: "Stage", ri
     served.document("salaries", "Text of salaries.", **rights)
     served.commit()
     (finding,) = data.waiting(served.settings, served.usecase)
-    assert (finding["rule"], "→" in finding["detail"]) == ("rights_widened", True)
+    assert (finding.rule, "→" in finding.detail) == ("rights_widened", True)
     # Where a tenant loses it at the same time, nobody reads it until somebody has looked.
     assert corpus(served).get("salaries") == (None if "tenant" in rights else BOARD)
     with pytest.raises(BadInput, match="a reason"):
-        data.accept(served.settings, served.usecase, [finding["finding"]], "steward", " ")
+        data.accept(served.settings, served.usecase, [finding.finding], "steward", " ")
     with pytest.raises(BadInput, match="does not wait"):
-        data.accept(served.settings, served.usecase, [finding["finding"] + 1000], "steward", "x")
-    data.accept(served.settings, served.usecase, [finding["finding"]], "steward", "published in the report")
+        data.accept(served.settings, served.usecase, [finding.finding + 1000], "steward", "x")
+    data.accept(served.settings, served.usecase, [finding.finding], "steward", "published in the report")
     assert data.waiting(served.settings, served.usecase) == []
     assert served.commit().corpus.changed
     assert corpus(served)["salaries"][0] == rights["classification"]
@@ -93,7 +93,7 @@ def test_a_widening_goes_through_once(served: "Stage") -> None:
     served.document("salaries", "Text of salaries.", classification="public", groups="[board]")
     served.commit()
     (finding,) = data.waiting(served.settings, served.usecase)
-    data.accept(served.settings, served.usecase, [finding["finding"]], "steward", "published")
+    data.accept(served.settings, served.usecase, [finding.finding], "steward", "published")
     served.commit()
     served.document("salaries", "Text of salaries, renewed.", **RIGHTS)
     served.commit()
@@ -114,8 +114,8 @@ def test_an_empty_folder_withdraws_nothing_and_a_missing_one_is_an_error(served:
     assert len(corpus(served)) == 4
     assert served.rows("select * from rag.withdrawal") == []
     (finding,) = data.waiting(served.settings, served.usecase)
-    assert finding["rule"] == "source_emptied"
-    data.accept(served.settings, served.usecase, [finding["finding"]], "steward", "the department is closed")
+    assert finding.rule == "source_emptied"
+    data.accept(served.settings, served.usecase, [finding.finding], "steward", "the department is closed")
     served.commit()
     assert corpus(served) == {}
     assert len(served.rows("select * from rag.withdrawal")) == 4

@@ -85,10 +85,10 @@ def test_what_cannot_be_judged_is_refused_before_training_and_shown_by_the_docto
     with pytest.raises(BadInput) as caught:
         evaluation.require(world.settings, case)
     assert message in str(caught.value)
-    (check,) = [check for check in doctor.examine(world.settings) if check["name"] == "suites"]
-    assert not check["ok"]
-    assert "mistakes in suites" in check["detail"]
-    assert message in check["detail"]
+    (check,) = [check for check in doctor.examine(world.settings) if check.name == "suites"]
+    assert not check.ok
+    assert "mistakes in suites" in check.detail
+    assert message in check.detail
 
 
 def test_everything_is_found_at_once(world: "World", written: Callable[..., UseCase]) -> None:
@@ -131,10 +131,10 @@ def test_what_can_hardly_be_meant_is_said(
     with database.connect(world.settings, "pipeline") as connection:
         found = dict(coherence.findings(case, connection))
     assert key in found
-    (check,) = [check for check in doctor.examine(world.settings) if check["name"] == "coherence"]
-    assert not check["ok"]
-    assert not check["needed"]
-    assert f"demo: {key}: " in check["detail"]
+    (check,) = [check for check in doctor.examine(world.settings) if check.name == "coherence"]
+    assert not check.ok
+    assert not check.needed
+    assert f"demo: {key}: " in check.detail
 
 
 def test_a_sound_use_case_has_nothing_odd(world: "World", written: Callable[..., UseCase]) -> None:

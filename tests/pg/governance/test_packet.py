@@ -39,19 +39,20 @@ def test_a_packet_proves_itself_offline_and_online(world: "World", demo: UseCase
     assert made.final
     for path in (Path(made.path), Path(made.zip)):
         found = governance.verify(path)
-        assert found["problems"] == []
-        assert found["verified"]
-        assert found["digest"] == made.digest
-        assert found["checked"]["figures"] > 100
+        assert found.problems == []
+        assert found.verified
+        assert found.digest == made.digest
+        assert found.checked["figures"] > 100
     online = governance.verify(Path(made.zip), world.settings)
-    assert online["verified"], online["problems"]
-    assert online["online"]["registered_at"]
-    assert online["online"]["changed_since"] == []
+    assert online.verified, online.problems
+    assert online.online is not None
+    assert online.online.registered_at
+    assert online.online.changed_since == []
 
 
 def test_what_cannot_be_proven_is_said(own_world: "World", demo: UseCase) -> None:
-    unproven = governance.verify(Path(build(own_world, demo, "night-1").path))["unproven"]
-    told = " ".join(f"{entry['what']}: {entry['why']}" for entry in unproven)
+    unproven = governance.verify(Path(build(own_world, demo, "night-1").path)).unproven
+    told = " ".join(f"{entry.what}: {entry.why}" for entry in unproven)
     assert "snapshot documents" in told
     assert "it is private" in told
     assert "that this packet is the one that was issued" in told
@@ -70,9 +71,9 @@ def test_the_evidence_packet_is_the_same_before_and_after_the_approval(world: "W
     assert evidence.digest != final.digest
     assert "Nobody has answered" in (Path(evidence.path) / "approvals.md").read_text()
     found = governance.diff(Path(evidence.path), Path(final.zip))
-    assert found["documents"] == ["approvals.md"]
-    assert {entry["source"] for entry in found["figures"]} == {"approvals", "deployment"}
-    assert not found["artifacts"]["only_before"]
+    assert found.documents == ["approvals.md"]
+    assert {entry.source for entry in found.figures} == {"approvals", "deployment"}
+    assert not found.artifacts.only_before
 
 
 def test_it_states_what_the_database_says(world: "World", demo: UseCase) -> None:
@@ -105,9 +106,9 @@ def test_the_newest_decision_is_the_default(world: "World", demo: UseCase) -> No
     made = governance.packet(Context(world.settings, demo, Origin("cli", "engineer")))
     assert made.decision_id == world.decisions["night-2"]
     found = governance.diff(Path(made.path), Path(build(world, demo, "night-1").path))
-    assert not found["same"]
-    assert any(entry["after"] == "approve\\_with\\_conditions" for entry in found["figures"])
-    assert any(kind == "adapter" for kind, _, _ in found["artifacts"]["only_after"])
+    assert not found.same
+    assert any(entry.after == "approve\\_with\\_conditions" for entry in found.figures)
+    assert any(kind == "adapter" for kind, _, _ in found.artifacts.only_after)
 
 
 def test_unknown_decisions_are_refused(world: "World", demo: UseCase) -> None:
@@ -126,8 +127,8 @@ def test_a_packet_that_was_not_issued_is_found_online(world: "World", demo: UseC
     folder = Path(build(world, demo, "night-1").path)
     forge(folder, "no reason at all")
     found = governance.verify(folder, world.settings)
-    assert not found["verified"]
-    assert "registered no packet" in found["problems"][-1]["problem"]
+    assert not found.verified
+    assert "registered no packet" in found.problems[-1].problem
 
 
 @pytest.mark.parametrize(
@@ -148,14 +149,15 @@ def test_rows_that_were_changed_are_found_online(
     folder = Path(build(world, demo, "night-1").path)
     if sealed:
         maintenance.seal_and_verify(world.settings)
-    assert governance.verify(folder, world.settings)["verified"]
+    assert governance.verify(folder, world.settings).verified
     attacker.execute("set session_replication_role = 'replica'")
     table = forgery.split()[2 if forgery.startswith(("insert", "delete")) else 1]
     attacker.execute(f"alter table {table} disable trigger user".encode())
     assert attacker.execute(forgery.encode()).rowcount > 0, "the forgery changed nothing"
     result = governance.verify(folder, world.settings)
-    assert not result["verified"]
-    assert any(table in what for what in result["online"]["audit"]), result["online"]
+    assert not result.verified
+    assert result.online is not None
+    assert any(table in what for what in result.online.audit), result.online
 
 
 def forge(folder: Path, reason: str) -> None:
@@ -184,4 +186,4 @@ def forge(folder: Path, reason: str) -> None:
     for name, data in changed.items():
         (folder / name).write_bytes(data)
     (folder / "manifest.json").write_bytes(canonical.dumps(store.manifest("packet", digest)).encode())
-    assert governance.verify(folder)["verified"], "offline, a consistent forgery differs by its digest alone"
+    assert governance.verify(folder).verified, "offline, a consistent forgery differs by its digest alone"

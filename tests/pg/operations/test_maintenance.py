@@ -41,14 +41,14 @@ end $$
 
 def test_the_round_of_a_sound_installation(own_world: "World") -> None:
     first = maintenance.seal_and_verify(own_world.settings)
-    assert first["block"] == 1
-    assert first["sealed"] > 20
+    assert first.block == 1
+    assert first.sealed > 20
     second = maintenance.seal_and_verify(own_world.settings)
-    assert (second["sealed"], second["block"], second["hash"]) == (0, 1, first["hash"])
+    assert (second.sealed, second.block, second.hash) == (0, 1, first.hash)
     file = anchors.path(own_world.settings)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [json.loads(line)["block_no"] for line in file.read_text().splitlines()] == [1, 1]
-    assert maintenance.verify_artifacts(own_world.settings)["verified"] > 10
+    assert maintenance.verify_artifacts(own_world.settings).verified > 10
 
 
 def test_an_empty_installation_has_what_it_came_with_alone_to_seal(settings: Settings) -> None:
@@ -61,20 +61,20 @@ def test_an_empty_installation_has_what_it_came_with_alone_to_seal(settings: Set
         "lineage.permission",
         "audit.covered",
     }
-    assert maintenance.seal_and_verify(settings)["sealed"] == 0
-    assert maintenance.verify_artifacts(settings) == {"verified": 0, "elsewhere": 0}
-    assert maintenance.sweep_lost(settings) == {"lost": 0, "scratch": 0, "idle": 0}
+    assert maintenance.seal_and_verify(settings).sealed == 0
+    assert maintenance.verify_artifacts(settings) == maintenance.VerifiedArtifacts(0, 0)
+    assert maintenance.sweep_lost(settings) == maintenance.Swept(0, 0, 0)
 
 
 @pytest.mark.parametrize("how", ["moved", "unmounted", "lost", "forged"])
 def test_a_store_that_is_not_as_the_lineage_says_is_an_error(own_world: "World", tmp_path: Path, how: str) -> None:
     """Nothing verified is no success where something should stand."""
     root = Path(own_world.settings.artifacts)
-    standing = maintenance.verify_artifacts(own_world.settings)["verified"]
+    standing = maintenance.verify_artifacts(own_world.settings).verified
     settings = own_world.settings
     if how == "moved":  # the setting names another place; the artifacts stand where they were recorded
         settings = replace(settings, artifacts=str(tmp_path / "new"))
-        assert maintenance.verify_artifacts(settings) == {"verified": standing, "elsewhere": standing}
+        assert maintenance.verify_artifacts(settings) == maintenance.VerifiedArtifacts(standing, standing)
         root.rename(tmp_path / "gone")
         with pytest.raises(NotAvailable, match="the artifact store is not there"):
             maintenance.verify_artifacts(settings)
@@ -95,10 +95,10 @@ def test_a_store_that_is_not_as_the_lineage_says_is_an_error(own_world: "World",
 
 
 def test_a_store_that_was_moved_with_its_content_is_verified_there(own_world: "World", tmp_path: Path) -> None:
-    standing = maintenance.verify_artifacts(own_world.settings)["verified"]
+    standing = maintenance.verify_artifacts(own_world.settings).verified
     Path(own_world.settings.artifacts).rename(tmp_path / "new")
     moved = replace(own_world.settings, artifacts=str(tmp_path / "new"))
-    assert maintenance.verify_artifacts(moved) == {"verified": standing, "elsewhere": 0}
+    assert maintenance.verify_artifacts(moved) == maintenance.VerifiedArtifacts(standing, 0)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_a_suffix_rewritten_together_with_the_home_folder_is_found_by_anchors_el
     """Whoever owns the database and its home folder rewrites the last block, and the anchors that he can reach."""
     apart = replace(world.settings, anchors_folder=tmp_path / "share" / "anchors")
     maintenance.seal_and_verify(world.settings)
-    assert maintenance.seal_and_verify(world.settings)["warning"] is not None, "they stand beside the database"
+    assert maintenance.seal_and_verify(world.settings).warning is not None, "they stand beside the database"
     with database.connect(world.settings, "pipeline") as connection:
         database.call(connection, "rag.withdraw", "demo", "leave", "replaced")
     maintenance.seal_and_verify(world.settings)
-    assert maintenance.seal_and_verify(apart)["warning"] is None
+    assert maintenance.seal_and_verify(apart).warning is None
     attacker.execute(
         "update audit.event set login = 'somebody' where event_id = (select max(event_id) from audit.event)"
     )
@@ -206,7 +206,7 @@ def test_a_removed_anchor_and_a_broken_line_are_found(world: "World") -> None:
     assert len(problems) == 1
     file.write_text("\n".join([lines[0], "half a li"]) + "\n")
     _, problems = anchors.read(world.settings)
-    assert "is no anchor" in problems[0]
+    assert "is not an anchor" in problems[0]
 
 
 def test_damaged_missing_and_undead_artifacts_are_named(own_world: "World", attacker: psycopg.Connection[Any]) -> None:
@@ -222,7 +222,7 @@ def test_damaged_missing_and_undead_artifacts_are_named(own_world: "World", atta
     with pytest.raises(Refused, match="3 artifacts are not what the lineage says") as error:
         maintenance.verify_artifacts(own_world.settings)
     told = str(error.value)
-    assert f"check_report {report[:12]}: checks.json does not hash as recorded" in told
+    assert f"check_report {report[:12]}: checks.json does not match its recorded hash" in told
     assert f"adapter {adapter[:12]}" in told
     assert f"snapshot {snapshot.digest[:12]}: it was purged and is still there" in told
 
@@ -246,4 +246,4 @@ def test_lost_attempts_and_their_scratch(settings: Settings, attacker: psycopg.C
     spec = Step("demo", "data.fetch", "pipeline", ("pipeline.canonical",))
     with pytest.raises(Refused):
         steps.run(settings, Origin("cli", "engineer"), spec, work)
-    assert seen == {"first": {"lost": 0, "scratch": 1, "idle": 0}, "second": {"lost": 1, "scratch": 1, "idle": 0}}
+    assert seen == {"first": maintenance.Swept(0, 1, 0), "second": maintenance.Swept(1, 1, 0)}

@@ -11,14 +11,23 @@ import pytest
 from pipeline import steps, usecase
 from pipeline.errors import NotAvailable
 from pipeline.operations import maintenance
-from pipeline.operations.status import status
+from pipeline.operations import status as operations
+from pipeline.records import plain
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Origin, Result, Step
+from pipeline.usecase import UseCase
 
 if TYPE_CHECKING:
     from tests.pg.conftest import World
 
 pytestmark = pytest.mark.pg
+
+
+def status(settings: Settings, usecase: UseCase | None = None, strict: bool = False) -> dict[str, Any]:
+    """Returns the status as the command prints it."""
+    answer: dict[str, Any] = plain(operations.status(settings, usecase, strict))
+    return answer
+
 
 CHAMPION = {"adapter": ("adapter", "candidate", b'{"weights":"night-1"}', False)}
 

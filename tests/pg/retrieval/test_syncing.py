@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.pg, pytest.mark.usefixtures("hashed")]
 
 def found(library: Library, text: str, principal: str, k: int = 10) -> list[str]:
     answer = search.search(library.settings, library.usecase, text, principal, k)
-    return [hit["document"] for hit in answer["results"]]
+    return [hit.document for hit in answer.results]
 
 
 def test_the_first_sync_makes_an_index_live(library: Library, origin: Origin, hashed: list[int]) -> None:

@@ -20,25 +20,24 @@ pytestmark = pytest.mark.pg
 
 def test_results_name_their_documents(live: Library, attacker: psycopg.Connection[Any]) -> None:
     told = search(live.settings, live.usecase, "leave is granted", "clerk", 1)
-    (hit,) = told["results"]
-    assert hit.keys() == {"document", "version", "chunk", "score", "text"}
-    assert hit["document"] == "leave"
-    assert hit["text"].startswith("# Title\n\nLeave is granted on request.")
-    assert 0 < hit["score"] <= 1
-    assert told["route"] == "exact"
+    (hit,) = told.results
+    assert hit.document == "leave"
+    assert hit.text.startswith("# Title\n\nLeave is granted on request.")
+    assert 0 < hit.score <= 1
+    assert told.route == "exact"
     ((audit, principal),) = rows(
         attacker, "select audit_id, principal from rag.retrieval_audit order by 1 desc limit 1"
     )
-    assert (told["audit_id"], principal) == (audit, "clerk")
+    assert (told.audit_id, principal) == (audit, "clerk")
 
 
 def test_an_empty_answer_names_its_audit_row(live: Library, origin: Origin, attacker: psycopg.Connection[Any]) -> None:
     live.commit({"leave": DOCUMENTS["leave"]})
     retrieval.sync(Context(live.settings, live.usecase, origin))
     told = search(live.settings, live.usecase, "leave", "stranger", 3)
-    assert told["results"] == []
-    assert told["route"] == "empty"
-    assert rows(attacker, "select principal from rag.retrieval_audit where audit_id = %s", told["audit_id"]) == [
+    assert told.results == []
+    assert told.route == "empty"
+    assert rows(attacker, "select principal from rag.retrieval_audit where audit_id = %s", told.audit_id) == [
         ("stranger",)
     ]
 
@@ -52,14 +51,14 @@ def test_nothing_live_yet_is_an_empty_answer(library: Library, origin: Origin, h
     library.commit(DOCUMENTS)
     retrieval.plan(Context(library.settings, library.usecase, origin))
     told = search(library.settings, library.usecase, "leave", "clerk", 3)
-    assert (told["results"], told["route"]) == ([], "empty")
+    assert (told.results, told.route) == ([], "empty")
 
 
 def test_a_searcher_embeds_its_questions_together(live: Library, hashed: list[int]) -> None:
     hashed.clear()
     with Searcher(live.settings, live.usecase, "inspector") as searcher:
         answers = searcher.search_all(["leave is granted", "the press has a guard"], 1)
-    assert [answer.hits[0].document for answer in answers] == ["leave", "hazard"]
+    assert [answer.results[0].document for answer in answers] == ["leave", "hazard"]
     assert [passage.document for passage in answers[1].passages] == ["hazard"]
     assert hashed == [2]
 
@@ -72,10 +71,10 @@ def test_a_searcher_can_ask_an_older_generation(
     live.commit(changed(DOCUMENTS, "leave", groups=("safety",)))
     retrieval.sync(Context(live.settings, live.usecase, origin))
     with Searcher(live.settings, live.usecase, "clerk", index=older) as searcher:
-        assert "leave" in [hit.document for hit in searcher.search("leave", 5).hits]
+        assert "leave" in [hit.document for hit in searcher.search("leave", 5).results]
     with Searcher(live.settings, live.usecase, "clerk") as searcher:
-        assert "leave" not in [hit.document for hit in searcher.search("leave", 5).hits]
-    with pytest.raises(NotAvailable, match="does not stand any more"):
+        assert "leave" not in [hit.document for hit in searcher.search("leave", 5).results]
+    with pytest.raises(NotAvailable, match="no longer exists"):
         Searcher(live.settings, live.usecase, "clerk", index=Version(10**6, "index_generation", "index", "0" * 64))
 
 
@@ -98,6 +97,6 @@ def test_with_the_real_model_a_question_finds_its_answer(
         "Where do I put my vehicle?": "parking",
         "When can I eat?": "lunch",
     }.items():
-        found = search(library.settings, library.usecase, question, "clerk", 2)["results"]
-        assert found[0]["document"] == expected
-        assert found[0]["score"] > found[1]["score"]
+        found = search(library.settings, library.usecase, question, "clerk", 2).results
+        assert found[0].document == expected
+        assert found[0].score > found[1].score

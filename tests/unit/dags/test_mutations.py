@@ -142,6 +142,6 @@ def test_each_broken_one_is_named_by_read_all_and_by_doctor(folder: Path) -> Non
     sound, broken = usecase.read_all(settings)
     assert [each.name for each in sound] == ["sound"]
     assert set(MUTATIONS) - set(broken) <= {"a_link_nowhere"}, "a link that leads nowhere is no file"
-    (check,) = [check for check in doctor.examine(settings) if check["name"] == "use cases"]
-    assert not check["ok"]
-    assert all(name in check["detail"] for name in broken)
+    (check,) = [check for check in doctor.examine(settings) if check.name == "use cases"]
+    assert not check.ok
+    assert all(name in check.detail for name in broken)

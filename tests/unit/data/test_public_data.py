@@ -29,13 +29,13 @@ def public(name: str) -> Path:
 def test_every_row_is_accepted_or_rejected(name: str, kind: ExampleKind, rows: int, duplicates: int) -> None:
     file = public(name)
     found = data.check_file(file, kind)
-    assert found["rows"] == rows == found["accepted"] + len(found["rejected"])
+    assert found.rows == rows == found.accepted + len(found.rejected)
     # What is rejected is rejected rightly: the same row does stand earlier in the file.
-    assert {entry["rule"] for entry in found["rejected"]} == {"duplicate"}
+    assert {entry.rule for entry in found.rejected} == {"duplicate"}
     texts = [json.dumps(row) for row in json.loads(file.read_text())]
-    assert len(texts) - len(set(texts)) == duplicates == len(found["rejected"])
+    assert len(texts) - len(set(texts)) == duplicates == len(found.rejected)
     lines = file.read_text().split("\n")
-    assert all(lines[entry["line"] - 1].strip() == "{" for entry in found["rejected"])
+    assert all(lines[entry.line - 1].strip() == "{" for entry in found.rejected)
 
 
 def test_every_article_is_a_document() -> None:

@@ -24,12 +24,12 @@ def names(contents: dict[str, bytes]) -> list[str]:
 
 def test_a_sound_packet(folder: Path, zipped: Path) -> None:
     found = verify(folder)
-    assert found["problems"] == []
-    assert found["verified"]
-    assert found["checked"]["figures"] > 50
-    assert found["checked"]["recomputed"] == 2
+    assert found.problems == []
+    assert found.verified
+    assert found.checked["figures"] > 50
+    assert found.checked["recomputed"] == 2
     assert verify(zipped) == found
-    told = {entry["what"].split(" ")[0]: entry["why"] for entry in found["unproven"]}
+    told = {entry.what.split(" ")[0]: entry.why for entry in found.unproven}
     assert told["base_model"] == "it stands outside the artifact store"
     assert told["snapshot"] == "it is private"
     assert told["adapter"] == "it is not text"
@@ -55,7 +55,7 @@ def test_any_flipped_byte_of_any_file_is_found(
     name = names(contents)[share * len(contents) // 1_000_000]
     (folder / name).write_bytes(flipped(contents[name], place, flip))
     try:
-        assert not verify(folder)["verified"]
+        assert not verify(folder).verified
     finally:
         (folder / name).write_bytes(contents[name])
 
@@ -66,7 +66,7 @@ def test_any_flipped_byte_of_the_zip_file_is_found(zipped: Path, place: int, fli
     whole = zipped.read_bytes()
     zipped.write_bytes(flipped(whole, place, flip))
     try:
-        assert not verify(zipped)["verified"]
+        assert not verify(zipped).verified
     finally:
         zipped.write_bytes(whole)
 
@@ -74,10 +74,10 @@ def test_any_flipped_byte_of_the_zip_file_is_found(zipped: Path, place: int, fli
 def test_a_missing_and_an_added_file_are_found(folder: Path, contents: dict[str, bytes]) -> None:
     for name in names(contents):
         (folder / name).unlink()
-        assert not verify(folder)["verified"], name
+        assert not verify(folder).verified, name
         (folder / name).write_bytes(contents[name])
     (folder / "extra.md").write_text("one more")
-    assert not verify(folder)["verified"]
+    assert not verify(folder).verified
 
 
 def sealed_again(folder: Path) -> None:
@@ -170,15 +170,15 @@ def test_a_forger_who_makes_the_manifest_fit_is_found(folder: Path, name: str) -
     change(folder / file)
     sealed_again(folder)
     found = verify(folder)
-    assert not found["verified"]
-    assert told in str(found["problems"])
+    assert not found.verified
+    assert told in str(found.problems)
 
 
 def test_a_forged_evaluation_file_does_not_fit_its_artifact(folder: Path) -> None:
     path = sorted(folder.glob("sources/artifacts/evaluation/*/files/evaluation.json"))[0]
     path.write_text(path.read_text().replace('"correct":0.0', '"correct":1.0'))
     sealed_again(folder)
-    assert "does not hash as the artifact's manifest says" in str(verify(folder)["problems"])
+    assert "does not hash as the artifact's manifest says" in str(verify(folder).problems)
 
 
 def test_a_forged_artifact_manifest_does_not_give_its_digest(folder: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_forged_artifact_manifest_does_not_give_its_digest(folder: Path) -> No
     content["files"]["weights.dat"]["content"] = "0" * 64
     path.write_text(canonical.dumps(content))
     sealed_again(folder)
-    assert "does not give the artifact's digest" in str(verify(folder)["problems"])
+    assert "does not give the artifact's digest" in str(verify(folder).problems)
 
 
 Change = Callable[[dict[str, Any]], None]
@@ -228,40 +228,40 @@ def test_a_forger_who_writes_everything_again_is_held_against_the_artifacts(fold
         (folder / document).write_text(text)
     sealed_again(folder)
     found = verify(folder)
-    assert [entry["file"] for entry in found["problems"]] == [f"sources/records/{record}.json"]
-    assert told in found["problems"][0]["problem"]
+    assert [entry.file for entry in found.problems] == [f"sources/records/{record}.json"]
+    assert told in found.problems[0].problem
 
 
 def test_another_installation_says_what_it_cannot_write_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cards, "renderer", lambda: "another")
     found = verify(folder)
-    assert found["verified"]
-    assert "the prose of the documents" in [entry["what"] for entry in found["unproven"]]
+    assert found.verified
+    assert "the prose of the documents" in [entry.what for entry in found.unproven]
 
 
 def test_random_bytes_are_no_packet(tmp_path: Path) -> None:
     path = tmp_path / "packet.zip"
     path.write_bytes(random.Random(1).randbytes(500))
-    assert not verify(path)["verified"]
+    assert not verify(path).verified
     other = tmp_path / "notes.txt"
     other.write_text("hello")
     with pytest.raises(BadInput, match="a folder or a zip file"):
         verify(other)
-    with pytest.raises(BadInput, match="this folder is no packet"):
+    with pytest.raises(BadInput, match="this folder is not a packet"):
         verify(tmp_path)
     with pytest.raises(NotAvailable):
         verify(tmp_path / "nowhere")
 
 
 def test_diff_names_the_figures(folder: Path, zipped: Path) -> None:
-    assert diff(folder, zipped)["same"]
+    assert diff(folder, zipped).same
     in_json(lambda listing: listing["figures"][0].update(text="other"))(folder / "evidence.json")
     found = diff(folder, zipped)
-    assert not found["same"]
-    (figure,) = found["figures"]
-    assert figure["before"] == "other"
-    assert found["documents"] == []
-    with pytest.raises(BadInput, match="is no packet"):
+    assert not found.same
+    (figure,) = found.figures
+    assert figure.before == "other"
+    assert found.documents == []
+    with pytest.raises(BadInput, match="is not a packet"):
         diff(folder.parent / "store", zipped)
 
 
@@ -295,7 +295,7 @@ def test_any_other_value_anywhere_in_the_evidence_is_a_problem_and_no_crash(
         at[path[-1]] = odd
     (folder / "evidence.json").write_text(json.dumps(listing))
     try:
-        assert not verify(folder)["verified"]
+        assert not verify(folder).verified
     finally:
         (folder / "evidence.json").write_bytes(contents["evidence.json"])
 
@@ -307,8 +307,8 @@ def test_any_other_value_anywhere_in_the_evidence_is_a_problem_and_no_crash(
 def test_what_is_no_evidence_is_a_problem(folder: Path, contents: dict[str, bytes], name: str, text: str) -> None:
     (folder / name).write_text(text)
     found = verify(folder)
-    assert not found["verified"]
-    assert any(problem["file"] == name for problem in found["problems"])
+    assert not found.verified
+    assert any(problem.file == name for problem in found.problems)
 
 
 def test_a_record_in_the_place_of_another_is_a_problem(folder: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_record_in_the_place_of_another_is_a_problem(folder: Path) -> None:
         before = lineage.read_bytes()
         lineage.write_bytes(other.read_bytes())
         found = verify(folder)
-        assert not found["verified"], other.name
-        assert found["problems"]
+        assert not found.verified, other.name
+        assert found.problems
         lineage.write_bytes(before)
     assert records
