@@ -21,13 +21,17 @@ class NightshiftError(Exception):
     ) -> None:
         self.what = what
         self.details = {"where": where, "found": found, "allowed": allowed, "next": next_step}
-        lines = [what] + [f"  {name}: {value}" for name, value in self.details.items() if value is not None]
+        lines = [what] + [f"  {name}: {_text(value)}" for name, value in self.details.items() if value is not None]
         super().__init__("\n".join(lines))
 
     def reworded(self, what: str, *, next_step: str | None = None) -> Self:
         """Returns an error of the same class about the same place and value, in other words."""
         kept = {name: self.details[name] for name in ("where", "found", "allowed")}
         return type(self)(what, **kept, next_step=next_step)
+
+
+def _text(value: object) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 class Refused(NightshiftError):

@@ -120,9 +120,12 @@ def _report(error: BaseException) -> Path:
     return Path(file.name)
 
 
-def _details(error: NightshiftError) -> dict[str, str | None]:
+def _details(error: NightshiftError) -> dict[str, str | list[str] | None]:
     """Returns what an error says of itself. A next step stands in it only where there is one."""
-    details = {name: None if value is None else str(value) for name, value in error.details.items()}
+    details = {
+        name: list(map(str, value)) if isinstance(value, list | tuple) else None if value is None else str(value)
+        for name, value in error.details.items()
+    }
     return {name: value for name, value in details.items() if value is not None or name != "next"}
 
 

@@ -80,7 +80,8 @@ def commit(context: Context, checked: Checked) -> Committed:
         CommittedVersion(**vars(version), artifact=outcome.outputs[role])
         for role, version in (("dataset", facts.dataset), ("corpus", facts.corpus))
     )
-    return Committed(outcome.run_id, outcome.reused, dataset, corpus, checked.report, facts)
+    counts = (facts.withdrawn, facts.kept, facts.waiting)
+    return Committed(outcome.run_id, outcome.reused, dataset, corpus, checked.report, *counts)
 
 
 def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:

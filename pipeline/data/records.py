@@ -188,7 +188,9 @@ class Committed:
     dataset: CommittedVersion
     corpus: CommittedVersion
     report: Version  # of the check before it
-    facts: CommitFacts
+    withdrawn: int  # documents taken out of every index
+    kept: int  # documents that stay served as they were
+    waiting: int  # findings that wait for a person
 
 
 @dataclass(frozen=True)

@@ -268,4 +268,4 @@ def test_a_night_by_hand(
     assert (packet["final"], packet["digest"]) == (True, same["digest"])
     assert nightshift(administration, "packet", "verify", packet["path"], "--online")["verified"]
     earlier = nightshift(settings, "rollback", "demo", "--why", "x", ends_with=2)["error"]["allowed"]
-    assert "model none" in earlier
+    assert "model none" in earlier[0]

@@ -156,7 +156,7 @@ def test_a_withdrawn_document_stays_a_member_and_is_withdrawn_once(stage: Stage)
     told = stage.commit()
     assert told.corpus.splits == {"approved": 1, "withdrawn": 1}
     assert withdrawn(stage) == [("limits", "its source withdrew it")]
-    assert told.facts.withdrawn == 1
+    assert told.withdrawn == 1
     stage.document("other", "Another still.")
     stage.commit()
     assert len(withdrawn(stage)) == 1
@@ -171,7 +171,7 @@ def test_a_document_whose_file_is_gone_is_withdrawn_and_one_whose_file_is_bad_st
     told = stage.commit()
     assert told.corpus.splits == {"approved": 2}
     assert [key for key, _ in withdrawn(stage)] == ["gone"]
-    assert told.facts.kept == 1
+    assert told.kept == 1
 
 
 def test_a_document_that_comes_back_as_it_was_is_a_new_version(stage: Stage) -> None:
