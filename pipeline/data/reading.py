@@ -1,5 +1,6 @@
 """Rows of a JSON array or a JSONL file, each with its line. A row that cannot be read is a row with a problem: it is
-neither lost nor does it stop the ones after it."""
+neither lost nor does it stop the ones after it, unless what is not JSON stands inside an array: nobody knows then where
+the next row begins."""
 
 import json
 import re
@@ -113,7 +114,7 @@ def _skip(text: str, position: int) -> int:
 
 
 class _Array:
-    """Reads a JSON array element by element, going on after an element that is not JSON."""
+    """Reads a JSON array element by element, so that each has its line."""
 
     def __init__(self, text: str, start: int) -> None:
         self.text = text
@@ -122,54 +123,43 @@ class _Array:
 
     def rows(self) -> list[Row]:
         rows: list[Row] = []
-        position, comma = _skip(self.text, self.start + 1), True
-        while position < len(self.text):
+        position = _skip(self.text, self.start + 1)
+        while position < len(self.text) and self.text[position] != "]":
             line = self._line(position)
-            if self.text[position] == "]":
-                if _skip(self.text, position + 1) < len(self.text):
-                    rows.append(Row(line, None, Problem("malformed", "something follows the end of the array")))
-                return rows
             try:
-                if not comma:
-                    raise _Damaged("malformed", "no comma stands before this row")
                 value, end = _decode(self.text, position)
                 rows.append(Row(line, value))
             except _Damaged as damaged:
                 rows.append(Row(line, None, damaged.problem))
-                end = self._after(position, damaged.problem)
-                if end < 0:
-                    break
-                position, comma = end, True
-                continue
+                end = self._end(position)
+            if end < 0:
+                return [*rows, self._ended("the array is not JSON from here on", position)]
             position = _skip(self.text, end)
-            comma = self.text[position : position + 1] == ","
-            position = _skip(self.text, position + 1) if comma else position
-        rows.append(
-            Row(self._line(len(self.text)), None, Problem("truncated", "the array does not end: rows are missing"))
-        )
+            comma = self.text[position : position + 1]
+            if comma not in (",", "]"):
+                what = (
+                    "the array is not JSON from here on: no comma stands before this"
+                    if comma
+                    else "the array does not end"
+                )
+                return [*rows, self._ended(what, position)]
+            position = _skip(self.text, position + 1) if comma == "," else position
+        if position >= len(self.text):
+            return [*rows, self._ended("the array does not end", position)]
+        if _skip(self.text, position + 1) < len(self.text):
+            problem = Problem("malformed", "something follows the end of the array")
+            rows.append(Row(self._line(position), None, problem))
         return rows
 
-    def _after(self, position: int, problem: Problem) -> int:
-        """Returns where the row after a damaged one begins, or the array's end; -1 where neither is found.
-
-        A row that is JSON is stepped over. After any other, the next row is the next line that begins with an object as
-        deep as this one: deeper ones are parts of it.
-        """
+    def _end(self, position: int) -> int:
+        """Returns where an element ends that is JSON and yet cannot be used; -1 where it is not JSON."""
         try:
-            _, end = json.JSONDecoder().raw_decode(self.text, position)
+            return json.JSONDecoder().raw_decode(self.text, position)[1]
         except (ValueError, RecursionError):
-            end = -1
-        if end >= 0 and problem.rule != "malformed":
-            end = _skip(self.text, end)
-            return _skip(self.text, end + 1) if self.text[end : end + 1] == "," else end
-        begin = self.text.rfind("\n", 0, position) + 1
-        depth = self.text[begin:position]
-        depth = re.escape(depth) if not depth.strip() else "[ \t]*"
-        following = re.compile(rf"\n{depth}(?=\{{)").search(self.text, position)
-        if following:
-            return following.end()
-        closing = re.compile(r"\][ \t\r\n]*\Z").search(self.text, position)
-        return closing.start() if closing else -1
+            return -1
+
+    def _ended(self, detail: str, position: int) -> Row:
+        return Row(self._line(position), None, Problem("truncated", detail))
 
     def _line(self, position: int) -> int:
         return bisect_right(self.ends, position - 1) + 1

@@ -56,8 +56,7 @@ def drop_superseded(connection: Connection, use_case: str, kept: int = 2) -> Dro
 
 
 def maintain(settings: Settings) -> Pruned:
-    """Returns what maintenance removed. Embeddings go a week after no generation uses them: a document that comes back
-    within days needs no model."""
+    """Returns what maintenance removed. Embeddings go that are older than a week and that no generation uses."""
     with database.connect(settings, "pipeline") as connection:
         names = [row["use_case"] for row in database.fetch(connection, "retrieval", "use_cases")]
         generations = {name: drop_superseded(connection, name) for name in names}

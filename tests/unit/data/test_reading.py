@@ -48,15 +48,31 @@ def test_every_element_of_an_array_is_read_with_its_line(
         assert all(lines[row.line - 1].lstrip().startswith("{") for row in found)
 
 
-@given(st.lists(ROW, min_size=1, max_size=8), st.data(), st.sampled_from([1, 2]))
-def test_a_damaged_element_costs_itself_alone(rows: list[dict[str, Any]], data: st.DataObject, indent: int) -> None:
+@given(
+    st.lists(ROW, min_size=1, max_size=8),
+    st.data(),
+    st.sampled_from(['{"k": 1, "k": 2}', '{"k": NaN}', '{"k": "\\u0000"}', '{"k": "\\ud800"}']),
+)
+def test_an_element_that_cannot_be_used_costs_itself_alone(
+    rows: list[dict[str, Any]], data: st.DataObject, unusable: str
+) -> None:
     place = data.draw(st.integers(0, len(rows) - 1))
-    pieces = ["\n".join(" " * indent + line for line in json.dumps(row, indent=indent).split("\n")) for row in rows]
-    pieces[place] = " " * indent + '{"a": "b" "c"}'
+    pieces = [json.dumps(row, indent=1) for row in rows]
+    pieces[place] = unusable
     text = "[\n" + ",\n".join(pieces) + "\n]\n"
     found = reading.read(text.encode())
     assert values(found) == rows[:place] + rows[place + 1 :]
-    assert rules(found) == [(1 + text[: text.index('{"a": "b" "c"}')].count("\n"), "malformed")]
+    assert [line for line, _ in rules(found)] == [2 + sum(piece.count("\n") + 1 for piece in pieces[:place])]
+
+
+@given(st.lists(ROW, min_size=1, max_size=8), st.data())
+def test_after_what_is_not_json_nothing_of_an_array_is_guessed(rows: list[dict[str, Any]], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(rows) - 1))
+    pieces = [json.dumps(row) for row in rows]
+    pieces[place] = '{"a": "b" "c"}'
+    found = reading.read(("[\n" + ",\n".join(pieces) + "\n]\n").encode())
+    assert values(found) == rows[:place]
+    assert rules(found) == [(place + 2, "malformed"), (place + 2, "truncated")]
 
 
 @given(st.binary(max_size=200))
@@ -80,12 +96,12 @@ def test_any_bytes_are_read_without_an_exception(data: bytes) -> None:
         (b'{"a": "\\ud800"}', [(1, "not_storable")]),
         (b'[\n{"a": "caf\xe9"},\n{"a": "b"}\n]', [(2, "not_utf8")]),
         (b'[\n{"a": "\\u0000"},\n{"a": "b"}\n]', [(2, "not_storable")]),
-        (b'[\n{"a": 1}\n{"a": 2}\n]', [(3, "malformed")]),
+        (b'[\n{"a": 1}\n{"a": 2}\n]', [(3, "truncated")]),
         (b'[\n{"a": 1},\n{"a": 2', [(3, "malformed"), (3, "truncated")]),
         (b'[\n{"a": 1},\n', [(3, "truncated")]),
         (b'[\n{"a": 1}\n] and more', [(3, "malformed")]),
         (b'[{"a": 1}, {"b" 2}, {"c": 3}', [(1, "malformed"), (1, "truncated")]),
-        (b'[\n{"b" 2}\n]', [(2, "malformed")]),
+        (b'[\n{"b" 2}\n]', [(2, "malformed"), (2, "truncated")]),
         (b"", []),
         (b"\xef\xbb\xbf \n\t\n", []),
         (b"[]", []),
