@@ -138,6 +138,7 @@ begin
 end
 $$;
 
+-- rank: the order of classifications, and so of clearances; null for what is none.
 create function rag.rank(p_classification text) returns int
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select array_position(array['public', 'internal', 'confidential', 'restricted'], p_classification)

@@ -232,8 +232,7 @@ select p.use_case, p.name as principal, p.tenant, p.groups as principal_groups, 
        d.document_key, d.document_version_id, d.classification, d.groups, d.chunks
 from rag.principal p
 join rag.served_documents d on d.use_case = p.use_case and d.tenant = p.tenant
-where array_position(array['public', 'internal', 'confidential', 'restricted'], d.classification)
-      <= array_position(array['public', 'internal', 'confidential', 'restricted'], p.clearance)
+where rag.rank(d.classification) <= rag.rank(p.clearance)
   and (d.classification = 'public' or d.groups && p.groups);
 
 -- document_retrievals: which answers were given from which document. A dropped generation's chunks are gone, and with

@@ -40,7 +40,8 @@ grant execute on function rag.create_version, rag.seal_version, rag.attach, rag.
     rag.acl_ids, rag.open_session, rag.open_session_as, rag.search, rag.search_generation, rag.read_hits,
     rag.revoke, rag.lock_work, rag.try_lock_work, rag.unlock_work, rag.end_idle to pipeline;
 -- A policy is evaluated with the rights of whoever reads: anyone may ask what his own token shows.
-grant execute on function rag.token_tenant, rag.token_acl_ids to public;
+-- A view's functions run with the rights of who asks the view.
+grant execute on function rag.token_tenant, rag.token_acl_ids, rag.rank to public;
 grant execute on function rag.open_session, rag.search, rag.search_generation, rag.read_hits to evaluator;
 grant select on rag.generation to evaluator;
 grant execute on function rag.search, rag.read_hits to retriever;
