@@ -40,8 +40,7 @@ grant execute on function rag.create_version, rag.seal_version, rag.attach, rag.
     rag.acl_ids, rag.open_session, rag.open_session_as, rag.search, rag.search_generation, rag.read_hits,
     rag.revoke, rag.lock_work, rag.try_lock_work, rag.unlock_work, rag.end_idle to pipeline;
 -- A policy is evaluated with the rights of whoever reads: anyone may ask what his own token shows.
--- A view's functions run with the rights of who asks the view.
-grant execute on function rag.token_tenant, rag.token_acl_ids, rag.rank to public;
+grant execute on function rag.token_tenant, rag.token_acl_ids to public;
 grant execute on function rag.open_session, rag.search, rag.search_generation, rag.read_hits to evaluator;
 grant select on rag.generation to evaluator;
 grant execute on function rag.search, rag.read_hits to retriever;
@@ -108,6 +107,8 @@ grant select on lineage.live, lineage.deployments, lineage.production_lineage, l
 grant select on catalog.dataset_versions, catalog.findings, catalog.document_uses, catalog.dataset_changes to reader, auditor;
 grant select on eval.evaluations to reader;
 grant select on rag.retrievals, rag.generations, rag.served_documents, rag.access, rag.document_retrievals to reader, auditor;
+-- A view's functions run with the rights of whoever reads it.
+grant execute on function rag.rank to reader, auditor;
 grant select on release.policy, release.decision, release.approval, release.waiver, release.waiting to reader;
 grant select on audit.events, audit.chain to reader, pipeline;
 

@@ -1,7 +1,7 @@
 -- The order of clearances stands in rag.rank alone.
 set local role nightshift_owner;
 
-grant execute on function rag.rank to public;
+grant execute on function rag.rank to reader, auditor;
 
 create or replace view rag.access as
 select p.use_case, p.name as principal, p.tenant, p.groups as principal_groups, p.clearance, d.deployment_id, d.generation_id,
