@@ -49,7 +49,7 @@ def test_a_name_that_is_none_becomes_no_person(
     with pytest.raises(psycopg.errors.CheckViolation):
         attacker.execute("insert into release.person (name, approver) values (%s, true)", [name])
     if name != "schedule":
-        with pytest.raises(BadInput, match="no person's name"):
+        with pytest.raises(BadInput, match="cannot be a person's name"):
             persons.add(administration, Person(name, None, None, True))
 
 
