@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.chat import Chat, Unsuitable
 from pipeline.errors import BadInput
 from pipeline.evaluation.cases import Message
 from pipeline.progress import Progress
@@ -31,11 +32,13 @@ def answers(
     """Returns the greedy answer to each prompt, in their order. `progress` counts prompts.
 
     Prompts of like length share a batch, padded on the left. A prompt that with its answer would not fit the model's
-    positions loses its beginning. Raises BadInput where the model has no chat template.
+    positions loses its beginning. Raises BadInput where the model has no chat template, or it refuses a prompt.
     """
     import torch
 
-    encoded = [_prompt_ids(tokenizer, prompt) for prompt in prompts]
+    chat = Chat(tokenizer)
+    encoded = [_prompt_ids(chat, prompt) for prompt in prompts]
+    stops = _stops(model, chat)
     room = _positions(model) - max_new_tokens
     padding = _padding(tokenizer)
     answers_by_place: list[Generated | None] = [None] * len(encoded)
@@ -57,10 +60,12 @@ def answers(
                 top_p=None,
                 top_k=None,
                 pad_token_id=padding,
+                eos_token_id=stops,
             )
         seconds = (time.perf_counter() - began) / len(places)
         for place, row in zip(places, out[:, width:].tolist(), strict=True):
-            text = tokenizer.decode(row, skip_special_tokens=True).strip()
+            end = next((at for at, token in enumerate(row) if token in stops), len(row))
+            text = tokenizer.decode(row[:end], skip_special_tokens=True).strip()
             answers_by_place[place] = Generated(text, seconds, len(encoded[place]) > room)
         if progress is not None:
             progress.advance(len(places))
@@ -73,8 +78,9 @@ def likelihoods(
     """Returns, for each prompt and reply, the mean natural log-likelihood of the reply's own tokens, at most 0."""
     import torch
 
-    prompts = [_prompt_ids(tokenizer, prompt) for prompt, _ in pairs]
-    replies = [tokenizer(reply, add_special_tokens=False)["input_ids"] for _, reply in pairs]
+    chat = Chat(tokenizer)
+    encoded = [_reply_ids(chat, prompt, reply) for prompt, reply in pairs]
+    prompts, replies = [one for one, _ in encoded], [one for _, one in encoded]
     padding, room = _padding(tokenizer), _positions(model)
     means = [0.0] * len(pairs)
     for places in _batches([len(prompts[place]) + len(replies[place]) for place in range(len(pairs))], batch_size):
@@ -98,16 +104,36 @@ def likelihoods(
     return means
 
 
-def _prompt_ids(tokenizer: Any, prompt: Sequence[Message]) -> list[int]:
-    if tokenizer.chat_template is None:
-        raise BadInput(
-            "the model has no chat template",
-            where=tokenizer.name_or_path,
-            next_step="take the family's instruction-tuned model, or put a chat_template.jinja beside its tokenizer",
-        )
-    text = tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+def _prompt_ids(chat: Chat, prompt: Sequence[Message]) -> list[int]:
+    try:
+        return chat.prompt(prompt)
+    except Unsuitable as error:
+        raise _refused(prompt, error) from None
+
+
+def _reply_ids(chat: Chat, prompt: Sequence[Message], reply: str) -> tuple[list[int], list[int]]:
+    """Returns the tokens of a prompt and of a reply's words after it; none of an empty reply."""
+    if not reply.strip():
+        return _prompt_ids(chat, prompt), []
+    try:
+        return chat.reply(prompt, reply)
+    except Unsuitable as error:
+        raise _refused(prompt, error) from None
+
+
+def _refused(prompt: Sequence[Message], error: Unsuitable) -> BadInput:
+    return BadInput(
+        "the model's chat template does not take a prompt",
+        where=f"{len(prompt)} messages, by {', '.join(message['role'] for message in prompt)}",
+        found=error.reason,
+        next_step="take the row out of the documents' or rows' folder, or use a model whose template takes it",
+    )
+
+
+def _stops(model: Any, chat: Chat) -> list[int]:
+    """Returns the tokens that end an answer: what ends the assistant's turn, and what the model itself stops at."""
+    own = model.generation_config.eos_token_id
+    return sorted({chat.end, *(own if isinstance(own, list) else [] if own is None else [own])})
 
 
 def _batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -86,8 +86,14 @@ def _tuned(
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
+    class Tokenized(DPOTrainer):
+        """Takes rows that are tokens already. TRL 1.16 has a setting for that in SFT alone."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
     parts = ready(settings, training, attempt, "dpo", folder, pairs, start)
-    trainer = DPOTrainer(
+    trainer = Tokenized(
         **parts.trainer, args=DPOConfig(**parts.config, beta=training.dpo.beta, precompute_ref_log_probs=True)
     )
     metrics, measures = loop.train(trainer, parts.device, parts.counts)

@@ -1,10 +1,10 @@
 """Preflight: pins what the night trains on, and refuses what cannot work before any of it costs time."""
 
 import importlib.util
-import logging
 from typing import Any
 
 from pipeline import database, datasets, models, steps
+from pipeline.chat import Chat
 from pipeline.context import Context
 from pipeline.datasets import DatasetVersion
 from pipeline.errors import NotAvailable
@@ -16,15 +16,13 @@ from pipeline.training import rows, sandbox
 from pipeline.training.records import PreflightFacts, Prepared
 from pipeline.usecase import Training
 
-log = logging.getLogger(__name__)
-
 
 def preflight(context: Context) -> Prepared:
     """Returns the newest dataset version and the base model as it stands, pinned, with the counts of the rows that can
     be learned from.
 
-    Raises NotAvailable where there is no dataset version, base model, device or library for the recipe; Refused where
-    the chat template does not mark the assistant's words, or no train row can be learned from.
+    Raises NotAvailable where there is no dataset version, base model, device or library for the recipe; BadInput where
+    the chat template is missing or cannot be rendered; Refused where no train row can be learned from.
     """
     base = models.resolve(context.settings, context.usecase.base_model)
     return load(Prepared, sandbox.call(context, "preflight", base=plain(base)))
@@ -77,32 +75,26 @@ def _newest(context: Context) -> DatasetVersion:
 def _facts(attempt: Attempt, training: Training, base: BaseModel, dataset: Version) -> PreflightFacts:
     """Returns what is known of rows and template. Loads the tokenizer and no weights."""
     from transformers import AutoConfig, AutoTokenizer
-    from trl.chat_template_utils import is_chat_template_stop_token_trained
 
     AutoConfig.from_pretrained(base.folder, trust_remote_code=False, local_files_only=True)
     tokenizer: Any = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False, local_files_only=True)
-    own = tokenizer.chat_template
-    tokenizer.chat_template = rows.training_template(tokenizer)
-    stops = is_chat_template_stop_token_trained(tokenizer)
-    if not stops:
-        log.warning("the chat template leaves the end of the turn unsupervised: the model may not learn to stop")
+    chat = Chat(tokenizer)
     tuned = {
-        split: rows.supervised(contents, tokenizer, training.sft.max_length)
+        split: rows.supervised(contents, chat, training.sft.max_length)
         for split, contents in rows.read(attempt.connection, dataset, "sft").items()
     }
     rows.require(tuned["train"], "sft", training.sft.max_length)
     paired = None
     if training.dpo.enabled:
         paired = {
-            split: rows.preferences(contents, tokenizer, training.dpo.max_length)
+            split: rows.preferences(contents, chat, training.dpo.max_length)
             for split, contents in rows.read(attempt.connection, dataset, "preference").items()
         }
         # No pairs at all means no preference tuning; pairs of which none is of use are a mistake.
         if paired["train"].rejected:
             rows.require(paired["train"], "preference", training.dpo.max_length)
     return PreflightFacts(
-        "the model's" if tokenizer.chat_template == own else "TRL's for this family",
-        stops,
+        chat.form,
         {split: kept.counts() for split, kept in tuned.items()},
         None if paired is None else {split: kept.counts() for split, kept in paired.items()},
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+from pipeline.chat import Form
 from pipeline.steps import Version
 
 Split = Literal["train", "validation"]
@@ -18,6 +19,9 @@ class RowCounts:
     tokens: int  # of the rows kept, as they are trained: cut to the recipe's max_length
     supervised_tokens: int  # tokens among them that the loss is taken on
     cut: int  # rows longer than max_length, trained on their beginning
+    last_only: (
+        int  # conversations of which the last answer alone is supervised, as the template writes earlier ones anew
+    )
     rejected: Mapping[str, int]
 
 
@@ -25,8 +29,7 @@ class RowCounts:
 class PreflightFacts:
     """What preflight measured."""
 
-    template: str  # whose chat template marks the assistant's words
-    learns_to_stop: bool  # the end of a turn is supervised
+    template: Form
     sft: Mapping[Split, RowCounts]
     preference: Mapping[Split, RowCounts] | None  # None where preference tuning is switched off
 

@@ -1,4 +1,4 @@
-"""Training rows: read from a dataset version, and held against what the method can learn from them."""
+"""Training rows: read from a dataset version, and made into the tokens that a method learns from."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import database
+from pipeline.chat import Chat, Message, Unsuitable
 from pipeline.database import Connection
 from pipeline.errors import Refused
 from pipeline.steps import Version
@@ -13,6 +14,8 @@ from pipeline.training.records import RowCounts, Split
 from pipeline.usecase import ExampleKind
 
 Content = Mapping[str, Any]
+
+IGNORED = -100  # the label of a token that no loss is taken on, to torch and TRL
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,12 @@ class Kept:
     tokens: int = 0
     supervised: int = 0
     cut: int = 0
+    last_only: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
 
     def counts(self) -> RowCounts:
         """Returns the counts alone."""
-        return RowCounts(len(self.rows), self.tokens, self.supervised, self.cut, dict(self.rejected))
+        return RowCounts(len(self.rows), self.tokens, self.supervised, self.cut, self.last_only, dict(self.rejected))
 
 
 def read(connection: Connection, dataset: Version, kind: ExampleKind) -> dict[Split, list[Content]]:
@@ -43,92 +47,74 @@ def read(connection: Connection, dataset: Version, kind: ExampleKind) -> dict[Sp
     return rows
 
 
-def training_template(tokenizer: Any) -> str:
-    """Returns the chat template to train with: the model's own where it marks the assistant's words with
-    `{% generation %}`, or else TRL's for the families that it knows.
+def supervised(contents: Sequence[Content], chat: Chat, max_length: int) -> Kept:
+    """Returns the rows with at least one supervised token within `max_length` tokens, as {"input_ids", "labels"}.
 
-    Raises Refused where there is neither: the loss would be taken on nothing at all.
+    Reasons to reject: those of `Chat.conversation`, and `answer_beyond_max_length`.
     """
-    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
-
-    template = tokenizer.chat_template
-    if template and has_generation_markers(template):
-        return template["default"] if isinstance(template, dict) else str(template)
-    try:
-        patched = get_training_chat_template(tokenizer) if template else None
-    except ValueError:
-        patched = None
-    if patched is None:
-        raise Refused(
-            "the chat template does not mark what the assistant says" if template else "the model has no chat template",
-            where="chat_template.jinja or tokenizer_config.json of the base model",
-            allowed="a template with {% generation %} … {% endgeneration %} around the assistant's content and its end",
-            next_step="put a chat_template.jinja with these tags into the model's folder",
-        )
-    return patched
-
-
-def supervised(contents: Sequence[Content], tokenizer: Any, max_length: int) -> Kept:
-    """Returns the rows with at least one supervised token within `max_length` tokens.
-
-    `tokenizer.chat_template` must be the training template. Reasons to reject: `template_refuses` (roles in an order
-    that the model was not made for), `no_supervised_token` (no answer), `answer_beyond_max_length`.
-    """
-    from jinja2 import TemplateError
-
     rows: list[dict[str, Any]] = []
     rejected: Counter[str] = Counter()
-    tokens = spoken = cut = 0
+    tokens = learned = cut = last_only = 0
     for content in contents:
         try:
-            encoded = tokenizer.apply_chat_template(
-                content["messages"], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-            )
-        except TemplateError:
-            rejected["template_refuses"] += 1
+            encoded = chat.conversation(content["messages"])
+        except Unsuitable as error:
+            rejected[error.reason] += 1
             continue
-        mask = encoded["assistant_masks"]
-        if not any(mask):
-            rejected["no_supervised_token"] += 1
-        elif not any(mask[:max_length]):
+        ids = encoded.ids[:max_length]
+        labels = [IGNORED] * len(ids)
+        for begin, end in encoded.answers:
+            labels[begin:end] = ids[begin:end]
+        own = sum(label != IGNORED for label in labels)
+        if not own:
             rejected["answer_beyond_max_length"] += 1
-        else:
-            rows.append({"messages": content["messages"]})
-            tokens += min(len(mask), max_length)
-            spoken += sum(mask[:max_length])
-            cut += len(mask) > max_length
-    return Kept(rows, tokens, spoken, cut, dict(rejected))
+            continue
+        rows.append({"input_ids": ids, "labels": labels})
+        tokens += len(ids)
+        learned += own
+        cut += len(encoded.ids) > max_length
+        last_only += encoded.last_only
+    return Kept(rows, tokens, learned, cut, last_only, dict(rejected))
 
 
-def preferences(contents: Sequence[Content], tokenizer: Any, max_length: int) -> Kept:
-    """Returns the preference rows whose two answers differ within `max_length` tokens of prompt and answer.
+def preferences(contents: Sequence[Content], chat: Chat, max_length: int) -> Kept:
+    """Returns the preference rows whose two answers differ within `max_length` tokens of prompt and answer, as
+    {"prompt_ids", "chosen_ids", "rejected_ids"}.
 
-    Reasons to reject: `template_refuses`, `prompt_fills_max_length`, `answers_alike`. `tokens` counts both sides.
+    Reasons to reject: those of `Chat.conversation`, `prompts_differ` (the two sides lead to their answers by different
+    turns), `prompt_fills_max_length`, `answers_alike`. `tokens` counts both sides.
     """
-    from jinja2 import TemplateError
-
     rows: list[dict[str, Any]] = []
     rejected: Counter[str] = Counter()
-    tokens = spoken = cut = 0
+    tokens = learned = cut = 0
     for content in contents:
-        prompt, chosen, rejecting = content["prompt"], content["chosen"], content["rejected"]
         try:
-            start = len(_ids(tokenizer, prompt, add_generation_prompt=True))
-            sides = [_ids(tokenizer, [*prompt, *answer]) for answer in (chosen, rejecting)]
-        except TemplateError:
-            rejected["template_refuses"] += 1
+            sides = [_completion(chat, [*content["prompt"], *content[side]]) for side in ("chosen", "rejected")]
+        except Unsuitable as error:
+            rejected[error.reason] += 1
             continue
-        if start >= max_length:
+        (prompt, chosen), (other, refused) = sides
+        room = max_length - len(prompt)
+        if prompt != other:
+            rejected["prompts_differ"] += 1
+        elif room <= 0:
             rejected["prompt_fills_max_length"] += 1
-        elif sides[0][:max_length] == sides[1][:max_length]:
+        elif chosen[:room] == refused[:room]:
             rejected["answers_alike"] += 1
         else:
-            rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejecting})
-            lengths = [min(len(side), max_length) for side in sides]
-            tokens += sum(lengths)
-            spoken += sum(length - start for length in lengths)
-            cut += any(len(side) > max_length for side in sides)
-    return Kept(rows, tokens, spoken, cut, dict(rejected))
+            rows.append({"prompt_ids": prompt, "chosen_ids": chosen[:room], "rejected_ids": refused[:room]})
+            lengths = [min(len(side), room) for side in (chosen, refused)]
+            tokens += sum(lengths) + 2 * len(prompt)
+            learned += sum(lengths)
+            cut += max(len(chosen), len(refused)) > room
+    return Kept(rows, tokens, learned, cut, 0, dict(rejected))
+
+
+def _completion(chat: Chat, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+    """Returns the tokens of a conversation before its last answer, and that answer's with its end mark."""
+    encoded = chat.conversation(messages)
+    begin, _ = encoded.answers[-1]
+    return encoded.ids[:begin], encoded.ids[begin:]
 
 
 def require(kept: Kept, kind: ExampleKind, max_length: int) -> None:
@@ -141,7 +127,3 @@ def require(kept: Kept, kind: ExampleKind, max_length: int) -> None:
         found=", ".join(f"{reason}: {count}" for reason, count in kept.rejected.items()) or "no row at all",
         next_step=f"add rows, or raise max_length above {max_length}",
     )
-
-
-def _ids(tokenizer: Any, messages: Any, **options: Any) -> list[int]:
-    return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"])

@@ -1,6 +1,6 @@
 """Supervised fine-tuning: a LoRA adapter on every linear layer, by TRL's SFTTrainer.
 
-- The loss is taken on the assistant's words alone.
+- The loss is taken on the assistant's words and the end of its turn alone (pipeline/chat.py).
 - With validation rows it stops when `patience` evaluations brought nothing better, and the best checkpoint counts;
   without them it trains all its steps and takes the last.
 - `quantize: nf4` keeps the base in four bits (QLoRA, https://arxiv.org/abs/2305.14314): less memory for more time.
@@ -85,7 +85,7 @@ def _tuned(
     parts = ready(settings, training, attempt, "sft", folder, rows.read(attempt.connection, dataset, "sft"))
     trainer = SFTTrainer(
         **parts.trainer,
-        args=SFTConfig(**parts.config, assistant_only_loss=True, packing=False),
+        args=SFTConfig(**parts.config, dataset_kwargs={"skip_prepare_dataset": True}),
         peft_config=LoraConfig(r=training.sft.lora_rank, lora_alpha=training.sft.lora_alpha, **recipe.LORA),
     )
     before = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import models
+from pipeline.chat import Chat
 from pipeline.models import Device
 from pipeline.settings import Settings
 from pipeline.steps import Attempt
@@ -36,7 +37,9 @@ def ready(
     adapter: Path | None = None,
 ) -> Ready:
     """Returns what a trainer of this method is made of: the base model in `folder`, with an adapter on top where one is
-    given, and the rows by split. Raises Refused where no train row can be learned from."""
+    given, and the rows by split, as tokens: a trainer prepares them no further.
+
+    Raises Refused where no train row can be learned from."""
     from datasets import Dataset
 
     chosen = training.sft if method == "sft" else training.dpo
@@ -45,8 +48,8 @@ def ready(
     model, tokenizer = models.load(
         folder, adapter=adapter, device=device, dtype=training.dtype, quantize=training.quantize, trainable=True
     )
-    tokenizer.chat_template = rows.training_template(tokenizer)
-    kept = {split: keep(content, tokenizer, chosen.max_length) for split, content in contents.items()}
+    chat = Chat(tokenizer)
+    kept = {split: keep(content, chat, chosen.max_length) for split, content in contents.items()}
     rows.require(kept["train"], "sft" if method == "sft" else "preference", chosen.max_length)
     validated = bool(kept["validation"].rows)
     config = recipe.arguments(

@@ -21,8 +21,7 @@ from pipeline.usecase import UseCase
 
 TEMPLATE = """\
 {% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}\
-{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}\
-{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}\
+{{ message['content'] + '<|im_end|>\n' }}{% endfor %}\
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
 HIDDEN, LAYERS, VOCABULARY = 32, 2, 384
 Rows = int | Sequence[Mapping[str, Any]]
@@ -89,12 +88,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_tokenizer(folder: Path, template: str = TEMPLATE) -> None:
-    """Writes a byte-level BPE tokenizer of VOCABULARY entries and its chat template."""
+def write_tokenizer(folder: Path, template: str = TEMPLATE, control: Sequence[str] = ("<|im_start|>",)) -> None:
+    """Writes a byte-level BPE tokenizer of VOCABULARY entries, with these control tokens, and its chat template."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    special = ["<|pad|>", "<|begin|>", "<|im_end|>", *control]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
@@ -104,6 +103,7 @@ def write_tokenizer(folder: Path, template: str = TEMPLATE) -> None:
     told = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": "<|pad|>",
+        "bos_token": "<|begin|>",
         "eos_token": "<|im_end|>",
         "model_max_length": 512,
         "padding_side": "left",

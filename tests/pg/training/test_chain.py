@@ -10,16 +10,19 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from trl import chat_template_utils
 
-from pipeline import database, training
+from pipeline import database, evaluation, training
 from pipeline.artifacts import ArtifactStore
+from pipeline.chat import Form
 from pipeline.context import Context
-from pipeline.errors import NotAvailable, Refused
+from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.settings import Settings
 from pipeline.steps import Origin, Version
 from pipeline.training import sandbox
 from pipeline.training.records import Measures, PreflightFacts, Prepared, Tuned, TuningFacts
 from pipeline.usecase import UseCase
+from tests.pg.training.conftest import answer, question, write_tokenizer
 
 pytestmark = pytest.mark.pg
 
@@ -168,7 +171,9 @@ def test_a_changed_base_model_is_refused(
     settings: Settings, origin: Origin, usecase: MakeCase, model_copy: Path
 ) -> None:
     other = Version(1, "base_model", "base", "0" * 64)
-    prepared = Prepared(uuid4(), False, other, other, 1, PreflightFacts("the model's", True, {}, None))
+    prepared = Prepared(
+        uuid4(), False, other, other, 1, PreflightFacts(Form("<|im_end|>", True, False, False), {}, None)
+    )
     with pytest.raises(Refused, match="base model changed since preflight"):
         training.sft(Context(settings, usecase(model_copy), origin), prepared)
 
@@ -186,7 +191,7 @@ def test_rows_that_teach_nothing_are_counted_and_a_split_of_them_is_refused(
     commit(silent, locked=0)
     with pytest.raises(Refused, match="no sft row") as told:
         training.preflight(Context(settings, usecase(), origin))
-    assert "no_supervised_token: 8" in str(told.value)
+    assert "no_answer: 8" in str(told.value)
 
     long = {"role": "user", "content": "pipe " * 200}
     late = [{"messages": [long, {"role": "assistant", "content": f"{n}"}]} for n in range(3)]
@@ -196,19 +201,80 @@ def test_rows_that_teach_nothing_are_counted_and_a_split_of_them_is_refused(
     commit([*silent[:2], *late, *good], locked=0)
     counts = training.preflight(Context(settings, usecase(), origin)).facts.sft["train"]
     assert counts.rows == 3
-    assert counts.rejected == {"no_supervised_token": 2, "answer_beyond_max_length": 3}
+    assert counts.rejected == {"no_answer": 2, "answer_beyond_max_length": 3}
 
 
-def test_a_template_that_marks_no_answer_is_refused(
-    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, model_copy: Path
+@pytest.mark.parametrize(
+    ("family", "control", "form", "last_only"),
+    [
+        (
+            "llama3",
+            ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+            Form("<|eot_id|>", True, False, False),
+            0,
+        ),
+        ("gemma", ["<start_of_turn>", "<end_of_turn>"], Form("<end_of_turn>", True, True, False), 0),
+        ("qwen3", ["<|im_start|>"], Form("<|im_end|>", True, False, False, {"enable_thinking": False}), 10),
+    ],
+)
+def test_the_templates_of_other_families_train_and_are_evaluated_with_one_rendering(
+    settings: Settings,
+    origin: Origin,
+    usecase: MakeCase,
+    commit: Commit,
+    model_copy: Path,
+    family: str,
+    control: list[str],
+    form: Form,
+    last_only: int,
+) -> None:
+    folder = Path(chat_template_utils.__file__).parent / "chat_templates"
+    write_tokenizer(model_copy, (folder / f"{family}.jinja").read_text(), control)
+    system = {"role": "system", "content": "Answer in metres."}
+    talks = [
+        {"messages": [system, *question(n), *answer(f"{n} metres."), *question(n + 50), *answer("So is this.")]}
+        for n in range(14)
+    ]
+    commit(talks, 20)
+    case = usecase(model_copy)
+    context = Context(settings, case, origin)
+    prepared = training.preflight(context)
+    assert prepared.facts.template == form
+    assert (prepared.facts.sft["train"].rows, prepared.facts.sft["train"].last_only) == (10, last_only)
+    tuned = training.sft(context, prepared)
+    after, before = losses(tuned)
+    assert after < before
+    candidate = training.dpo(context, prepared, tuned)
+    assert losses(candidate)[0] < np.log(2)
+
+    done = evaluation.evaluate(context, "candidate", prepared.base, candidate.adapter)
+    assert done.facts.pooled["without"]["likelihood"].n == 2
+    untuned = evaluation.evaluate(context, "base", prepared.base, None)
+    measured = [one.facts.pooled["without"]["likelihood"].value for one in (done, untuned)]
+    assert measured[0] > measured[1]
+
+    again = Context(settings, case, origin, "never")
+    assert training.sft(again, prepared).adapter == tuned.adapter
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [("", "has no chat template"), ("{% for message in messages %}", "cannot be rendered")],
+)
+def test_a_template_that_cannot_be_rendered_is_refused(
+    settings: Settings,
+    origin: Origin,
+    usecase: MakeCase,
+    commit: Commit,
+    model_copy: Path,
+    template: str,
+    message: str,
 ) -> None:
     commit(8)
-    template = (model_copy / "chat_template.jinja").read_text()
-    plain = template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
-    (model_copy / "chat_template.jinja").write_text(plain)
-    with pytest.raises(Refused, match="does not mark what the assistant says") as told:
+    (model_copy / "chat_template.jinja").write_text(template)
+    with pytest.raises(BadInput, match=message) as refusal:
         training.preflight(Context(settings, usecase(model_copy), origin))
-    assert "{% generation %}" in str(told.value)
+    assert "chat_template.jinja" in str(refusal.value)
 
 
 def test_a_gpu_that_is_absent_is_told(settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from trl import chat_template_utils
 
 from pipeline import database, training
 from pipeline.artifacts import ArtifactStore
@@ -24,6 +25,7 @@ from pipeline.settings import ROOT, Settings
 from pipeline.steps import Origin, Version
 from pipeline.training import sandbox
 from pipeline.usecase import UseCase
+from tests.pg.training.conftest import write_tokenizer
 
 pytestmark = pytest.mark.pg
 
@@ -161,10 +163,17 @@ def attempts(settings: Settings) -> list[dict[str, Any]]:
 
 
 def test_killed_in_the_middle_it_ends_with_the_same_digest(
-    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, caplog: pytest.LogCaptureFixture
+    settings: Settings,
+    origin: Origin,
+    usecase: MakeCase,
+    commit: Commit,
+    model_copy: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     commit(40)
-    case = usecase(sft={"max_steps": 60, "eval_steps": 2, "patience": 60})
+    llama = Path(chat_template_utils.__file__).parent / "chat_templates" / "llama3.jinja"
+    write_tokenizer(model_copy, llama.read_text(), ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"])
+    case = usecase(model_copy, sft={"max_steps": 60, "eval_steps": 2, "patience": 60})
     prepared = training.preflight(Context(settings, case, origin))
     caught: list[BaseException] = []
 
@@ -210,6 +219,7 @@ from pipeline.records import load
 from pipeline.steps import Origin
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
+from tests.pg.training.conftest import write_tokenizer
 
 told = json.load(sys.stdin)
 settings = Settings(**{name: Path(value) if name in ("home", "usecases", "logins") else value
