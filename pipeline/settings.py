@@ -53,6 +53,11 @@ class Settings:
         return self.home / "superuser"
 
     @property
+    def models(self) -> Path:
+        """Returns the folder of the base models that were pulled."""
+        return self.home / "models"
+
+    @property
     def scratch(self) -> Path:
         """Returns the folder for files that no one needs after a crash."""
         return self.home / "scratch"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import history, installation, people, stages
+from pipeline.cli import base_models, history, installation, people, stages
 
 app = typer.Typer(
     name="nightshift",
@@ -34,4 +34,5 @@ def options(
 stages.register(app)
 people.register(app)
 history.register(app)
+base_models.register(app)
 installation.register(app)

@@ -1,7 +1,6 @@
 """Preflight: pins what the night trains on, and refuses what cannot work before any of it costs time."""
 
 import importlib.util
-from typing import Any
 
 from pipeline import database, datasets, models, steps
 from pipeline.chat import Chat
@@ -73,11 +72,8 @@ def _newest(context: Context) -> DatasetVersion:
 
 
 def _facts(attempt: Attempt, training: Training, base: BaseModel, dataset: Version) -> PreflightFacts:
-    """Returns what is known of rows and template. Loads the tokenizer and no weights."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    AutoConfig.from_pretrained(base.folder, trust_remote_code=False, local_files_only=True)
-    tokenizer: Any = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False, local_files_only=True)
+    """Returns what is known of rows and template. Loads no weights."""
+    _, tokenizer = models.require_usable(base.folder)
     chat = Chat(tokenizer)
     tuned = {
         split: rows.supervised(contents, chat, training.sft.max_length)

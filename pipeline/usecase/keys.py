@@ -143,8 +143,11 @@ def _local(path: str) -> bool:
 
 
 class BaseModelSource(_Model):
-    """The model that adapters are trained on: a local path or a Hugging Face id with a pinned revision."""
+    """The model that adapters are trained on: a name that was pulled or ships, a local path, or a Hugging Face id with
+    a pinned revision."""
 
+    name: str | None = Field(None, pattern=r"^[a-z0-9]+([-.][a-z0-9]+)*$")
+    """As `nightshift model list` has it; instead of a path."""
     path: str = "models/tiny"
     """A local folder, or a Hugging Face id."""
     revision: str | None = None
@@ -152,9 +155,16 @@ class BaseModelSource(_Model):
 
     @model_validator(mode="after")
     def _pinned(self) -> "BaseModelSource":
+        if self.name is not None and self.model_fields_set & {"path", "revision"}:
+            raise ValueError("a base model has a name, or a path and perhaps a revision: not both")
         if self.revision is None and not _local(self.path):
             raise ValueError("a model that is not a local folder needs its revision pinned, by commit hash")
         return self
+
+    @property
+    def label(self) -> str:
+        """Returns what the use case calls it."""
+        return self.name or self.path
 
 
 class SftRecipe(_Model):

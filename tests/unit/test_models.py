@@ -135,7 +135,7 @@ def test_a_model_of_the_hub_is_taken_from_the_cache(
 
 def test_a_relative_path_counts_from_the_repository(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    assert models.locate(BaseModelSource(path="models/tiny")).is_absolute()
+    assert models.locate(settings, BaseModelSource(path="models/tiny")).is_absolute()
 
 
 def test_registered_without_an_address_but_with_its_files_digests(settings: Settings, folder: Path) -> None:
