@@ -168,17 +168,19 @@ def load(
     folder: Path | str,
     *,
     adapter: Path | None = None,
+    digest: str | None = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     quantize: Quantize = "none",
     trainable: bool = False,
 ) -> tuple[Any, Any]:
     """Returns (model, tokenizer) from a base model's folder, with a LoRA adapter from a local folder on top if given.
+    `digest` is the base model's: an adapter that names another's is refused.
 
     The model is in evaluation mode unless `trainable`, which leaves the adapter's weights open to training. In
     evaluation mode and full precision the adapter is added into the weights: the same function up to rounding, in two
-    thirds of the time. Raises NotAvailable for an adapter without safetensors and Refused for a model that brings code
-    of its own.
+    thirds of the time. Raises NotAvailable for an adapter without safetensors; Refused for one of another base, and for
+    a model that brings code of its own.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -203,7 +205,7 @@ def load(
         with warnings.catch_warnings():
             # PEFT 0.21 still asks by the name that transformers 5.23 calls old.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
-            model = _with_adapter(model, adapter, folder, trainable)
+            model = _with_adapter(model, adapter, folder, digest, trainable)
         if not trainable and quantize == "none" and dtype == "float32":
             model = model.merge_and_unload()
     if quantize == "none":
@@ -260,16 +262,34 @@ def device(wanted: str) -> Device:
     return "cpu"
 
 
-def _with_adapter(model: Any, adapter: Path, folder: Path | str, trainable: bool) -> Any:
+def _with_adapter(model: Any, adapter: Path, folder: Path | str, digest: str | None, trainable: bool) -> Any:
     from peft import PeftConfig, PeftModel
 
     weights = adapter / "adapter_model.safetensors"
     if not weights.exists():
         raise NotAvailable("the adapter has no safetensors", where=weights, allowed="safetensors only")
     config = PeftConfig.from_pretrained(str(adapter))
+    named = str(config.base_model_name_or_path)
+    if digest is not None and named.startswith("sha256:") and named != f"sha256:{digest}":
+        raise _of_another_base(adapter, named, digest)
     # The adapter knows its base by digest; PEFT would look for that name on the network when it saves a checkpoint.
     config.base_model_name_or_path = str(folder)
-    return PeftModel.from_pretrained(model, str(adapter), config=config, is_trainable=trainable)
+    try:
+        return PeftModel.from_pretrained(model, str(adapter), config=config, is_trainable=trainable)
+    except (RuntimeError, ValueError) as error:
+        if "size mismatch" not in str(error) and "not found in the base model" not in str(error):
+            raise
+        raise _of_another_base(adapter, named, digest or str(folder)) from None
+
+
+def _of_another_base(adapter: Path, found: str, allowed: str) -> Refused:
+    return Refused(
+        "the adapter belongs to another base model",
+        where=adapter,
+        found=found,
+        allowed=allowed,
+        next_step="train on this base model, or name the adapter's in base_model",
+    )
 
 
 def _files(folder: Path, source: str) -> list[Path]:

@@ -167,6 +167,7 @@ def _run(
     loaded = models.load(
         base.folder,
         adapter=folder,
+        digest=base.digest,
         device=models.device(context.settings.device),
         dtype=training.dtype,
         quantize=training.quantize,

@@ -56,7 +56,7 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned) 
         pairs = rows.read(attempt.connection, dataset, "preference") if enabled else {}
         if not pairs.get("train"):
             return _unchanged(attempt, folder, "no preference rows" if enabled else "switched off")
-        model, metrics, measures = _tuned(context.settings, usecase.training, attempt, base.folder, folder, pairs)
+        model, metrics, measures = _tuned(context.settings, usecase.training, attempt, base, folder, pairs)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest, "sft": start.digest}
         stored = adapter.save(
             attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics
@@ -78,7 +78,7 @@ def _tuned(
     settings: Settings,
     training: Training,
     attempt: Attempt,
-    folder: str,
+    base: BaseModel,
     start: Path,
     pairs: Mapping[Split, list[rows.Content]],
 ) -> tuple[Any, dict[str, Any], Measures]:
@@ -92,7 +92,7 @@ def _tuned(
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset
 
-    parts = ready(settings, training, attempt, "dpo", folder, pairs, start)
+    parts = ready(settings, training, attempt, "dpo", base, pairs, start)
     trainer = Tokenized(
         **parts.trainer, args=DPOConfig(**parts.config, beta=training.dpo.beta, precompute_ref_log_probs=True)
     )

@@ -64,7 +64,7 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
     )
 
     def work(attempt: Attempt) -> Result:
-        model, metrics, measures = _tuned(context.settings, usecase.training, attempt, base.folder, dataset)
+        model, metrics, measures = _tuned(context.settings, usecase.training, attempt, base, dataset)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest}
         stored = adapter.save(
             attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics
@@ -75,14 +75,14 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
 
 
 def _tuned(
-    settings: Settings, training: Training, attempt: Attempt, folder: str, dataset: Version
+    settings: Settings, training: Training, attempt: Attempt, base: BaseModel, dataset: Version
 ) -> tuple[Any, dict[str, Any], Measures]:
     """Returns the tuned model, its metrics, and what the training measured."""
     from peft import LoraConfig
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    parts = ready(settings, training, attempt, "sft", folder, rows.read(attempt.connection, dataset, "sft"))
+    parts = ready(settings, training, attempt, "sft", base, rows.read(attempt.connection, dataset, "sft"))
     trainer = SFTTrainer(
         **parts.trainer,
         args=SFTConfig(**parts.config, dataset_kwargs={"skip_prepare_dataset": True}),

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline import models
 from pipeline.chat import Chat
-from pipeline.models import Device
+from pipeline.models import BaseModel, Device
 from pipeline.settings import Settings
 from pipeline.steps import Attempt
 from pipeline.training import loop, recipe, rows
@@ -32,21 +32,28 @@ def ready(
     training: Training,
     attempt: Attempt,
     method: Method,
-    folder: str,
+    base: BaseModel,
     contents: Mapping[Split, Sequence[Content]],
     adapter: Path | None = None,
 ) -> Ready:
-    """Returns what a trainer of this method is made of: the base model in `folder`, with an adapter on top where one is
+    """Returns what a trainer of this method is made of: the base model, with an adapter on top where one is
     given, and the rows by split, as tokens: a trainer prepares them no further.
 
-    Raises Refused where no train row can be learned from."""
+    Raises Refused where no train row can be learned from.
+    """
     from datasets import Dataset
 
     chosen = training.sft if method == "sft" else training.dpo
     keep = rows.supervised if method == "sft" else rows.preferences
     device = models.device(settings.device)
     model, tokenizer = models.load(
-        folder, adapter=adapter, device=device, dtype=training.dtype, quantize=training.quantize, trainable=True
+        base.folder,
+        adapter=adapter,
+        digest=base.digest,
+        device=device,
+        dtype=training.dtype,
+        quantize=training.quantize,
+        trainable=True,
     )
     chat = Chat(tokenizer)
     kept = {split: keep(content, chat, chosen.max_length) for split, content in contents.items()}

@@ -159,7 +159,7 @@ def test_a_cpu_is_a_cpu() -> None:
 def test_an_adapter_without_safetensors_is_refused(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "adapter_model.bin").write_bytes(b"")
     with pytest.raises(NotAvailable, match="no safetensors"):
-        models._with_adapter(None, tmp_path, folder, False)
+        models._with_adapter(None, tmp_path, folder, None, False)
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks for it
@@ -186,6 +186,32 @@ def test_an_adapter_is_added_into_full_precision_weights_and_answers_the_same(tm
         first, second, third = (model(input_ids=ids).logits for model in (plain, added, apart))
     assert torch.allclose(second, third, atol=1e-3)
     assert not torch.allclose(first, second, atol=1e-1)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks for it
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tiny, adapter = ROOT / "models" / "tiny", tmp_path / "adapter"
+    base, _ = models.load(tiny)
+    get_peft_model(base, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(str(adapter))
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "sha256:abc"}))
+    assert models.load(tiny, adapter=adapter, digest="abc")[0] is not None
+    with pytest.raises(Refused, match="another base model") as refusal:
+        models.load(tiny, adapter=adapter, digest="def")
+    assert "sha256:abc" in str(refusal.value)
+
+    # One of another shape shows by its weights, whatever it says.
+    narrow = LlamaConfig(
+        hidden_size=64, intermediate_size=96, num_hidden_layers=1, num_attention_heads=2, vocab_size=3072
+    )
+    LlamaForCausalLM(narrow).save_pretrained(tmp_path / "narrow")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "narrow" / name).write_bytes((tiny / name).read_bytes())
+    with pytest.raises(Refused, match="another base model"):
+        models.load(tmp_path / "narrow", adapter=adapter)
 
 
 @pytest.mark.parametrize(
