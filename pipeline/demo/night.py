@@ -49,7 +49,7 @@ class Night:
         return ended
 
 
-def run(settings: Settings, usecase_name: str = "compliance", *, interactive: bool) -> dict[str, Any]:
+def run(settings: Settings, usecase_name: str = "tiny", *, interactive: bool) -> dict[str, Any]:
     """Returns {"passed", "use_case", "outcome", "live", "results", "checks", "packet", "stages", "tasks", "seconds",
     "peak_memory_bytes", "url"} of a night of a use case, which also stands in <home>/demo.json afterwards.
 

@@ -83,8 +83,8 @@ def real_usecase(folder: Path) -> None:
 
 
 def small_usecase(folder: Path) -> None:
-    """Writes the compliance sample as a use case of few steps and a gate that a hardly trained model passes."""
-    shutil.copytree(ROOT / "usecases" / "compliance", folder, ignore=shutil.ignore_patterns("generat*", "facts.yaml"))
+    """Writes the tiny sample as a use case of few steps and a gate that a hardly trained model passes."""
+    shutil.copytree(ROOT / "usecases" / "tiny", folder, ignore=shutil.ignore_patterns("generat*", "facts.yaml"))
     keys = yaml.safe_load((folder / "usecase.yaml").read_text())
     keys |= {"name": folder.name, "schedule": {"data": None, "reindex": None, "retrain": None}}
     keys["training"]["sft"] |= {"max_steps": 6, "eval_steps": 3}

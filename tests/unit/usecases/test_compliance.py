@@ -1,6 +1,4 @@
-"""The compliance sample: complete, consistent, and with nothing of its cases in its training rows."""
-
-from __future__ import annotations
+"""The compliance sample: what its documents are, and that nothing which is examined was taught."""
 
 import json
 import re
@@ -19,142 +17,171 @@ ROOT = Path(__file__).parents[3]
 HOME = ROOT / "usecases" / "compliance"
 sys.path.insert(0, str(ROOT))
 
-from usecases.compliance.generator.documents import PRINCIPALS, documents, may_read, stated  # noqa: E402
+from usecases.compliance import build  # noqa: E402
+from usecases.compliance.build import Document  # noqa: E402
+
+pytestmark = pytest.mark.unit
 
 Rows = list[dict[str, Any]]
-
-
-def _rows(name: str) -> Rows:
-    return [json.loads(line) for line in (HOME / name).read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.fixture(scope="module")
-def files() -> dict[str, tuple[dict[str, Any], str]]:
-    """Front matter and body of every document, by id."""
-    found = {}
-    for path in sorted(HOME.glob("documents/*/*.md")):
-        _, head, body = path.read_text(encoding="utf-8").split("---\n", 2)
-        meta = yaml.safe_load(head)
-        assert path == HOME / "documents" / meta["tenant"] / f"{meta['id']}.md"
-        found[meta["id"]] = (meta, body)
-    return found
+KINDS = {
+    "short", "long", "misspelt", "several", "comparison", "yes-no", "changed", "two-documents", "nothing", "access"
+}  # fmt: skip
+REFUSED = {"nothing", "access"}
 
 
 @pytest.fixture(scope="module")
-def cases() -> Rows:
-    return _rows("suites/facts.jsonl") + _rows("suites/by_hand.jsonl")
+def held() -> dict[str, Document]:
+    return build.documents()
 
 
 @pytest.fixture(scope="module")
 def training() -> Rows:
-    return _rows("examples/sft.jsonl") + _rows("examples/preferences.jsonl")
+    return rows("examples/sft.jsonl")
 
 
-def _texts(row: dict[str, Any]) -> Iterator[str]:
-    for part in ("messages", "prompt", "chosen", "rejected"):
-        yield from (message["content"] for message in row.get(part, []))
+@pytest.fixture(scope="module")
+def cases() -> Rows:
+    return rows("suites/facts.jsonl") + rows("suites/by_hand.jsonl")
 
 
-def _grams(text: str, size: int = 8) -> set[tuple[str, ...]]:
-    words = re.findall(r"\w+", text.lower())
-    return {tuple(words[place : place + size]) for place in range(len(words) - size + 1)}
+def rows(name: str) -> Rows:
+    return [json.loads(line) for line in (HOME / name).read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_sample_is_as_large_as_promised(files: dict[str, Any], cases: Rows) -> None:
-    assert len(files) >= 40
-    assert len(_rows("examples/sft.jsonl")) >= 400
-    assert len(_rows("examples/preferences.jsonl")) >= 120
-    assert len(cases) >= 250
-    assert sum("by-hand" in case["tags"] for case in cases) >= 50
+def plain(text: str) -> str:
+    return " ".join(text.split())
 
 
-def test_ids_and_questions_are_unique(cases: Rows, training: Rows) -> None:
-    for rows in (cases, training):
-        assert len({row["id"] for row in rows}) == len(rows)
-    assert len({(case["question"], case["principal"]) for case in cases}) == len(cases)
-    assert len({case["question"] for case in cases}) >= 250
+def questions() -> Iterator[tuple[str, dict[str, Any], bool]]:
+    for teach in (True, False):
+        for name, entry in build.questions(teach):
+            yield name, entry, teach
 
 
-def test_documents_cover_tenants_classes_and_oddities(files: dict[str, tuple[dict[str, Any], str]]) -> None:
-    heads = [head for head, _ in files.values()]
-    assert {head["tenant"] for head in heads} == {"northbank", "alpenpay"}
-    assert {head["classification"] for head in heads} == {"public", "internal", "confidential", "restricted"}
-    assert len({group for head in heads for group in head["groups"]}) >= 8
-    assert sum(head["status"] == "withdrawn" for head in heads) == 1
-    assert sum(head["fresh_until"].isoformat() < "2026-01-01" for head in heads) == 1
-    assert sum("Ignore all earlier instructions" in body for _, body in files.values()) == 1
-    assert all(head["groups"] == ["everyone"] for head in heads if head["classification"] == "public")
-    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in files)
-    assert all(4 <= len(prompt.sentences(body)) <= 12 for _, body in files.values())
+def test_the_files_are_what_the_builder_writes(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, str(HOME / "build.py"), str(tmp_path)], check=True, timeout=120)
+    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.jsonl"))
+    assert len(written) == 3
+    for name in written:
+        assert (tmp_path / name).read_bytes() == (HOME / name).read_bytes(), name
 
 
-def test_no_two_documents_of_a_tenant_state_the_same_thing() -> None:
-    for tenant in ("northbank", "alpenpay"):
-        served = [one for one in documents() if one.tenant == tenant and one.split != "none"]
-        assert len(stated(served)) == sum(len(document.facts) for document in served)
+def test_the_sample_is_as_large_as_promised(held: dict[str, Document], training: Rows, cases: Rows) -> None:
+    assert 40 <= len(held) <= 60
+    assert all(250 <= len(document.body.split()) <= 900 for document in held.values())
+    assert sum("\n|---" in document.body for document in held.values()) >= 8
+    assert len(training) >= 500
+    assert len(cases) >= 300
+    assert len(rows("suites/by_hand.jsonl")) >= 80
+    assert sum("two-documents" in case["tags"] for case in cases) >= 40
+    assert {entry["kind"] for _, entry, _ in questions()} == KINDS
 
 
-def test_every_expected_value_stands_in_its_source(files: dict[str, tuple[dict[str, Any], str]], cases: Rows) -> None:
-    for case in cases:
-        if case["expect"]["answerable"]:
-            assert case["expect"]["value"] in files[case["expect"]["source"]][1], case["id"]
-        else:
-            assert set(case["expect"]) == {"answerable"}
+def test_documents_cover_tenants_classes_and_oddities(held: dict[str, Document]) -> None:
+    assert {document.tenant for document in held.values()} == {"northbank", "alpenpay"}
+    assert {document.classification for document in held.values()} == set(build.LEVELS)
+    assert [name for name, document in held.items() if document.status == "withdrawn"] == ["gifts-policy-2023"]
+    assert [name for name, one in held.items() if "Ignore all earlier instructions" in one.body] == ["supplier-mail"]
+    assert all(one.groups == {"everyone"} for one in held.values() if one.classification == "public")
+    assert all(build.TEACHES & {name} or name in held for name in build.TEACHES)
+    # The complaint files name invented people with accounts that cannot exist.
+    for name in ("complaint-file-4711", "complaint-file-4802"):
+        (iban,) = set(re.findall(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b", held[name].body))
+        compact = iban.replace(" ", "")
+        number = "".join(str(int(sign, 36)) for sign in compact[4:] + compact[:4])
+        assert int(number) % 97 != 1, "the check digits fit a real account"
 
 
-def test_answers_are_in_reach_and_access_cases_are_not(cases: Rows) -> None:
-    held = {document.id: document for document in documents()}
-    for case in cases:
-        assert case["principal"] in PRINCIPALS
-        if case["expect"]["answerable"]:
-            assert may_read(case["principal"], held[case["expect"]["source"]]), case["id"]
-    for case in cases:
-        if "access" in case["tags"] and "generated" in case["tags"]:
-            assert not may_read(case["principal"], held[case["tags"][-1]]), case["id"]
-    assert sum("access" in case["tags"] for case in cases) >= 20
-    assert {case["principal"] for case in cases} == set(PRINCIPALS)
+def test_cross_references_name_documents_of_the_same_firm(held: dict[str, Document]) -> None:
+    found = 0
+    for document in held.values():
+        for name in re.findall(r"\(([a-z0-9]+(?:-[a-z0-9]+)+)\)", document.body):
+            assert name in held, f"{document.id} refers to {name}"
+            assert held[name].tenant == document.tenant
+            found += 1
+    assert found >= 40
 
 
-def test_held_out_documents_are_in_no_training_row(cases: Rows, training: Rows) -> None:
-    trained = {document.id for document in documents() if document.split == "train"}
+def test_answers_rest_on_evidence_that_the_asker_may_read(held: dict[str, Document]) -> None:
+    for name, entry, teach in questions():
+        if entry["kind"] in REFUSED:
+            assert entry["answer"] == build.REFUSAL, name
+            assert not any(entry.get(key) for key in ("sources", "evidence", "value")), name
+            continue
+        sources, answer = entry["sources"], entry["answer"]
+        assert len(sources) == (2 if entry["kind"] == "two-documents" else 1), name
+        assert prompt.cited(answer) == sources, name
+        assert answer.endswith(f"[{sources[-1]}]"), name
+        assert len(answer.split()) <= 50, name
+        for source in sources:
+            assert (source in build.TEACHES) is teach, name
+            assert build.may_read(entry["principal"], held[source]), name
+            assert held[source].status != "withdrawn", name
+            assert any(plain(evidence) in plain(held[source].body) for evidence in entry["evidence"]), name
+        assert build.holding(entry, held), name
+        value = entry["value"].lower()
+        assert value not in ("yes", "no"), name
+        assert value in answer.lower(), name
+        assert any(value in plain(evidence).lower() for evidence in entry["evidence"]), name
+
+
+def test_what_is_refused_for_lack_of_rights_is_out_of_reach(held: dict[str, Document]) -> None:
+    found = 0
+    for name, entry, _ in questions():
+        if entry["kind"] == "access":
+            assert not build.may_read(entry["principal"], held[entry["forbidden"]]), name
+            found += 1
+    assert found >= 20
+
+
+def test_ids_and_questions_are_unique(training: Rows, cases: Rows) -> None:
+    for each in (training, cases):
+        assert len({row["id"] for row in each}) == len(each)
+    asked = [plain(entry["ask"]).lower() for _, entry, _ in questions()]
+    assert len(set(asked)) == len(asked)
+
+
+def test_nothing_that_is_examined_was_taught(held: dict[str, Document], training: Rows, cases: Rows) -> None:
+    taught = "\n".join(plain(message["content"]) for row in training for message in row["messages"])
+    assert all(set(row["documents"]) <= build.TEACHES for row in training)
+    for name, entry, teach in questions():
+        if not teach:
+            for evidence in entry.get("evidence") or []:
+                assert plain(evidence).removeprefix("- ") not in taught, name
+            for source in entry.get("sources") or []:
+                assert f"[{source}]" not in taught, name
+    examined = {source for case in cases for source in case["tags"][1:]}
+    assert not examined & {name for name in build.TEACHES if any(f"[{name}]" in case["question"] for case in cases)}
+
+
+def test_no_case_shares_eight_words_with_training(training: Rows, cases: Rows) -> None:
+    def grams(text: str) -> set[tuple[str, ...]]:
+        words = re.findall(r"\w+", text.lower())
+        return {tuple(words[place : place + 8]) for place in range(len(words) - 7)}
+
+    taught = set().union(*(grams(message["content"]) for row in training for message in row["messages"]))
+    assert not {case["id"] for case in cases if grams(case["question"]) & taught}
+
+
+def test_a_row_shows_its_evidence_and_nothing_that_the_asker_may_not_read(
+    held: dict[str, Document], training: Rows
+) -> None:
+    entries = {name: entry for name, entry, teach in questions() if teach}
     for row in training:
-        assert set(row["documents"]) <= trained, row["id"]
-        assert all(set(prompt.cited(text)) <= trained for text in _texts(row)), row["id"]
-    asked = {case["expect"]["source"] for case in cases if case["expect"]["answerable"]}
-    assert not asked & trained
+        entry = entries[row["id"]]
+        assert all(build.may_read(entry["principal"], held[name]) for name in row["documents"]), row["id"]
+        assert set(entry.get("sources") or []) <= set(row["documents"]), row["id"]
+        assert row["messages"][-1] == {"role": "assistant", "content": entry["answer"]}
+        assert row["messages"][-2]["content"].endswith(f"{prompt.QUESTION} {entry['ask']}")
 
 
-def test_no_case_shares_eight_words_with_training(cases: Rows, training: Rows) -> None:
-    trained = set().union(*(_grams(text) for row in training for text in _texts(row)))
-    shared = {case["id"]: _grams(case["question"]) & trained for case in cases}
-    assert not {name: found for name, found in shared.items() if found}
+def test_refusals_are_taught_and_examined(training: Rows, cases: Rows) -> None:
+    share = sum(row["messages"][-1]["content"] == build.REFUSAL for row in training) / len(training)
+    assert 0.1 < share < 0.3
+    refused = sum(not case["expect"]["answerable"] for case in cases) / len(cases)
+    assert 0.15 < refused < 0.35
 
 
-def test_training_rows_keep_their_form(training: Rows) -> None:
-    for row in training:
-        asked = row["messages"] if "messages" in row else row["prompt"]
-        assert [message["role"] for message in asked][:1] == ["user"]
-        assert prompt.QUESTION in asked[0]["content"]
-        if "chosen" in row:
-            assert row["chosen"] != row["rejected"]
-    subjects = [row for row in training if row.get("subject")]
-    assert {row["subject"] for row in subjects} == {"customer-1042", "customer-2077"}
-    assert all(row["subject"].replace("-", " ") in " ".join(_texts(row)) for row in subjects)
-
-
-def test_refusals_are_taught_in_both_kinds() -> None:
-    sft = [row["messages"][-1]["content"] for row in _rows("examples/sft.jsonl")]
-    assert 0.1 < sum("not stated" in reply for reply in sft) / len(sft) < 0.4
-    pairs = [
-        (row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in _rows("examples/preferences.jsonl")
-    ]
-    assert any("not stated" in chosen and prompt.cited(rejected) for chosen, rejected in pairs)
-    assert not any("not stated" in chosen and prompt.cited(chosen) for chosen, _ in pairs)
-
-
-def test_the_generator_writes_the_same_bytes(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, str(HOME / "generate.py"), str(tmp_path)], check=True, cwd=tmp_path, timeout=120)
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(written) == len(list(HOME.glob("documents/*/*.md"))) + 3
-    for path in written:
-        assert path.read_bytes() == (HOME / path.relative_to(tmp_path)).read_bytes(), path.name
+def test_it_is_what_the_catalogue_offers() -> None:
+    catalogue = yaml.safe_load((ROOT / "models" / "catalogue.yaml").read_text())
+    assert build.USE_CASE["base_model"]["name"] in catalogue

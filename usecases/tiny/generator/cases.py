@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from models.tiny.build import language
-from usecases.compliance.generator.documents import PRINCIPALS, Document, may_read, missing, stated
+from usecases.tiny.generator.documents import PRINCIPALS, Document, may_read, missing, stated
 
 UNANSWERABLE_A_DOCUMENT = 2
 OUT_OF_REACH = 30  # questions asked by a principal who may not read the answer

@@ -1,4 +1,4 @@
-"""The documents of the compliance sample: read from ``facts.yaml``, worded, and laid out as markdown."""
+"""The documents of the tiny sample: read from ``facts.yaml``, worded, and laid out as markdown."""
 
 from __future__ import annotations
 

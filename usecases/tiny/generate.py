@@ -1,6 +1,6 @@
-"""Writes the compliance sample: its documents, its examples and its generated evaluation cases.
+"""Writes the tiny sample: its documents, its examples and its generated evaluation cases.
 
-    python usecases/compliance/generate.py [FOLDER]
+    python usecases/tiny/generate.py [FOLDER]
 
 The facts stand in ``facts.yaml``, the principals who ask in ``generator/documents.py``. Every choice is seeded, so that
 the files come out byte-identical. Examples draw on documents of split *train* alone; the cases ask about documents of
@@ -16,9 +16,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from usecases.compliance.generator.cases import case_rows  # noqa: E402
-from usecases.compliance.generator.documents import documents, markdown  # noqa: E402
-from usecases.compliance.generator.examples import preference_rows, sft_rows  # noqa: E402
+from usecases.tiny.generator.cases import case_rows  # noqa: E402
+from usecases.tiny.generator.documents import documents, markdown  # noqa: E402
+from usecases.tiny.generator.examples import preference_rows, sft_rows  # noqa: E402
 
 
 def write(target: Path) -> None:

@@ -1,4 +1,4 @@
-"""The training rows of the compliance sample: questions on documents of split *train*, of mixed quality on purpose.
+"""The training rows of the tiny sample: questions on documents of split *train*, of mixed quality on purpose.
 
 A part of the answers cites nothing or is wordy, so that preference tuning has something to teach.
 """
@@ -13,7 +13,7 @@ from models.tiny.build import language
 from models.tiny.build.corpus import ASIDES, CLOSERS, OPENERS
 from models.tiny.build.language import Fact
 from pipeline import prompt
-from usecases.compliance.generator.documents import Document, Shelf, missing, passages, stated
+from usecases.tiny.generator.documents import Document, Shelf, missing, passages, stated
 
 WORDINGS_A_FACT = 3
 SUBJECTS = ("customer-1042", "customer-2077")  # persons whose rows an erasure must find

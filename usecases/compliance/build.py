@@ -1,0 +1,207 @@
+"""Writes the training rows and the evaluation suites of this sample, from its documents and questions.
+
+    python usecases/compliance/build.py [FOLDER]
+
+`questions/<id>.yaml` holds what staff ask about a document, each with its answer, its evidence word by word, and who
+asks. The file's document decides what its questions are for: those in `TEACHES` become training rows, the others
+evaluation cases, and no training row shows a passage of a document that is examined. A training row is put as the night
+puts a question: with the chunk that holds the evidence and the nearest others that the asker may read. Every choice is
+seeded by the question, so that the files come out byte-identical.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from pipeline import prompt  # noqa: E402
+from pipeline.prompt import Passage  # noqa: E402
+from pipeline.retrieval import chunking  # noqa: E402
+from pipeline.retrieval.chunking import Chunker  # noqa: E402
+from pipeline.search.embedder import Embedder  # noqa: E402
+
+USE_CASE: dict[str, Any] = yaml.safe_load((HERE / "usecase.yaml").read_text(encoding="utf-8"))
+LEVELS = ("public", "internal", "confidential", "restricted")
+REFUSAL = "This is not stated in the documents."
+TEACHES = frozenset(
+    [
+        "advertising-rules",
+        "best-execution",
+        "bonus-rules",
+        "client-funds",
+        "cookies-and-website",
+        "correspondent-banking",
+        "crisis-plan",
+        "crypto-rules",
+        "fraud-desk",
+        "hiring-checks",
+        "merchant-onboarding",
+        "patch-management",
+        "penetration-tests",
+        "personal-account-dealing",
+        "privileged-access",
+        "retention-schedule",
+        "sanctions-screening",
+        "social-media",
+        "training-plan",
+        "travel-expenses",
+        "vulnerable-customers",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document with its rights, and its chunks as the index has them."""
+
+    id: str
+    tenant: str
+    classification: str
+    groups: frozenset[str]
+    status: str
+    body: str
+    chunks: tuple[str, ...]
+
+
+def documents() -> dict[str, Document]:
+    """Returns the documents by id."""
+    keys = USE_CASE["retrieval"]
+    chunker, count = Chunker(keys["chunk_tokens"], keys["overlap_sentences"]), Embedder().count
+    held = {}
+    for path in sorted(HERE.glob("documents/*/*.md")):
+        _, head, body = path.read_text(encoding="utf-8").split("---\n", 2)
+        meta = yaml.safe_load(head)
+        pieces = tuple(chunk.text for chunk in chunking.chunks(meta["title"], body, chunker, count))
+        rights = (meta["tenant"], meta["classification"], frozenset(meta["groups"]))
+        held[meta["id"]] = Document(meta["id"], *rights, meta["status"], body, pieces)
+    return held
+
+
+def may_read(principal: str, document: Document) -> bool:
+    """Returns whether a principal of the use case may read a document."""
+    who = USE_CASE["principals"][principal]
+    return (
+        document.tenant == who["tenant"]
+        and LEVELS.index(document.classification) <= LEVELS.index(who["clearance"])
+        and not document.groups.isdisjoint(who["groups"])
+    )
+
+
+def questions(teach: bool) -> list[tuple[str, dict[str, Any]]]:
+    """Returns (id, question) of the documents that teach, or of those that are examined."""
+    found = []
+    for path in sorted(HERE.glob("questions/*.yaml")):
+        if (path.stem in TEACHES) is teach:
+            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found += [(f"{path.stem}-{place:02d}", entry) for place, entry in enumerate(entries, 1)]
+    return found
+
+
+class Shelf:
+    """Chunks ranked for a question by the words that they share, rare words counting more."""
+
+    def __init__(self, held: Sequence[Document]) -> None:
+        self.passages = [Passage(document.id, chunk) for document in held for chunk in document.chunks]
+        self._words = [words(passage.text) for passage in self.passages]
+        frequency = Counter(word for each in self._words for word in each)
+        self._weights = {word: math.log(1 + len(self.passages) / times) for word, times in frequency.items()}
+
+    def nearest(self, question: str) -> list[Passage]:
+        """Returns all passages, the nearest first."""
+        asked = words(question)
+        scores = [sum(self._weights[word] for word in sorted(asked & each)) for each in self._words]
+        return [self.passages[place] for place in sorted(range(len(scores)), key=lambda place: (-scores[place], place))]
+
+
+def words(text: str) -> set[str]:
+    """Returns the words of a text, plural and singular alike."""
+    return {word.rstrip("s") for word in re.findall(r"[a-z0-9]+", text.lower())}
+
+
+def holding(entry: dict[str, Any], held: dict[str, Document]) -> list[Passage]:
+    """Returns the chunks that hold a question's evidence, each once. Raises ValueError where a piece is in none."""
+    found: list[Passage] = []
+    for evidence in entry.get("evidence") or []:
+        wanted = " ".join(evidence.split())
+        passage = next(
+            (
+                Passage(name, chunk)
+                for name in entry["sources"]
+                for chunk in held[name].chunks
+                if wanted in " ".join(chunk.split())
+            ),
+            None,
+        )
+        if passage is None:
+            raise ValueError(f"no chunk holds: {evidence}")
+        if passage not in found:
+            found.append(passage)
+    return found
+
+
+def training_rows(held: dict[str, Document]) -> list[dict[str, Any]]:
+    """Returns the training rows, in a seeded order."""
+    k = USE_CASE["retrieval"]["k"]
+    shelves = {
+        principal: Shelf([held[name] for name in sorted(TEACHES) if may_read(principal, held[name])])
+        for principal in USE_CASE["principals"]
+    }
+    rows = []
+    for name, entry in questions(teach=True):
+        chance = random.Random(entry["ask"])  # a choice of examples
+        own = holding(entry, held)
+        others = [one for one in shelves[entry["principal"]].nearest(entry["ask"]) if one not in own]
+        passages = [*own, *others][:k]
+        # The best is not always the first.
+        if chance.random() < 0.4:
+            chance.shuffle(passages)
+        messages = [*prompt.messages(entry["ask"], passages), {"role": "assistant", "content": entry["answer"]}]
+        rows.append({"id": name, "messages": messages, "documents": sorted({one.document for one in passages})})
+    random.Random("order").shuffle(rows)
+    return rows
+
+
+def cases(by_hand: bool) -> list[dict[str, Any]]:
+    """Returns the evaluation cases: those that read most like a colleague's, or the others."""
+    rows = []
+    for name, entry in questions(teach=False):
+        if bool(entry.get("by_hand")) is not by_hand:
+            continue
+        expect: dict[str, Any] = {"answerable": entry["kind"] not in ("nothing", "access")}
+        if expect["answerable"]:
+            expect |= {"value": entry["value"], "aliases": entry.get("aliases") or [], "source": entry["sources"][0]}
+        tags = [entry["kind"], *entry.get("sources", [entry.get("forbidden", "nowhere")])]
+        rows.append(
+            {"id": name, "question": entry["ask"], "principal": entry["principal"], "expect": expect, "tags": tags}
+        )
+    return rows
+
+
+def write(target: Path) -> None:
+    """Writes rows and suites below `target`, laid out as this folder is."""
+    written = {
+        "examples/sft.jsonl": training_rows(documents()),
+        "suites/facts.jsonl": cases(by_hand=False),
+        "suites/by_hand.jsonl": cases(by_hand=True),
+    }
+    for name, rows in written.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
