@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pipeline.records import plain
 from pipeline.statistics import Estimate
+from pipeline.usecase import REFUSALS, Suite
 
 # Whether a case was answered with passages that retrieval gave.
 Condition = Literal["without", "with"]
@@ -46,6 +47,23 @@ class SuiteResults:
 
 
 @dataclass(frozen=True)
+class AnswerForm:
+    """What form the answers of a suite have."""
+
+    refusals: tuple[str, ...] = REFUSALS  # an answer with one of these in it refuses
+    sentences: int = 1  # the most that an answer has, citations aside
+    citation: bool = True  # an answer that is no refusal ends in its source
+
+    @classmethod
+    def of(cls, suite: Suite) -> "AnswerForm":
+        """Returns the form that a use case's suite asks for."""
+        return cls(suite.refusals, suite.sentences, suite.citation)
+
+
+DEFAULT_FORM = AnswerForm()
+
+
+@dataclass(frozen=True)
 class SuiteSettings:
     """A suite that was answered, by digests."""
 
@@ -55,6 +73,7 @@ class SuiteSettings:
     limit: int | None
     gated: bool
     cases: int
+    form: AnswerForm = DEFAULT_FORM
 
 
 @dataclass(frozen=True)
@@ -64,6 +83,7 @@ class GenerationSettings:
     decoding: str
     max_new_tokens: int
     batch_size: int
+    prompt: str | None = None  # its digest; None before format 3, which had one for all
 
 
 @dataclass(frozen=True)
@@ -98,7 +118,7 @@ class EvaluationSettings:
 class Evaluation:
     """An evaluation as it is stored: what was evaluated, under which settings, and each case's digests and scores."""
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     inputs: Mapping[str, str]  # digests by role: base, adapter, index, dataset
     settings: EvaluationSettings
@@ -106,7 +126,7 @@ class Evaluation:
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
-        """Returns the value: format 1 had the same fields, and did not name itself."""
+        """Returns the value: format 1 did not name itself, and format 2 had one prompt and one form for all suites."""
         return value
 
 

@@ -41,7 +41,5 @@ def assign(group_digest: str, shares: Splits) -> Split:
 
 
 def _question(text: str) -> str:
-    """Returns what follows the passages where a prompt has some; the whole where it has none."""
-    if not text.startswith(prompt.HEADING):
-        return text.removeprefix(f"{prompt.QUESTION} ")
-    return text.rpartition(f"\n{prompt.QUESTION} ")[2]
+    """Returns what follows the mark of a question, where a prompt has passages before it; the whole without a mark."""
+    return f"\n{text}".rpartition(f"\n{prompt.QUESTION} ")[2].removeprefix("\n")

@@ -10,7 +10,7 @@ from pipeline import prompt
 from pipeline.evaluation import generation, scorers
 from pipeline.evaluation.cases import Answer, Case, Expect, Message, Reference, Suite
 from pipeline.progress import Progress
-from pipeline.prompt import Passage
+from pipeline.prompt import Passage, Prompt
 from pipeline.results import WITH, WITHOUT, Condition
 from pipeline.search import Searcher
 from pipeline.search.embedder import Embedder
@@ -75,7 +75,8 @@ def _answered(
     usecase: UseCase, loaded: tuple[Any, Any], suite: Suite, condition: Condition, passages: Sequence[list[Passage]]
 ) -> Answered:
     settings = usecase.evaluation
-    prompts = [_messages(case, own) for case, own in zip(suite.cases, passages, strict=True)]
+    form = prompt.read(usecase.prompt)
+    prompts = [_messages(form, case, own) for case, own in zip(suite.cases, passages, strict=True)]
     progress = Progress(log, f"suite {suite.name} {condition} retrieval", len(prompts), "cases")
     answers = generation.answers(
         *loaded, prompts, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size, progress=progress
@@ -90,12 +91,12 @@ def _answered(
     return Answered(suite, condition, tuple(results), sum(one.cut for one in answers))
 
 
-def _messages(case: Case, passages: Sequence[Passage]) -> Sequence[Message]:
+def _messages(form: Prompt, case: Case, passages: Sequence[Passage]) -> Sequence[Message]:
     if isinstance(case.expect, Reference):
         return case.expect.prompt
     assert isinstance(case.expect, Expect)
     assert case.question is not None
-    return prompt.messages(case.question, passages)
+    return form.messages(case.question, passages)
 
 
 def _references(

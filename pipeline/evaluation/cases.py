@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from pipeline import canonical
 from pipeline.prompt import Passage
+from pipeline.records import plain
+from pipeline.results import DEFAULT_FORM, AnswerForm
 
 Message = dict[str, str]
 
@@ -38,6 +40,7 @@ class Case:
     principal: str | None  # None: asked on nobody's behalf, without retrieval
     expect: Expect | Reference
     tags: tuple[str, ...] = ()
+    form: AnswerForm = DEFAULT_FORM  # its suite's
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ class Suite:
     cases: tuple[Case, ...]
     file: str | None = None  # digest of the file it was read from; None for the locked test split
     limit: int | None = None
+    form: AnswerForm = DEFAULT_FORM
 
     @property
     def digest(self) -> str:
-        """Returns the suite's identity: its cases and whether a release depends on them."""
-        return canonical.digest([self.name, self.gated, [[case.key, case.digest] for case in self.cases]])
+        """Returns the suite's identity: its cases, the form of their answers, and whether a release depends on them."""
+        cases = [[case.key, case.digest] for case in self.cases]
+        return canonical.digest([self.name, self.gated, cases, plain(self.form)])
 
 
 @dataclass(frozen=True)

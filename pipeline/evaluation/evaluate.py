@@ -6,7 +6,7 @@ is the evidence which a gate reads and a packet can re-check, and it outlives th
 
 from collections.abc import Mapping
 
-from pipeline import database, datasets, deployments, models, steps
+from pipeline import database, datasets, deployments, models, prompt, steps
 from pipeline.context import Context
 from pipeline.database import Connection
 from pipeline.errors import NotAvailable, Refused
@@ -132,10 +132,12 @@ def _settings(
     evaluation, training = context.usecase.evaluation, context.usecase.training
     return EvaluationSettings(
         suites=[
-            SuiteSettings(suite.name, suite.digest, suite.file, suite.limit, suite.gated, len(suite.cases))
+            SuiteSettings(suite.name, suite.digest, suite.file, suite.limit, suite.gated, len(suite.cases), suite.form)
             for suite in cases
         ],
-        generation=GenerationSettings("greedy", evaluation.max_new_tokens, evaluation.batch_size),
+        generation=GenerationSettings(
+            "greedy", evaluation.max_new_tokens, evaluation.batch_size, prompt.read(context.usecase.prompt).digest
+        ),
         model=ModelSettings(training.dtype, training.quantize, models.expected_device(context.settings.device)),
         retrieval=RetrievalSettings(context.usecase.retrieval.k, unserved),
         confidence=evaluation.confidence,

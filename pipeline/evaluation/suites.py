@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline import canonical, parsing, validation
 from pipeline.errors import BadInput, nearest
 from pipeline.evaluation.cases import Case, Expect, Message, Reference, Suite
-from pipeline.results import LOCKED
+from pipeline.results import LOCKED, AnswerForm
 from pipeline.usecase import Suite as SuiteFile
 from pipeline.usecase import UseCase
 
@@ -52,18 +52,19 @@ def load(usecase: UseCase) -> list[Suite]:
 def read(entry: SuiteFile, usecase: UseCase) -> Suite:
     """Returns one suite. Raises as `load` does."""
     text = entry.path.read_text(encoding="utf-8")
+    form = AnswerForm.of(entry)
     cases: dict[str, Case] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        case = _case(line, f"{entry.path}:{number}", usecase)
+        case = _case(line, f"{entry.path}:{number}", usecase, form)
         if case.key in cases:
             raise BadInput("two cases have the same id", where=f"{entry.path}:{number}", found=case.key)
         cases[case.key] = case
     if not cases:
         raise BadInput("a suite without cases", where=entry.path)
     chosen = tuple(cases.values())[: entry.limit]
-    return Suite(entry.name, entry.gated, chosen, canonical.digest_text(text), entry.limit)
+    return Suite(entry.name, entry.gated, chosen, canonical.digest_text(text), entry.limit, form)
 
 
 def locked(rows: Sequence[Mapping[str, Any]], *, gated: bool) -> Suite | None:
@@ -77,7 +78,7 @@ def locked(rows: Sequence[Mapping[str, Any]], *, gated: bool) -> Suite | None:
     return Suite(LOCKED, gated, tuple(cases)) if cases else None
 
 
-def _case(line: str, where: str, usecase: UseCase) -> Case:
+def _case(line: str, where: str, usecase: UseCase, form: AnswerForm) -> Case:
     try:
         parsed = _Line.model_validate(parsing.parse_json(line))
     except parsing.ParseError as error:
@@ -95,7 +96,7 @@ def _case(line: str, where: str, usecase: UseCase) -> Case:
     # The caller's rights are part of the question: what may be retrieved depends on them.
     rights = usecase.principals[parsed.principal].model_dump(mode="json")
     digest = canonical.digest({**parsed.model_dump(mode="json"), "rights": rights})
-    return Case(parsed.id, digest, parsed.question, parsed.principal, expect, parsed.tags)
+    return Case(parsed.id, digest, parsed.question, parsed.principal, expect, parsed.tags, form)
 
 
 def _reference(kind: str, content: Mapping[str, Any]) -> Reference | None:

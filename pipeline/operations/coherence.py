@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import database
+from pipeline import database, prompt
 from pipeline.database import Connection
+from pipeline.errors import BadInput
 from pipeline.usecase import UseCase
 
 Finding = tuple[str, str]  # the key, and what is odd about it
@@ -28,7 +29,8 @@ def findings(usecase: UseCase, connection: Connection | None) -> list[Finding]:
     if connection is not None:
         rows = database.fetch(connection, "doctor", "rights", use_case=usecase.name)
         rights = [Right(row["tenant"], row["classification"], row["groups"]) for row in rows]
-    return [*_disagreeing(usecase), *_empty(usecase), *(_principals(usecase, rights) if rights else ())]
+    found = [*_disagreeing(usecase), *_empty(usecase), *_prompt(usecase)]
+    return [*found, *(_principals(usecase, rights) if rights else ())]
 
 
 def _disagreeing(usecase: UseCase) -> Iterator[Finding]:
@@ -85,6 +87,13 @@ def _without_content(path: Path) -> bool:
         return not any(file.is_file() and file.stat().st_size for file in path.rglob("*"))
     with path.open("rb") as file:
         return not any(line.strip() for line in file)
+
+
+def _prompt(usecase: UseCase) -> Iterator[Finding]:
+    try:
+        prompt.read(usecase.prompt)
+    except BadInput as error:
+        yield "prompt", f"{error.what}: {error.details['found']}"
 
 
 def _principals(usecase: UseCase, rights: list[Right]) -> Iterator[Finding]:

@@ -132,9 +132,10 @@ def _sealed(evidence: Evidence) -> Check:
 def _same_suites(evidence: Evidence) -> Check:
     """Returns the check that the cases and the way of answering are those that were sealed."""
     policy, settings = evidence.policy.content, evidence.contents["candidate"].settings
-    measured = {suite.name: (suite.file, suite.limit) for suite in settings.suites}
-    other = [suite.name for suite in policy.suites if measured.get(suite.name) != (suite.file, suite.limit)]
-    if SealedAnswers(settings.generation.max_new_tokens, settings.retrieval.k) != policy.answers:
+    measured = {suite.name: (suite.file, suite.limit, suite.form) for suite in settings.suites}
+    other = [suite.name for suite in policy.suites if measured.get(suite.name) != (suite.file, suite.limit, suite.form)]
+    generation = settings.generation
+    if SealedAnswers(generation.max_new_tokens, settings.retrieval.k, generation.prompt) != policy.answers:
         other.append("answers")
     if other:
         return Check("evidence.suites", "fail", f"not as sealed: {', '.join(other)}")

@@ -5,13 +5,13 @@ from datetime import datetime
 
 from psycopg.types.json import Jsonb
 
-from pipeline import canonical, database
+from pipeline import canonical, database, prompt
 from pipeline.context import Context
 from pipeline.database import Connection
 from pipeline.errors import BadInput, Refused
 from pipeline.records import load, plain
 from pipeline.release.records import PolicyContent, Sealed, SealedAnswers, SealedSuite, Threshold
-from pipeline.results import LOCKED
+from pipeline.results import LOCKED, AnswerForm
 from pipeline.usecase import UseCase
 
 _OF_REFERENCES = ("reference", "likelihood", "preference")
@@ -60,7 +60,12 @@ def content(usecase: UseCase) -> PolicyContent:
                 allowed="with suites: correct, value, source, refusal, format; without: " + ", ".join(_OF_REFERENCES),
             )
     gated = [
-        SealedSuite(suite.name, canonical.digest_text(suite.path.read_text(encoding="utf-8")), suite.limit)
+        SealedSuite(
+            suite.name,
+            canonical.digest_text(suite.path.read_text(encoding="utf-8")),
+            suite.limit,
+            AnswerForm.of(suite),
+        )
         for suite in suites
     ]
     return PolicyContent(
@@ -73,7 +78,9 @@ def content(usecase: UseCase) -> PolicyContent:
         confidence=usecase.evaluation.confidence,
         # The evaluation makes a suite of this name from the test split where the YAML names none.
         suites=gated or [SealedSuite(LOCKED, None, None)],
-        answers=SealedAnswers(usecase.evaluation.max_new_tokens, usecase.retrieval.k),
+        answers=SealedAnswers(
+            usecase.evaluation.max_new_tokens, usecase.retrieval.k, prompt.read(usecase.prompt).digest
+        ),
     )
 
 

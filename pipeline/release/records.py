@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
 
-from pipeline.results import Outcome, Verdict
+from pipeline.results import DEFAULT_FORM, AnswerForm, Outcome, Verdict
 from pipeline.steps import Version
 
 
@@ -25,6 +25,7 @@ class SealedSuite:
     name: str
     file: str | None
     limit: int | None
+    form: AnswerForm = DEFAULT_FORM
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class SealedAnswers:
 
     max_new_tokens: int
     k: int
+    prompt: str | None = None  # its digest; None in a policy from before a use case had its own
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pipeline.errors import BadInput, nearest
 from pipeline.settings import Settings
 from pipeline.usecase.keys import (
     CLASSIFICATIONS,
+    REFUSALS,
     Approval,
     BaseModelSource,
     Checks,
@@ -41,6 +42,7 @@ from pipeline.usecase.keys import (
 
 __all__ = [
     "CLASSIFICATIONS",
+    "REFUSALS",
     "Approval",
     "BaseModelSource",
     "Checks",
@@ -152,6 +154,8 @@ def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     for key in ("documents", "examples"):
         if key in data:
             data[key] = resolve(data[key])
+    if isinstance(data.get("prompt"), str):
+        data["prompt"] = str((folder / data["prompt"]).resolve())
     if isinstance(data.get("evaluation"), dict) and "suites" in data["evaluation"]:
         data["evaluation"] = {**data["evaluation"], "suites": resolve(data["evaluation"]["suites"])}
     return data
@@ -163,4 +167,5 @@ def _paths(usecase: UseCase) -> list[tuple[str, Path]]:
         ("examples", usecase.examples),
         ("evaluation.suites", usecase.evaluation.suites),
     ]
-    return [(f"{key}.{place}.path", entry.path) for key, entries in groups for place, entry in enumerate(entries)]
+    paths = [(f"{key}.{place}.path", entry.path) for key, entries in groups for place, entry in enumerate(entries)]
+    return paths if usecase.prompt is None else [*paths, ("prompt", usecase.prompt)]

@@ -264,6 +264,9 @@ class Principal(_Model):
     """Up to which classification."""
 
 
+REFUSALS = ("is not stated", "are not stated", "was not stated", "were not stated")
+
+
 class Suite(_Model):
     """One file of evaluation cases."""
 
@@ -275,6 +278,12 @@ class Suite(_Model):
     """Whether the gate looks at it."""
     limit: int | None = Field(None, ge=1, le=1_000_000)
     """The first so many cases, for a quick run; null: all."""
+    refusals: tuple[Line, ...] = Field(REFUSALS, min_length=1, max_length=64)
+    """How a refusal sounds: an answer with one of these in it refuses."""
+    sentences: int = Field(1, ge=1, le=100)
+    """An answer of the right form has at most so many."""
+    citation: bool = True
+    """An answer of the right form ends in its source, unless it refuses."""
 
 
 class Evaluation(_Model):
@@ -355,6 +364,8 @@ class UseCase(_Model):
     """What is accepted."""
     base_model: BaseModelSource = BaseModelSource()
     """What is trained on."""
+    prompt: Path | None = None
+    """A Jinja file: how a question and its passages are put to the model; null: pipeline/prompt.md.j2."""
     training: Training = Training()
     """How the night trains."""
     retrieval: Retrieval = Retrieval()

@@ -154,7 +154,7 @@ def holding(entry: dict[str, Any], held: dict[str, Document]) -> list[Passage]:
 
 def training_rows(held: dict[str, Document]) -> list[dict[str, Any]]:
     """Returns the training rows, in a seeded order."""
-    k = USE_CASE["retrieval"]["k"]
+    k, form = USE_CASE["retrieval"]["k"], prompt.read()
     shelves = {
         principal: Shelf([held[name] for name in sorted(TEACHES) if may_read(principal, held[name])])
         for principal in USE_CASE["principals"]
@@ -168,13 +168,23 @@ def training_rows(held: dict[str, Document]) -> list[dict[str, Any]]:
         # The best is not always the first.
         if chance.random() < 0.4:
             chance.shuffle(passages)
-        messages = [*prompt.messages(entry["ask"], passages), {"role": "assistant", "content": entry["answer"]}]
+        messages = [*form.messages(entry["ask"], passages), {"role": "assistant", "content": entry["answer"]}]
         rows.append({"id": name, "messages": messages, "documents": sorted({one.document for one in passages})})
     random.Random("order").shuffle(rows)
     return rows
 
 
-def cases(by_hand: bool) -> list[dict[str, Any]]:
+def source(entry: dict[str, Any], held: dict[str, Document]) -> str:
+    """Returns the document whose evidence holds the value that is asked for: of two, the one that decides."""
+    for name in entry["sources"]:
+        body = " ".join(held[name].body.split())
+        pieces = [" ".join(evidence.split()) for evidence in entry["evidence"]]
+        if any(piece in body and entry["value"].lower() in piece.lower() for piece in pieces):
+            return str(name)
+    raise ValueError(f"no evidence holds the value: {entry['ask']}")
+
+
+def cases(held: dict[str, Document], by_hand: bool) -> list[dict[str, Any]]:
     """Returns the evaluation cases: those that read most like a colleague's, or the others."""
     rows = []
     for name, entry in questions(teach=False):
@@ -182,7 +192,7 @@ def cases(by_hand: bool) -> list[dict[str, Any]]:
             continue
         expect: dict[str, Any] = {"answerable": entry["kind"] not in ("nothing", "access")}
         if expect["answerable"]:
-            expect |= {"value": entry["value"], "aliases": entry.get("aliases") or [], "source": entry["sources"][0]}
+            expect |= {"value": entry["value"], "aliases": entry.get("aliases") or [], "source": source(entry, held)}
         tags = [entry["kind"], *entry.get("sources", [entry.get("forbidden", "nowhere")])]
         rows.append(
             {"id": name, "question": entry["ask"], "principal": entry["principal"], "expect": expect, "tags": tags}
@@ -192,10 +202,11 @@ def cases(by_hand: bool) -> list[dict[str, Any]]:
 
 def write(target: Path) -> None:
     """Writes rows and suites below `target`, laid out as this folder is."""
+    held = documents()
     written = {
-        "examples/sft.jsonl": training_rows(documents()),
-        "suites/facts.jsonl": cases(by_hand=False),
-        "suites/by_hand.jsonl": cases(by_hand=True),
+        "examples/sft.jsonl": training_rows(held),
+        "suites/facts.jsonl": cases(held, by_hand=False),
+        "suites/by_hand.jsonl": cases(held, by_hand=True),
     }
     for name, rows in written.items():
         path = target / name

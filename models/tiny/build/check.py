@@ -8,6 +8,7 @@ from random import Random
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from models.tiny.build import language
 from models.tiny.build.corpus import HARDEST, Exchange, Scene, scene
 from pipeline import prompt
 
@@ -59,7 +60,7 @@ def _replies(
     """The greedy answers, batches of like length together."""
     texts = [
         tokenizer.apply_chat_template(
-            prompt.messages(exchange.question, one.passages), tokenize=False, add_generation_prompt=True
+            language.PROMPT.messages(exchange.question, one.passages), tokenize=False, add_generation_prompt=True
         )
         for one, exchange in asked
     ]

@@ -2,7 +2,7 @@
 
 Each sequence draws its own facts, so that nothing can be remembered: the only way to answer is to read. Some facts
 nearly share their entity with another, some questions have no answer in the text, and every sentence is followed by
-the id of its document, as :mod:`pipeline.prompt` writes it.
+the id of its document, as usecases/tiny/prompt.md.j2 writes it.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def pieces(drawn: Scene, *, chat: bool) -> list[Piece]:
     stop, after = ("<|im_end|>", "\n") if chat else ("\n", "\n")
     found: list[Piece] = []
     for place, exchange in enumerate(drawn.exchanges):
-        user = prompt.messages(exchange.question, drawn.passages if place == 0 else ())[0]["content"]
+        user = language.PROMPT.messages(exchange.question, drawn.passages if place == 0 else ())[0]["content"]
         found += [Piece(start + user + end, False), Piece(exchange.answer + stop, True), Piece(after, False)]
     return [*found, Piece("<|endoftext|>", False)]
 

@@ -16,8 +16,10 @@ from typing import Any
 import yaml
 
 from models.tiny.build.values import VALUES, free_name
+from pipeline import prompt
 
 HERE = Path(__file__).parent
+PROMPT = prompt.read(HERE.parents[2] / "usecases" / "tiny" / "prompt.md.j2")  # the one form that it learns to read
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Whether the answer has the form of the house: one sentence, which ends in its source or is a refusal."""
+"""Whether the answer has the form of its suite: so many sentences at most, which end in their source or refuse."""
 
 import re
 
@@ -11,10 +11,12 @@ _ENDS_IN_CITATION = re.compile(r"\[[a-z0-9]+(?:-[a-z0-9]+)*\]\.?$")
 
 
 def score(case: Case, answer: Answer) -> float | None:
-    """Returns 1 for one sentence which ends in a citation, or is a refusal; whether it is right is not asked here."""
+    """Returns 1 for as many sentences as the suite allows, and one at least, which end in a citation where it asks for
+    one, or are a refusal; whether it is right is not asked here."""
     if not isinstance(case.expect, Expect):
         return None
     text = answer.text.strip()
-    if len(prompt.sentences(without_citations(text))) != 1:
+    if not 1 <= len(prompt.sentences(without_citations(text))) <= case.form.sentences:
         return 0.0
-    return float(_ENDS_IN_CITATION.search(text) is not None or refuses(text))
+    cites = not case.form.citation or _ENDS_IN_CITATION.search(text) is not None
+    return float(cites or refuses(text, case.form))

@@ -16,6 +16,7 @@ from pipeline.context import Context
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.evaluation import Evaluated
 from pipeline.records import plain
+from pipeline.settings import ROOT
 from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
 
 if TYPE_CHECKING:
@@ -149,8 +150,10 @@ def test_a_withdrawn_document_changes_what_can_be_retrieved_and_so_the_key(world
         {"cases": [{"id": "n", "question": "Why?", "principal": "clerk", "expect": {"answerable": False}}]},
         {"evaluation": {"suites": [{"name": "facts", "path": "facts.jsonl"}], "max_new_tokens": 9}},
         {"retrieval": {"k": 1}},
+        {"prompt": str(ROOT / "usecases" / "tiny" / "prompt.md.j2")},
+        {"evaluation": {"suites": [{"name": "facts", "path": "facts.jsonl", "refusals": ["no"]}]}},
     ],
-    ids=["cases", "generation", "retrieval"],
+    ids=["cases", "generation", "retrieval", "prompt", "refusals"],
 )
 def test_another_question_is_not_answered_from_the_cache(
     world: "World", make_bench: Make, change: dict[str, Any]

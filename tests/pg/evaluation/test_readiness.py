@@ -116,6 +116,7 @@ def test_everything_is_found_at_once(world: "World", written: Callable[..., UseC
         ({"splits": {"train": 0, "validation": 0.5, "test": 0.5}}, "splits.train"),
         ({"splits": {"train": 1, "validation": 0, "test": 0}}, "splits.validation"),
         ({"schedule": {"data": None}}, "schedule.data"),
+        ({"prompt": "facts.jsonl"}, "prompt"),
         ({"release": {"min_cases": 50}, "evaluation": {
             "suites": [{"name": "facts", "path": "facts.jsonl", "limit": 5}]}}, "release.min_cases"),
         ({"evaluation": {"suites": [{"name": "facts", "path": path} for path in ("facts.jsonl", "./facts.jsonl")]}},

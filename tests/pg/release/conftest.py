@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
-from pipeline import canonical, database, deployments, release, steps
+from pipeline import canonical, database, deployments, prompt, release, steps
 from pipeline import usecase as usecases
 from pipeline.context import Context
 from pipeline.database import Connection, Role
@@ -19,6 +19,7 @@ from pipeline.records import plain, write
 from pipeline.release import Gated, Promoted
 from pipeline.results import FILE as FILE_NAME
 from pipeline.results import (
+    AnswerForm,
     EvaluationSettings,
     GenerationSettings,
     ModelSettings,
@@ -108,8 +109,8 @@ class House:
         answered = [Answered(suite, "with" if "index" in inputs else "without", tuple(results), 0)]
         tokens = max_new_tokens or self.usecase.evaluation.max_new_tokens
         settings = EvaluationSettings(
-            [SuiteSettings("facts", suite.digest, file, None, True, cases)],
-            GenerationSettings("greedy", tokens, 4),
+            [SuiteSettings("facts", suite.digest, file, None, True, cases, AnswerForm.of(named))],
+            GenerationSettings("greedy", tokens, 4, prompt.read(self.usecase.prompt).digest),
             ModelSettings("float32", "none", "cpu"),
             RetrievalSettings(self.usecase.retrieval.k, None),
             0.95,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline import canonical, release
+from pipeline import canonical, prompt, release
 from pipeline.artifacts import ArtifactStore
 from pipeline.errors import BadInput, NotAvailable, Refused, Stale
 from pipeline.records import plain
@@ -136,6 +136,25 @@ def test_other_cases_than_the_sealed_ones_block(house: "House") -> None:
     gated = release.gate(house.context(), sealed, adapter, house.evaluations(adapter, 50))
     assert verdicts(gated)["evidence.suites"] == "fail"
     assert gated.decision == "block"
+
+
+@pytest.mark.parametrize("changed", ["prompt", "refusals", "sentences"])
+def test_another_prompt_or_form_of_answers_than_the_sealed_one_blocks(house: "House", changed: str) -> None:
+    sealed = release.seal(house.context())
+    adapter = house.adapter("one")
+    if changed == "prompt":
+        easier = house.usecase.evaluation.suites[0].path.with_name("prompt.md.j2")
+        easier.write_text(prompt.DEFAULT.read_text() + "{# hint #}")
+        house.usecase = house.usecase.model_copy(update={"prompt": easier})
+    else:
+        (suite,) = house.usecase.evaluation.suites
+        other = suite.model_copy(update={"refusals": ("no",)} if changed == "refusals" else {"sentences": 9})
+        evaluation = house.usecase.evaluation.model_copy(update={"suites": (other,)})
+        house.usecase = house.usecase.model_copy(update={"evaluation": evaluation})
+    gated = release.gate(house.context(), sealed, adapter, house.evaluations(adapter, 50))
+    assert verdicts(gated)["evidence.suites"] == "fail"
+    assert gated.decision == "block"
+    assert release.seal(house.context()).digest != sealed.digest
 
 
 def test_the_pair_that_was_evaluated_is_the_pair_that_goes_live(house: "House") -> None:

@@ -10,6 +10,7 @@ from pipeline import canonical, prompt
 from pipeline.data import splits
 from pipeline.data.formats import Content
 from pipeline.prompt import Passage
+from pipeline.settings import ROOT
 from pipeline.usecase import Splits
 
 pytestmark = pytest.mark.unit
@@ -45,11 +46,17 @@ def test_case_blanks_and_punctuation_do_not_make_another_question(asked: str) ->
 
 def test_the_same_question_with_other_passages_is_the_same_question() -> None:
     asked = "Who keeps the register of outages?"
-    with_one = prompt.messages(asked, [Passage("outages", "Operations keeps it. It is kept for a year.")])
-    with_other = prompt.messages(asked, [Passage("archive", "Nothing is known.")])
-    without = prompt.messages(asked, [])
     plain = supervised(asked)["messages"]
-    assert len({splits.group({"messages": turns}) for turns in (with_one, with_other, without, plain)}) == 1
+    groups = {splits.group({"messages": plain})}
+    for file in (None, ROOT / "usecases" / "tiny" / "prompt.md.j2"):
+        form = prompt.read(file)
+        for passages in (
+            [Passage("outages", "Operations keeps it. It is kept for a year.")],
+            [Passage("archive", "Nothing is known.")],
+            [],
+        ):
+            groups.add(splits.group({"messages": form.messages(asked, passages)}))
+    assert len(groups) == 1
 
 
 @given(st.sampled_from(["?", "!!!", "🙂", "—"]), st.sampled_from(["?", "!!!", "🙂", "—"]))

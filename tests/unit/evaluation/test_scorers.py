@@ -8,6 +8,7 @@ from pipeline.evaluation import scorers
 from pipeline.evaluation.cases import Answer, Case, Expect, Reference
 from pipeline.evaluation.scorers.text import contains, tokens
 from pipeline.prompt import Passage
+from pipeline.results import DEFAULT_FORM, AnswerForm
 
 pytestmark = pytest.mark.unit
 
@@ -16,8 +17,13 @@ MISSING = Expect(False)
 READ = ("breach-notice", "card-disputes")
 
 
-def scored(text: str, expect: Expect | Reference = STATED, read: tuple[str, ...] = READ) -> dict[str, float]:
-    case = Case("one", "d", "How long?", "ada", expect)
+def scored(
+    text: str,
+    expect: Expect | Reference = STATED,
+    read: tuple[str, ...] = READ,
+    form: AnswerForm = DEFAULT_FORM,
+) -> dict[str, float]:
+    case = Case("one", "d", "How long?", "ada", expect, form=form)
     return scorers.score(case, Answer(text, [Passage(document, "text") for document in read]))
 
 
@@ -136,3 +142,22 @@ def test_likelihood_and_preference_are_the_models_own_measures() -> None:
 @given(st.text(max_size=60), st.sampled_from([STATED, MISSING, Reference((), "a b c", "d")]))
 def test_every_score_lies_between_0_and_1(text: str, expect: Expect | Reference) -> None:
     assert all(0 <= score <= 1 for score in scored(text, expect).values())
+
+
+def test_a_suite_says_how_a_refusal_sounds() -> None:
+    form = AnswerForm(refusals=("I cannot find", "steht nicht in den Dokumenten"))
+    for text in ("I cannot find this.", "Sorry, I CANNOT  find it", "Das steht nicht in den Dokumenten."):
+        assert scored(text, MISSING, form=form)["refusal"] == 1.0
+        assert scored(text, MISSING)["refusal"] == 0.0
+    assert scored("This is not stated.", MISSING, form=form)["refusal"] == 0.0
+    assert scored("I cannot finder it.", MISSING, form=form)["refusal"] == 0.0
+
+
+def test_a_suite_says_how_many_sentences_an_answer_has_and_whether_it_cites() -> None:
+    three = "It is 72 hours. Weekends count. Ask the office. [breach-notice]"
+    assert scored(three)["format"] == 0.0
+    assert scored(three, form=AnswerForm(sentences=3))["format"] == 1.0
+    assert scored(three, form=AnswerForm(sentences=2))["format"] == 0.0
+    assert scored("It is 72 hours.")["format"] == 0.0
+    assert scored("It is 72 hours.", form=AnswerForm(citation=False))["format"] == 1.0
+    assert scored(" ", form=AnswerForm(sentences=3, citation=False))["format"] == 0.0

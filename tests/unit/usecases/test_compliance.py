@@ -173,6 +173,7 @@ def test_a_row_shows_its_evidence_and_nothing_that_the_asker_may_not_read(
         assert set(entry.get("sources") or []) <= set(row["documents"]), row["id"]
         assert row["messages"][-1] == {"role": "assistant", "content": entry["answer"]}
         assert row["messages"][-2]["content"].endswith(f"{prompt.QUESTION} {entry['ask']}")
+        assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
 
 
 def test_refusals_are_taught_and_examined(training: Rows, cases: Rows) -> None:

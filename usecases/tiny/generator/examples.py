@@ -145,7 +145,7 @@ def _worse_refusal(question: str, reply: str, context: Sequence[prompt.Passage],
 
 def _sft(question: str, reply: str, context: Sequence[prompt.Passage], entity: str) -> dict[str, Any]:
     return {
-        "messages": [*prompt.messages(question, context), {"role": "assistant", "content": reply}],
+        "messages": [*language.PROMPT.messages(question, context), {"role": "assistant", "content": reply}],
         **_origin(context, entity),
     }
 
@@ -154,7 +154,7 @@ def _preference(
     question: str, context: Sequence[prompt.Passage], chosen: str, rejected: str, entity: str
 ) -> dict[str, Any]:
     return {
-        "prompt": prompt.messages(question, context),
+        "prompt": language.PROMPT.messages(question, context),
         "chosen": [{"role": "assistant", "content": chosen}],
         "rejected": [{"role": "assistant", "content": rejected}],
         **_origin(context, entity),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from models.tiny.build import build, tokens
+from models.tiny.build import build, language, tokens
 from models.tiny.build.check import measure
 from models.tiny.build.corpus import HARDEST, stream
 from models.tiny.build.muon import orthogonalised
@@ -83,7 +83,9 @@ def test_the_shipped_model_is_small_and_safe(shipped: PreTrainedTokenizerFast) -
 
 
 def test_the_chat_template_marks_the_assistants_tokens(shipped: PreTrainedTokenizerFast) -> None:
-    asked = prompt.messages("What is the deadline for the audit?", [prompt.Passage("audit-plan", "The audit is due.")])
+    asked = language.PROMPT.messages(
+        "What is the deadline for the audit?", [prompt.Passage("audit-plan", "The audit is due.")]
+    )
     rendered: Any = shipped.apply_chat_template(
         [*asked, {"role": "assistant", "content": "The deadline for the audit is not stated in the documents."}],
         return_assistant_tokens_mask=True,
