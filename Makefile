@@ -11,7 +11,7 @@ NIGHTSHIFT_TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo up down test test-slow check format bench lock reference tiny-base
+.PHONY: install demo up down test test-slow check format bench bench-sft lock reference tiny-base
 
 install: $(STAMP)
 
@@ -64,6 +64,10 @@ tiny-base: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# Fine-tuning of SmolLM2 beside the plain TRL script: ten minutes on two cores, and 20 GB for the peer.
+bench-sft: install
+	$(BIN)/python -m benchmarks.sft
 
 # Writes requirements.lock anew. torch is left out: the install above decides which build it is.
 lock: install

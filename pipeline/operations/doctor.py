@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from pipeline import anchors, database, usecase
+from pipeline import anchors, database, models, usecase
 from pipeline.database import Connection
 from pipeline.errors import BadInput, NightshiftError, NotAvailable
 from pipeline.operations import coherence
@@ -38,6 +38,7 @@ def examine(settings: Settings) -> list[Examined]:
         ("use cases", True, _usecases),
         ("suites", True, _suites),
         ("coherence", False, _coherence),
+        ("base models", False, _base_models),
         ("logins", False, _logins),
         ("anchors", False, _anchors),
         ("gpu", False, _gpu),
@@ -97,6 +98,22 @@ def _usecases(settings: Settings) -> str:
         further = first.details["next"]
         raise first.reworded(f"{names}; the first: {first.what}", next_step=None if further is None else str(further))
     return ", ".join(each.name for each in sound) or "none yet: `nightshift new usecase NAME`"
+
+
+def _base_models(settings: Settings) -> str:
+    """Returns the base models by use case, as far as they are here: nothing is hashed or loaded."""
+    here, missing = [], []
+    for each in usecase.read_all(settings)[0]:
+        try:
+            models.locate(settings, each.base_model)
+            here.append(f"{each.name}: {each.base_model.label}")
+        except NotAvailable as error:
+            missing.append((each.name, error))
+    if missing:
+        name, first = missing[0]
+        further = f" ({len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise first.reworded(f"{name}: {first.what}{further}", next_step=str(first.details["next"]))
+    return ", ".join(here) or "none yet"
 
 
 @contextmanager

@@ -10,12 +10,11 @@ from pipeline.chat import Chat, Message, Unsuitable
 from pipeline.database import Connection
 from pipeline.errors import Refused
 from pipeline.steps import Version
+from pipeline.training.head import IGNORED
 from pipeline.training.records import RowCounts, Split
 from pipeline.usecase import ExampleKind
 
 Content = Mapping[str, Any]
-
-IGNORED = -100  # the label of a token that no loss is taken on, to torch and TRL
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pipeline.models import BaseModel
 from pipeline.records import load, plain
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Result, Step, Version
-from pipeline.training import adapter, loop, recipe, rows, sandbox
+from pipeline.training import adapter, head, loop, recipe, rows, sandbox
 from pipeline.training.records import Measures, Prepared, Tuned, TuningFacts
 from pipeline.training.trainer import ready
 from pipeline.usecase import Training
@@ -80,10 +80,9 @@ def _tuned(
     """Returns the tuned model, its metrics, and what the training measured."""
     from peft import LoraConfig
     from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
 
     parts = ready(settings, training, attempt, "sft", base, rows.read(attempt.connection, dataset, "sft"))
-    trainer = SFTTrainer(
+    trainer = head.trainer()(
         **parts.trainer,
         args=SFTConfig(**parts.config, dataset_kwargs={"skip_prepare_dataset": True}),
         peft_config=LoraConfig(r=training.sft.lora_rank, lora_alpha=training.sft.lora_alpha, **recipe.LORA),

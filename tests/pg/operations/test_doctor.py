@@ -29,6 +29,19 @@ def test_what_is_there_is_named_with_its_version(settings: Settings, usecase_fol
     assert not found["gpu"].needed
 
 
+def test_a_base_model_that_is_not_here_says_how_to_get_it(
+    settings: Settings, usecase_folder: Callable[..., Path]
+) -> None:
+    usecase_folder("helpdesk")
+    assert examined(settings)["base models"].detail == "helpdesk: models/tiny"
+    usecase_folder("archive", base_model={"name": "smollm2-135m-instruct"})
+    check = examined(settings)["base models"]
+    assert not check.ok
+    assert not check.needed
+    assert check.detail.startswith("archive: the base model smollm2-135m-instruct is not here")
+    assert "nightshift model pull smollm2-135m-instruct" in str(check.next)
+
+
 def test_what_is_missing_says_how_to_get_it(settings: Settings, usecase_folder: Callable[..., Path]) -> None:
     usecase_folder("helpdesk", risk_tier="hihg")
     found = examined(replace(settings, database_url="postgresql://127.0.0.1:1/nightshift"))

@@ -7,6 +7,7 @@ import pytest
 from pipeline.chat import Chat
 from pipeline.errors import Refused
 from pipeline.training import rows
+from pipeline.training.head import IGNORED
 
 pytestmark = pytest.mark.unit
 
@@ -43,7 +44,7 @@ def test_labels_are_the_assistants_own_words_and_their_end(chat: Chat, tokenizer
     (row,) = kept.rows
     assert tokenizer.decode(row["input_ids"]) == "How long is it?#Two metres.#"
     begin = len("How long is it?#")
-    assert row["labels"] == [rows.IGNORED] * begin + row["input_ids"][begin:]
+    assert row["labels"] == [IGNORED] * begin + row["input_ids"][begin:]
     assert kept.supervised == len("Two metres.#")
     assert kept.tokens == len("How long is it?#Two metres.#")
     assert (kept.cut, kept.last_only, kept.rejected) == (0, 0, {})
