@@ -88,13 +88,13 @@ def locate(settings: Settings, source: BaseModelSource) -> Path:
     """
     if source.name is not None:
         return _by_name(settings, source.name)
-    path = Path(source.path).expanduser()
+    path = Path(source.label).expanduser()
     folder = path if path.is_absolute() else ROOT / path
     if folder.is_dir():
         return folder
     if source.revision is None:
         raise NotAvailable(
-            f"the base model {source.path} is not there",
+            f"the base model {source.label} is not there",
             where=folder,
             next_step="put it there (config, tokenizer, safetensors), or name a Hugging Face id with its revision",
         )
@@ -103,12 +103,12 @@ def locate(settings: Settings, source: BaseModelSource) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(source.path, revision=source.revision, local_files_only=True))
+        return Path(snapshot_download(source.label, revision=source.revision, local_files_only=True))
     except LocalEntryNotFoundError:
         raise NotAvailable(
-            f"the base model {source.path} at revision {source.revision} is not on this machine",
+            f"the base model {source.label} at revision {source.revision} is not on this machine",
             where=f"{folder}; the Hugging Face cache {HF_HUB_CACHE}",
-            next_step=f"`hf download {source.path} --revision {source.revision}` where there is a network; a cache "
+            next_step=f"`hf download {source.label} --revision {source.revision}` where there is a network; a cache "
             "may be moved as a folder (HF_HOME says where it is); or set base_model.path to a local folder",
         ) from None
 

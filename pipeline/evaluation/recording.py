@@ -160,5 +160,5 @@ def base_of(connection: Connection, adapter: int) -> tuple[Version, BaseModelSou
     row = database.fetch_one(connection, _FILE, "base_of", version_id=adapter)
     if row is None:
         return None
-    source = BaseModelSource(path=row["meta"]["source"], revision=row["meta"]["revision"])
+    source = BaseModelSource.labelled(row["meta"]["source"], row["meta"]["revision"])
     return Version(row["version_id"], "base_model", row["name"], row["digest"]), source

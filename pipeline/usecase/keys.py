@@ -148,23 +148,30 @@ class BaseModelSource(_Model):
 
     name: str | None = Field(None, pattern=r"^[a-z0-9]+([-.][a-z0-9]+)*$")
     """As `nightshift model list` has it; instead of a path."""
-    path: str = "models/tiny"
-    """A local folder, or a Hugging Face id."""
+    path: str | None = None
+    """A local folder, or a Hugging Face id; null: the model of this name, or models/tiny."""
     revision: str | None = None
     """The commit hash; needed for a Hugging Face id."""
 
     @model_validator(mode="after")
     def _pinned(self) -> "BaseModelSource":
-        if self.name is not None and self.model_fields_set & {"path", "revision"}:
+        if self.name is not None and (self.path, self.revision) != (None, None):
             raise ValueError("a base model has a name, or a path and perhaps a revision: not both")
-        if self.revision is None and not _local(self.path):
+        if self.revision is None and self.name is None and not _local(self.label):
             raise ValueError("a model that is not a local folder needs its revision pinned, by commit hash")
         return self
+
+    @classmethod
+    def labelled(cls, label: str, revision: str | None) -> "BaseModelSource":
+        """Returns the source that has this label and revision: a name has no slash, unless a folder is called so."""
+        if revision is not None or "/" in label or _local(label):
+            return cls(path=label, revision=revision)
+        return cls(name=label)
 
     @property
     def label(self) -> str:
         """Returns what the use case calls it."""
-        return self.name or self.path
+        return self.name or self.path or "models/tiny"
 
 
 class SftRecipe(_Model):

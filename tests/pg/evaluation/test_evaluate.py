@@ -191,7 +191,7 @@ def test_a_champion_is_evaluated_on_the_base_model_it_was_trained_on(
 ) -> None:
     bench = make_bench()
     adapter = bench.adapter(bench.base())
-    other = copytree(bench.usecase.base_model.path, tmp_path / "other")
+    other = copytree(bench.usecase.base_model.label, tmp_path / "other")
     generation = json.loads((other / "generation_config.json").read_text())
     (other / "generation_config.json").write_text(json.dumps({**generation, "max_length": 99}))
     newer = bench.base(str(other))
@@ -202,7 +202,7 @@ def test_a_champion_is_evaluated_on_the_base_model_it_was_trained_on(
 def test_a_base_model_that_changed_after_it_was_pinned_is_refused(
     world: "World", make_bench: Make, tmp_path: Path
 ) -> None:
-    other = copytree(make_bench().usecase.base_model.path, tmp_path / "other")
+    other = copytree(make_bench().usecase.base_model.label, tmp_path / "other")
     bench = make_bench()
     usecase = bench.usecase.model_copy(
         update={"base_model": bench.usecase.base_model.model_copy(update={"path": str(other)})}

@@ -1,5 +1,6 @@
 """usecase.yaml: what is allowed, and how a mistake is told."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from pipeline import settings as settings_module
 from pipeline import usecase
 from pipeline.errors import BadInput
+from pipeline.settings import ROOT
+from pipeline.usecase import BaseModelSource, UseCase
 
 pytestmark = pytest.mark.unit
 
@@ -104,3 +107,32 @@ def test_bytes_that_are_no_text_are_bad_input(usecase_folder: Callable[..., Path
     path.write_bytes(path.read_bytes() + data)
     with pytest.raises(BadInput, match="YAML"):
         usecase.load(path)
+
+
+@pytest.mark.parametrize("name", ["tiny", "compliance"])
+def test_it_is_the_same_after_a_journey_to_another_process(name: str) -> None:
+    """The training process gets the use case as JSON."""
+    case = usecase.load(ROOT / "usecases" / name / "usecase.yaml")
+    assert UseCase.model_validate(json.loads(json.dumps(case.model_dump(mode="json")))) == case
+
+
+def test_a_base_model_has_a_name_or_a_path(usecase_folder: Callable[..., Path]) -> None:
+    named = usecase.load(usecase_folder(base_model={"name": "smollm2-135m-instruct"}) / "usecase.yaml")
+    assert named.base_model.label == "smollm2-135m-instruct"
+    for more in ({"path": "models/tiny"}, {"revision": "0" * 40}):
+        folder = usecase_folder(base_model={"name": "tiny", **more})
+        with pytest.raises(BadInput, match="not both"):
+            usecase.load(folder / "usecase.yaml")
+    folder = usecase_folder(base_model={"name": "Not A Name"})
+    with pytest.raises(BadInput):
+        usecase.load(folder / "usecase.yaml")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"name": "tiny"}, {"path": "models/tiny"}, {}, {"path": "/mnt/model"}, {"path": "a/b", "revision": "0" * 40}],
+)
+def test_a_base_model_is_found_again_by_its_label(keys: dict[str, str]) -> None:
+    source = BaseModelSource(**keys)
+    again = BaseModelSource.labelled(source.label, source.revision)
+    assert (again.name, again.label, again.revision) == (source.name, source.label, source.revision)
