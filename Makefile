@@ -65,7 +65,7 @@ tiny-base: install
 bench: install
 	$(BIN)/python -m benchmarks
 
-# Fine-tuning of SmolLM2 beside the plain TRL script: ten minutes on two cores, and 20 GB for the peer.
+# Fine-tuning of SmolLM2 beside the plain TRL script: some minutes on two cores, and 13 GB for the peer.
 bench-sft: install
 	$(BIN)/python -m benchmarks.sft
 

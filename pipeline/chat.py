@@ -104,7 +104,8 @@ class Chat:
 
         Raises Unsuitable: `no_answer` (nothing is said by the assistant), `control_token_in_answer`,
         `template_refuses` (roles in an order that the model was not made for), `template_changes_answer`,
-        `prompt_is_no_prefix` (the answer's first token grows into the prompt's last).
+        `prompt_is_no_prefix` (the answer's first token grows into the prompt's last), `end_mark_is_no_token` (what ends
+        the turn grows into what stands before it).
         """
         turns = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
         if not turns or not messages[turns[-1]]["content"].strip():

@@ -8,8 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from pipeline import parsing
-from pipeline.catalogue.manifest import MANIFEST, Manifest
-from pipeline.records import read
+from pipeline.catalogue.manifest import MANIFEST, Manifest, recorded
 from pipeline.settings import ROOT, Settings
 
 FILE = ROOT / "models" / "catalogue.yaml"
@@ -72,7 +71,5 @@ def listed(settings: Settings) -> list[Listed]:
 
 def manifests(settings: Settings) -> Mapping[str, tuple[Path, Manifest]]:
     """Returns the models that were pulled, by name: where each stands, and what is recorded of it."""
-    found = {}
-    for path in sorted(settings.models.glob(f"*/{MANIFEST}")):
-        found[path.parent.name] = (path.parent, read(Manifest, path.read_bytes(), str(path)))
-    return found
+    folders = sorted(path.parent for path in settings.models.glob(f"*/{MANIFEST}"))
+    return {folder.name: (folder, record) for folder in folders if (record := recorded(folder)) is not None}

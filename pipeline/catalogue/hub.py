@@ -7,7 +7,6 @@ import errno
 import fnmatch
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def download(source: str, revision: str, folder: Path) -> tuple[dict[str, str], 
     import huggingface_hub
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
+    if huggingface_hub.is_offline_mode():
         raise NotAvailable(
             f"{source} is not on this machine, and downloads are switched off",
             where="HF_HUB_OFFLINE=1",
@@ -83,6 +82,8 @@ def _fetch(source: str, revision: str, file: Any, folder: Path) -> None:
     path, part = folder / file.rfilename, folder / f"{file.rfilename}.part"
     if path.exists() and path.stat().st_size == file.size:
         return
+    if part.exists() and part.stat().st_size > file.size:
+        part.unlink()  # of another revision's attempt
     with part.open("ab") as stream:
         http_get(
             hf_hub_url(source, file.rfilename, revision=revision),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipeline.digests import content_digest
+from pipeline.records import read
 
 MANIFEST = "nightshift-model.json"
 
@@ -27,6 +28,12 @@ class Manifest:
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
         """Returns the value: there is one format."""
         return value
+
+
+def recorded(folder: Path) -> Manifest | None:
+    """Returns what is recorded beside a model; None where nothing is."""
+    path = folder / MANIFEST
+    return read(Manifest, path.read_bytes(), str(path)) if path.exists() else None
 
 
 def digests(folder: Path) -> dict[str, str]:

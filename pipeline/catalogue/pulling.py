@@ -5,7 +5,6 @@ goes on, or begins anew, with the next; two at once wait for each other.
 """
 
 import fcntl
-import hashlib
 import logging
 import re
 import shutil
@@ -18,9 +17,10 @@ from pathlib import Path
 from pipeline import models
 from pipeline.catalogue import gguf, hub
 from pipeline.catalogue.entries import Entry, GgufInPackage, catalogue
-from pipeline.catalogue.manifest import MANIFEST, Manifest, digests
+from pipeline.catalogue.manifest import MANIFEST, Manifest, digests, recorded
+from pipeline.digests import content_digest
 from pipeline.errors import BadInput, NightshiftError, NotAvailable, Refused, nearest
-from pipeline.records import read, write
+from pipeline.records import write
 from pipeline.settings import ROOT, Settings
 from pipeline.usecase import BaseModelSource
 
@@ -91,7 +91,7 @@ def _pull_entry(settings: Settings, name: str, entry: Entry) -> Pulled:
 
 
 def _pull_gguf(settings: Settings, name: str, path: Path, record: Manifest, sha256: str | None = None) -> Pulled:
-    found = _sha256(path)
+    found = content_digest(path.name, path)
     if sha256 is not None and found != sha256:
         raise Refused(
             "the file is not the one that the catalogue names",
@@ -131,9 +131,9 @@ def _standing(folder: Path, wanted: Manifest) -> Manifest | None:
     """Returns the record of a model that stands there, came from the same source, and is what it says; None otherwise.
 
     Raises Refused where another model has the name."""
-    if not (folder / MANIFEST).exists():
+    record = recorded(folder)
+    if record is None:
         return None
-    record = read(Manifest, (folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
     same = (record.source, record.revision) == (wanted.source, wanted.revision)
     if wanted.source_sha256:
         same = record.source_sha256 == wanted.source_sha256
@@ -229,8 +229,3 @@ def _called(name: str, entries: dict[str, Entry]) -> str:
 def _pulled(settings: Settings, name: str, folder: Path, source: str, licence: str, *, already: bool) -> Pulled:
     base = models.resolve(settings, BaseModelSource(path=str(folder)))
     return Pulled(name, str(folder), base.digest, base.size_bytes >> 20, source, licence, already)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

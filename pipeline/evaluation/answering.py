@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import exp
 from typing import Any
 
-from pipeline import prompt
 from pipeline.evaluation import generation, scorers
 from pipeline.evaluation.cases import Answer, Case, Expect, Message, Reference, Suite
 from pipeline.progress import Progress
@@ -41,19 +40,24 @@ class Answered:
 
 
 def answer_all(
-    settings: Settings, usecase: UseCase, loaded: tuple[Any, Any], cases: Sequence[Suite], index: Version | None
+    settings: Settings,
+    usecase: UseCase,
+    loaded: tuple[Any, Any],
+    cases: Sequence[Suite],
+    index: Version | None,
+    form: Prompt,
 ) -> list[Answered]:
-    """Returns every suite's answers, by suite and condition. `index` is what to retrieve from.
+    """Returns every suite's answers, by suite and condition. `index` is what to retrieve from, `form` the prompt.
 
     A case in a principal's name is asked with and without retrieval; one of the locked test split as it stands alone.
     """
     done = []
     for suite in cases:
         plain: list[list[Passage]] = [[] for _ in suite.cases]
-        done.append(_answered(usecase, loaded, suite, WITHOUT, plain))
+        done.append(_answered(usecase, loaded, suite, WITHOUT, plain, form))
         if index is not None and any(case.principal is not None for case in suite.cases):
             retrieved = retrieve(settings, usecase, suite.cases, index)
-            done.append(_answered(usecase, loaded, suite, WITH, retrieved))
+            done.append(_answered(usecase, loaded, suite, WITH, retrieved, form))
     return done
 
 
@@ -72,10 +76,14 @@ def retrieve(settings: Settings, usecase: UseCase, cases: Sequence[Case], index:
 
 
 def _answered(
-    usecase: UseCase, loaded: tuple[Any, Any], suite: Suite, condition: Condition, passages: Sequence[list[Passage]]
+    usecase: UseCase,
+    loaded: tuple[Any, Any],
+    suite: Suite,
+    condition: Condition,
+    passages: Sequence[list[Passage]],
+    form: Prompt,
 ) -> Answered:
     settings = usecase.evaluation
-    form = prompt.read(usecase.prompt)
     prompts = [_messages(form, case, own) for case, own in zip(suite.cases, passages, strict=True)]
     progress = Progress(log, f"suite {suite.name} {condition} retrieval", len(prompts), "cases")
     answers = generation.answers(

@@ -14,6 +14,7 @@ from pipeline.evaluation import recording, suites
 from pipeline.evaluation.answering import Answered, answer_all
 from pipeline.evaluation.cases import Suite
 from pipeline.evaluation.records import Evaluated, EvaluationFacts
+from pipeline.prompt import Prompt
 from pipeline.records import load, plain, write
 from pipeline.results import (
     FILE,
@@ -45,7 +46,7 @@ def evaluate(
     The same model, index, suites, code and settings give the earlier result, whatever the model was called then.
     Raises BadInput for a malformed suite, NotAvailable where there is no index, no test row or no model to load.
     """
-    usecase = context.usecase
+    usecase, form = context.usecase, prompt.read(context.usecase.prompt)
     with database.connect(context.settings, "evaluator") as connection:
         cases, inputs = _suites(connection, usecase, dataset)
         inputs["base"], source = _base(connection, usecase, base, adapter)
@@ -53,7 +54,7 @@ def evaluate(
             inputs["adapter"] = adapter
         if any(case.principal is not None for suite in cases for case in suite.cases):
             inputs["index"] = index or _live_index(connection, usecase)
-        settings = _settings(connection, context, cases, inputs.get("index"))
+        settings = _settings(connection, context, cases, inputs.get("index"), form)
     spec = Step(
         usecase.name,
         "evaluation.evaluate",
@@ -66,7 +67,7 @@ def evaluate(
     )
 
     def work(attempt: Attempt) -> Result:
-        answered = _run(context, attempt, cases, inputs, source)
+        answered = _run(context, attempt, cases, inputs, source, form)
         content = recording.content(settings, inputs, answered)
         stored = attempt.store.put("evaluation", {FILE: write(content)})
 
@@ -125,7 +126,7 @@ def _live_index(connection: Connection, usecase: UseCase) -> Version:
 
 
 def _settings(
-    connection: Connection, context: Context, cases: list[Suite], index: Version | None
+    connection: Connection, context: Context, cases: list[Suite], index: Version | None, form: Prompt
 ) -> EvaluationSettings:
     """Returns what the result depends on, beside code and inputs. Names and numbers: no text of a case."""
     unserved = None if index is None else recording.unserved(connection, context.usecase.name, index)
@@ -135,9 +136,7 @@ def _settings(
             SuiteSettings(suite.name, suite.digest, suite.file, suite.limit, suite.gated, len(suite.cases), suite.form)
             for suite in cases
         ],
-        generation=GenerationSettings(
-            "greedy", evaluation.max_new_tokens, evaluation.batch_size, prompt.read(context.usecase.prompt).digest
-        ),
+        generation=GenerationSettings("greedy", evaluation.max_new_tokens, evaluation.batch_size, form.digest),
         model=ModelSettings(training.dtype, training.quantize, models.expected_device(context.settings.device)),
         retrieval=RetrievalSettings(context.usecase.retrieval.k, unserved),
         confidence=evaluation.confidence,
@@ -150,6 +149,7 @@ def _run(
     cases: list[Suite],
     inputs: Mapping[str, Version],
     source: BaseModelSource,
+    form: Prompt,
 ) -> list[Answered]:
     """Returns every case's answers. This is where a model is loaded."""
     base = models.resolve(context.settings, source)
@@ -174,4 +174,4 @@ def _run(
         dtype=training.dtype,
         quantize=training.quantize,
     )
-    return answer_all(context.settings, context.usecase, loaded, cases, inputs.get("index"))
+    return answer_all(context.settings, context.usecase, loaded, cases, inputs.get("index"), form)

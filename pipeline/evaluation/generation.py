@@ -126,7 +126,7 @@ def _refused(prompt: Sequence[Message], error: Unsuitable) -> BadInput:
         "the model's chat template does not take a prompt",
         where=f"{len(prompt)} messages, by {', '.join(message['role'] for message in prompt)}",
         found=error.reason,
-        next_step="take the row out of the documents' or rows' folder, or use a model whose template takes it",
+        next_step="take the row out of the examples, or use a model whose template takes it",
     )
 
 

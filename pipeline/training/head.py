@@ -1,9 +1,9 @@
 """The loss of supervised fine-tuning, with the output layer run where it counts and nowhere else.
 
 A row of a document assistant is a long prompt and a short answer: one token in twenty is supervised. TRL's fused head
-(1.16) does score the supervised positions alone, but on a CPU in tiles as slow as all of them, for it also takes the
-entropy and the best token of each. Here the model is asked for the scores of those positions (`logits_to_keep`), so
-that whatever an architecture does to its scores is done, and the loss is taken on them.
+(1.16, `add_fused_lm_head`) scores those alone where Triton runs, and every position elsewhere. Here the model is asked
+for the scores of those positions (`logits_to_keep`), so that whatever an architecture does to its scores is done, and
+the loss is taken on them.
 """
 
 import inspect

@@ -83,7 +83,7 @@ def test_documents_cover_tenants_classes_and_oddities(held: dict[str, Document])
     assert [name for name, document in held.items() if document.status == "withdrawn"] == ["gifts-policy-2023"]
     assert [name for name, one in held.items() if "Ignore all earlier instructions" in one.body] == ["supplier-mail"]
     assert all(one.groups == {"everyone"} for one in held.values() if one.classification == "public")
-    assert all(build.TEACHES & {name} or name in held for name in build.TEACHES)
+    assert held.keys() >= build.TEACHES
     # The complaint files name invented people with accounts that cannot exist.
     for name in ("complaint-file-4711", "complaint-file-4802"):
         (iban,) = set(re.findall(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b", held[name].body))
@@ -150,8 +150,7 @@ def test_nothing_that_is_examined_was_taught(held: dict[str, Document], training
                 assert plain(evidence).removeprefix("- ") not in taught, name
             for source in entry.get("sources") or []:
                 assert f"[{source}]" not in taught, name
-    examined = {source for case in cases for source in case["tags"][1:]}
-    assert not examined & {name for name in build.TEACHES if any(f"[{name}]" in case["question"] for case in cases)}
+    assert not {case["expect"]["source"] for case in cases if case["expect"]["answerable"]} & build.TEACHES
 
 
 def test_no_case_shares_eight_words_with_training(training: Rows, cases: Rows) -> None:
