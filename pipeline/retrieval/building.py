@@ -50,6 +50,7 @@ def build(context: Context, planned: Planned) -> Built:
     """
     name, corpus = context.usecase.name, planned.corpus
     embedder, chunker = Embedder(context.settings.device), loading.chunker_of(context.usecase)
+    text_search = context.usecase.retrieval.text_search
     with database.connect(context.settings, "pipeline") as connection:
         standing = _standing(connection, name, planned.generation)
 
@@ -58,7 +59,7 @@ def build(context: Context, planned: Planned) -> Built:
         database.execute(connection, "retrieval", "lock_build", use_case=name)
         drop_unfinished(connection, name)
         entries = loading.chunked(loading.documents(connection, corpus.version_id), chunker, embedder.count)
-        manifest = loading.manifest(entries, chunker, embedder.digest)
+        manifest = loading.manifest(entries, chunker, embedder.digest, text_search)
         stored = attempt.store.put(loading.KIND, loading.files(manifest))
         adopted = _standing(connection, name, stored.digest)
         generation = adopted or _load(connection, name, entries, manifest)
@@ -78,7 +79,7 @@ def build(context: Context, planned: Planned) -> Built:
         "retrieval.build",
         "pipeline",
         ("pipeline.retrieval.building",),
-        params={"chunker": chunker.identity(), "embedder": embedder.digest},
+        params={"chunker": chunker.identity(), "embedder": embedder.digest, "text_search": text_search},
         inputs={"corpus": corpus, "plan": planned.plan},
         # An earlier run answers only while its partition stands.
         reuse=context.reuse if standing else "never",
@@ -134,8 +135,15 @@ def _staging(
     connection: Connection, use_case: str, manifest: Manifest, tenants: Sequence[str]
 ) -> tuple[int, dict[str, str]]:
     """Returns the number of a new generation and its staging table of each tenant."""
-    identity = (manifest.embedder, Jsonb(dict(manifest.chunker)))
-    rows = database.call(connection, "rag.create_version", use_case, *identity, list(tenants))
+    rows = database.call(
+        connection,
+        "rag.create_version",
+        use_case,
+        manifest.embedder,
+        Jsonb(dict(manifest.chunker)),
+        list(tenants),
+        manifest.text_search,
+    )
     return rows[0]["generation_id"], {row["tenant"]: row["staging"] for row in rows if row["tenant"] is not None}
 
 

@@ -37,6 +37,7 @@ K = 10  # recall is measured at
 # Both sides compute with the same half-precision vectors; what is left is the order of summation.
 _TOLERANCE = 1e-4
 _NOISE = 0.03  # a query is a chunk's vector with noise of this deviation on each coordinate
+_WORDS = 12  # of a chunk's document, that a query by words has
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ExpectedChunks:
     rights: Sequence[Right]
     served: NDArray[np.bool_]  # not withdrawn and not expired
     vectors: NDArray[np.float32]  # (n, 384)
+    bodies: Sequence[str]  # of their documents; "" of one that was withdrawn
 
     def name(self, place: int) -> tuple[str, int, str]:
         """Returns what a chunk is known by in a search's answer: document, its version, digest."""
@@ -157,14 +159,14 @@ def _expected(connection: Connection, corpus: Version, manifest: Manifest) -> Ex
     known = {document.digest: document for document in loading.documents(connection, corpus.version_id, digests)}
     now = database.fetch_one(connection, "retrieval", "today")
     assert now is not None
-    chunks: list[tuple[str, str, int, Right, bool]] = []
+    chunks: list[tuple[str, str, int, Right, bool, str]] = []
     for entry in manifest.documents:
         document = known.get(entry.version)
         # A document that is no longer in the catalog's answer was withdrawn since: it must not be served.
         right = Right(entry.tenant, entry.classification, tuple(entry.groups))
         served = document is not None and (document.expires is None or document.expires > now["today"])
-        key, version = (document.key, document.version_id) if document else ("", 0)
-        chunks += [(digest, key, version, right, served) for digest in entry.chunks]
+        key, version, body = (document.key, document.version_id, document.body) if document else ("", 0, "")
+        chunks += [(digest, key, version, right, served, body) for digest in entry.chunks]
     vectors = _vectors(connection, manifest.embedder, [digest for digest, *_ in chunks])
     return ExpectedChunks(
         [row[0] for row in chunks],
@@ -173,6 +175,7 @@ def _expected(connection: Connection, corpus: Version, manifest: Manifest) -> Ex
         [row[3] for row in chunks],
         np.array([row[4] for row in chunks], dtype=np.bool_),
         vectors,
+        [row[5] for row in chunks],
     )
 
 
@@ -192,49 +195,65 @@ def _ask(
     manifest: Manifest,
     seed: str,
 ) -> Tally:
-    """Returns what the generated callers got, each held to an exact scan of what he may see."""
+    """Returns what the generated callers got, each held to an exact scan of what he may see.
+
+    Each asks by vector alone, for recall; and, where the index is searched by words too, by words of some document, of
+    one that he may not see as well.
+    """
     tally = Tally()
     noise = np.random.default_rng(int(seed[:16], 16))
     chunker = dict(manifest.chunker)
     for caller in access.callers(expected.rights, usecase.retrieval.leak_principals, seed):
         readable = np.array([access.may_read(caller, right) for right in expected.rights], dtype=np.bool_)
-        query = _query(expected, noise)
-        rows = _search(connection, usecase, generation, caller, query)
+        query, text = _query(expected, noise)
         scores = {
             expected.name(place): float(expected.vectors[place] @ query)
             for place in np.flatnonzero(readable & expected.served).tolist()
         }
         best = sorted(scores.values(), reverse=True)[:K]
-        named = [
-            (
-                row["document_key"],
-                row["document_version_id"],
-                canonical.digest({"chunker": chunker, "text": row["body"]}),
-            )
-            for row in rows
-        ]
         tally.callers += 1
-        tally.rows += len(rows)
-        tally.leaks += sum(name not in scores for name in named)
-        tally.short += len(rows) < len(best)
+        by_vector = _named(_search(connection, usecase, generation, caller, query, ""), chunker)
+        answers = [by_vector]
+        if manifest.text_search is not None:
+            answers.append(_named(_search(connection, usecase, generation, caller, query, text), chunker))
+        for names in answers:
+            tally.rows += len(names)
+            tally.leaks += sum(name not in scores for name in names)
+            tally.short += len(names) < len(best)
         if best:
-            hits = sum(scores.get(name, -np.inf) >= best[-1] - _TOLERANCE for name in set(named))
+            hits = sum(scores.get(name, -np.inf) >= best[-1] - _TOLERANCE for name in set(by_vector))
             tally.recalls.append(hits / len(best))
     return tally
 
 
-def _query(expected: ExpectedChunks, noise: np.random.Generator) -> NDArray[np.float32]:
-    """Returns a query near one of the chunks, as the index will round it: at half precision."""
+def _named(rows: Sequence[Mapping[str, Any]], chunker: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """Returns what the rows of an answer are known by; the digest is of the text that was handed out."""
+    return [
+        (row["document_key"], row["document_version_id"], canonical.digest({"chunker": chunker, "text": row["body"]}))
+        for row in rows
+    ]
+
+
+def _query(expected: ExpectedChunks, noise: np.random.Generator) -> tuple[NDArray[np.float32], str]:
+    """Returns a vector near one of the chunks, as the index will round it, at half precision; and words of its
+    document."""
     if not len(expected.vectors):
-        return np.asarray(np.eye(1, 384)[0], dtype=np.float32)
-    chosen = expected.vectors[noise.integers(len(expected.vectors))]
+        return np.asarray(np.eye(1, 384)[0], dtype=np.float32), ""
+    place = int(noise.integers(len(expected.vectors)))
+    chosen, words = expected.vectors[place], expected.bodies[place].split()
     near = chosen + noise.normal(0, _NOISE, chosen.shape)
     rounded: NDArray[np.float32] = (near / np.linalg.norm(near)).astype(np.float16).astype(np.float32)
-    return rounded
+    start = int(noise.integers(max(1, len(words) - _WORDS)))
+    return rounded, " ".join(words[start : start + _WORDS])
 
 
 def _search(
-    connection: Connection, usecase: UseCase, generation: int, caller: Caller, query: NDArray[np.float32]
+    connection: Connection,
+    usecase: UseCase,
+    generation: int,
+    caller: Caller,
+    query: NDArray[np.float32],
+    text: str,
 ) -> Sequence[Mapping[str, Any]]:
     from pgvector import HalfVector
 
@@ -243,7 +262,7 @@ def _search(
     )
     given = {"token": opened["open_session_as"], "embedding": HalfVector(query)}
     search = database.fetch_one(
-        connection, "retrieval", "search_generation", generation=generation, text="", k=K, **given
+        connection, "retrieval", "search_generation", generation=generation, text=text[:10_000], k=K, **given
     )
     assert search is not None
     if not search["chunk_ids"]:

@@ -96,7 +96,7 @@ def chunked(listed: Sequence[Document], chunker: Chunker, count: Count) -> list[
     return [Chunked(document, chunking.chunks(document.title, document.body, chunker, count)) for document in listed]
 
 
-def manifest(entries: Sequence[Chunked], chunker: Chunker, embedder: str) -> Manifest:
+def manifest(entries: Sequence[Chunked], chunker: Chunker, embedder: str, text_search: str | None) -> Manifest:
     """Returns what an index generation holds, by digests."""
     listed = [
         ManifestEntry(
@@ -110,7 +110,8 @@ def manifest(entries: Sequence[Chunked], chunker: Chunker, embedder: str) -> Man
         )
         for entry in entries
     ]
-    return Manifest(chunker.identity(), embedder, sorted(listed, key=lambda entry: (entry.document, entry.version)))
+    ordered = sorted(listed, key=lambda entry: (entry.document, entry.version))
+    return Manifest(chunker.identity(), embedder, text_search, ordered)
 
 
 def files(content: Manifest) -> dict[str, bytes]:

@@ -28,6 +28,7 @@ class LiveIndex:
     digest: str
     embedder: str
     chunker: Mapping[str, Any]
+    text_search: str | None
     chunks: int
     corpus_version_id: int | None
     withdrawals_since: int  # since it was begun
@@ -38,21 +39,21 @@ def plan(context: Context) -> Planned:
     """Returns what the index needs.
 
     `unchanged` says that the live generation is what would be built. That is known without reading a text where corpus,
-    chunker and embedder are those of the live generation and nothing was withdrawn since; otherwise, and with
+    settings and embedder are those of the live generation and nothing was withdrawn since; otherwise, and with
     reuse="never", the texts are cut and compared by digest. Raises NotAvailable where no corpus was committed.
     """
     usecase = context.usecase
     embedder = Embedder(context.settings.device)
-    chunker = loading.chunker_of(usecase)
+    chunker, text_search = loading.chunker_of(usecase), usecase.retrieval.text_search
     with database.connect(context.settings, "pipeline") as connection:
         pinned = loading.newest(connection, usecase)
 
     def work(attempt: Attempt) -> Result:
         live = live_index(attempt.connection, usecase.name)
-        if live and context.reuse == "auto" and _same(live, pinned, chunker, embedder):
+        if live and context.reuse == "auto" and _same(live, pinned, chunker, embedder, text_search):
             content = _unchanged(attempt.connection, live)
         else:
-            content = _compared(attempt, pinned, chunker, embedder, live)
+            content = _compared(attempt, pinned, chunker, embedder, text_search, live)
         stored = attempt.store.put(KIND, {FILE: write(content)})
 
         def sync_principals(connection: Connection, _versions: Mapping[str, Version]) -> None:
@@ -69,6 +70,7 @@ def plan(context: Context) -> Planned:
         params={
             "chunker": chunker.identity(),
             "embedder": embedder.digest,
+            "text_search": text_search,
             "principals": access.principals(usecase),
         },
         inputs={"corpus": pinned},
@@ -91,13 +93,14 @@ def read_plan(store: ArtifactStore, planned: Planned) -> Plan:
     return read(Plan, store.read(KIND, digest, FILE), f"{KIND} {digest[:12]}")
 
 
-def _same(live: LiveIndex, pinned: Version, chunker: Chunker, embedder: Embedder) -> bool:
+def _same(live: LiveIndex, pinned: Version, chunker: Chunker, embedder: Embedder, text_search: str | None) -> bool:
     return (
         live.standing
         and live.corpus_version_id == pinned.version_id
         and live.withdrawals_since == 0
         and live.chunker == chunker.identity()
         and live.embedder == embedder.digest
+        and live.text_search == text_search
     )
 
 
@@ -108,10 +111,17 @@ def _unchanged(connection: Connection, live: LiveIndex) -> Plan:
     return Plan(PlanFacts(True, live.digest, live.generation_id, difference(held, held), chunks, 0), (), None)
 
 
-def _compared(attempt: Attempt, pinned: Version, chunker: Chunker, embedder: Embedder, live: LiveIndex | None) -> Plan:
+def _compared(
+    attempt: Attempt,
+    pinned: Version,
+    chunker: Chunker,
+    embedder: Embedder,
+    text_search: str | None,
+    live: LiveIndex | None,
+) -> Plan:
     """Returns the plan from the texts: the manifest that would result, held against the live one and the cache."""
     entries = loading.chunked(loading.documents(attempt.connection, pinned.version_id), chunker, embedder.count)
-    manifest = loading.manifest(entries, chunker, embedder.digest)
+    manifest = loading.manifest(entries, chunker, embedder.digest, text_search)
     digest = loading.digest(manifest)
     wanted = loading.chunk_digests(manifest)
     cached = database.fetch(attempt.connection, "retrieval", "cached_digests", embedder=embedder.digest, digests=wanted)

@@ -25,16 +25,17 @@ class ManifestEntry:
 class Manifest:
     """What an index generation holds: equal manifests are equal generations."""
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     chunker: Mapping[str, Any]
     embedder: str
+    text_search: str | None  # Postgres's configuration for words; None: vectors alone
     documents: Sequence[ManifestEntry]  # by document and version
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
-        """Returns the value: there is no older format."""
-        return value
+        """Returns the value as format 2 has it: before, an index was searched by vectors alone."""
+        return value if version >= 2 else {"text_search": None, **value}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,39 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # a caller's name; part of no identifier
 Share = Annotated[float, Field(ge=0, le=1)]
 Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]  # text without line ends
+# What Postgres ships: `select cfgname from pg_ts_config`.
+TextSearch = Literal[
+    "simple",
+    "arabic",
+    "armenian",
+    "basque",
+    "catalan",
+    "danish",
+    "dutch",
+    "english",
+    "estonian",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "hindi",
+    "hungarian",
+    "indonesian",
+    "irish",
+    "italian",
+    "lithuanian",
+    "nepali",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "serbian",
+    "spanish",
+    "swedish",
+    "tamil",
+    "turkish",
+    "yiddish",
+]
 _PRESETS = {"@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"}
 
 
@@ -250,6 +283,8 @@ class Retrieval(_Model):
     """Size of a chunk in the embedder's tokens; MiniLM reads 256."""
     overlap_sentences: int = Field(1, ge=0, le=20)
     """Sentences that a chunk repeats of the one before."""
+    text_search: TextSearch | None = "english"
+    """Language whose words are searched beside the vectors; `simple`: as they are written; null: vectors alone."""
     k: int = Field(3, ge=1, le=100)
     """Chunks that a question is answered from."""
     min_recall: Share = 0.99

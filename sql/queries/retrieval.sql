@@ -26,7 +26,7 @@ order by d.document_key, v.document_version_id;
 
 -- live_generation --
 -- The index generation that is live, with the corpus it is the index of and the withdrawals that came in since it was begun.
-select g.generation_id, g.digest, g.embedder, g.chunker, g.chunks, g.corpus_version_id, rag.standing(g.generation_id) as standing,
+select g.generation_id, g.digest, g.embedder, g.chunker, g.text_search, g.chunks, g.corpus_version_id, rag.standing(g.generation_id) as standing,
        (select count(*) from rag.withdrawal w where w.use_case = g.use_case and w.seq > g.tombstone_mark) as withdrawals_since
 from lineage.live l
 join rag.generation g on g.artifact_version_id = l.index_version_id and g.use_case = l.use_case

@@ -102,4 +102,4 @@ def test_generated_callers_are_in_the_audit_under_their_own_name(
     library: Library, origin: Origin, built: Built, attacker: psycopg.Connection[Any]
 ) -> None:
     gates(library, origin, built)
-    assert rows(attacker, "select principal, count(*) from rag.retrieval_audit group by 1") == [("leak test", 40)]
+    assert rows(attacker, "select principal, count(*) from rag.retrieval_audit group by 1") == [("leak test", 80)]

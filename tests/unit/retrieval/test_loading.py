@@ -1,13 +1,16 @@
 """Manifests: equal content, equal digest, whatever the order it was found in."""
 
+from collections.abc import Sequence
 from datetime import date
 
 import pytest
 
 from pipeline import canonical
+from pipeline.records import read
 from pipeline.retrieval import loading
 from pipeline.retrieval.chunking import Chunk, Chunker
 from pipeline.retrieval.loading import Chunked, Document, Right
+from pipeline.retrieval.records import Manifest
 
 pytestmark = pytest.mark.unit
 
@@ -20,8 +23,12 @@ def entry(key: str, text: str = "text", groups: tuple[str, ...] = ("staff",), un
     return Chunked(document, [Chunk(0, text, canonical.digest_text(text))])
 
 
+def manifest(entries: Sequence[Chunked]) -> Manifest:
+    return loading.manifest(entries, CHUNKER, "e", "english")
+
+
 def test_the_order_does_not_count() -> None:
-    made = [loading.manifest(entries, CHUNKER, "e") for entries in ([entry("a"), entry("b")], [entry("b"), entry("a")])]
+    made = [manifest(entries) for entries in ([entry("a"), entry("b")], [entry("b"), entry("a")])]
     assert loading.digest(made[0]) == loading.digest(made[1])
 
 
@@ -29,19 +36,25 @@ def test_the_order_does_not_count() -> None:
     "other", [entry("b"), entry("a", "other"), entry("a", groups=("safety",)), entry("a", until=date(2030, 1, 1))]
 )
 def test_everything_that_is_served_counts(other: Chunked) -> None:
-    assert loading.digest(loading.manifest([entry("a")], CHUNKER, "e")) != loading.digest(
-        loading.manifest([other], CHUNKER, "e")
-    )
+    assert loading.digest(manifest([entry("a")])) != loading.digest(manifest([other]))
 
 
-def test_chunker_and_embedder_count() -> None:
-    base = loading.manifest([entry("a")], CHUNKER, "e")
-    assert loading.digest(base) != loading.digest(loading.manifest([entry("a")], CHUNKER, "f"))
-    assert loading.digest(base) != loading.digest(loading.manifest([entry("a")], Chunker(65, 1), "e"))
+@pytest.mark.parametrize(
+    ("chunker", "embedder", "text_search"),
+    [(CHUNKER, "f", "english"), (Chunker(65, 1), "e", "english"), (CHUNKER, "e", "german"), (CHUNKER, "e", None)],
+)
+def test_every_setting_counts(chunker: Chunker, embedder: str, text_search: str | None) -> None:
+    other = loading.manifest([entry("a")], chunker, embedder, text_search)
+    assert loading.digest(manifest([entry("a")])) != loading.digest(other)
+
+
+def test_a_manifest_of_before_words_was_searched_by_vectors_alone() -> None:
+    older = {"format": 1, "chunker": CHUNKER.identity(), "embedder": "e", "documents": []}
+    assert read(Manifest, canonical.dumps(older).encode(), "x") == Manifest(CHUNKER.identity(), "e", None, [])
 
 
 def test_a_manifest_holds_no_key_and_no_text() -> None:
-    told = str(loading.manifest([entry("secret-layoffs", "Nobody may know.")], CHUNKER, "e"))
+    told = str(manifest([entry("secret-layoffs", "Nobody may know.")]))
     assert "secret-layoffs" not in told
     assert "Nobody" not in told
 
