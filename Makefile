@@ -27,8 +27,9 @@ $(STAMP): requirements.lock pyproject.toml models/requirements.txt
 	$(BIN)/python -m pip check
 	touch $@
 
+# QUICK=1: on a model so small that the night takes some minutes.
 demo: install
-	$(BIN)/nightshift demo
+	$(BIN)/nightshift demo $(if $(QUICK),tiny)
 
 up: install
 	$(BIN)/nightshift up

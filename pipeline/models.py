@@ -19,10 +19,8 @@ from pipeline.digests import content_digest
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.settings import ROOT, Settings
 from pipeline.steps import Output
-from pipeline.usecase import BaseModelSource
+from pipeline.usecase import BaseModelSource, Dtype, Quantize
 
-Dtype = Literal["float32", "bfloat16"]
-Quantize = Literal["none", "nf4"]
 Device = Literal["cpu", "cuda"]
 
 _INDEX = "model.safetensors.index.json"
@@ -113,10 +111,20 @@ def locate(settings: Settings, source: BaseModelSource) -> Path:
         ) from None
 
 
+def stands(settings: Settings, name: str) -> bool:
+    """Returns whether a base model of the catalogue is on this machine."""
+    return _standing(settings, name) is not None
+
+
+def _standing(settings: Settings, name: str) -> Path | None:
+    folders = (settings.models / name, ROOT / "models" / name)
+    return next((folder for folder in folders if (folder / "config.json").exists()), None)
+
+
 def _by_name(settings: Settings, name: str) -> Path:
-    for folder in (settings.models / name, ROOT / "models" / name):
-        if (folder / "config.json").exists():
-            return folder
+    folder = _standing(settings, name)
+    if folder is not None:
+        return folder
     raise NotAvailable(
         f"the base model {name} is not here",
         where=settings.models / name,
@@ -178,9 +186,9 @@ def load(
     `digest` is the base model's: an adapter that names another's is refused.
 
     The model is in evaluation mode unless `trainable`, which leaves the adapter's weights open to training. In
-    evaluation mode and full precision the adapter is added into the weights: the same function up to rounding, in two
-    thirds of the time. Raises NotAvailable for an adapter without safetensors; Refused for one of another base, and for
-    a model that brings code of its own.
+    evaluation mode the adapter is added into the weights, where they are in full precision or, on a CPU, made so for
+    the sum: the same function up to rounding, in two thirds of the time. Raises NotAvailable for an adapter without
+    safetensors; Refused for one of another base, and for a model that brings code of its own.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -189,6 +197,9 @@ def load(
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar is no line of a log
     # transformers 5 would take the dtype from the checkpoint ("auto"): what is computed in is said here.
     options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    merged = adapter is not None and not trainable and quantize == "none" and (dtype == "float32" or device == "cpu")
+    if merged:
+        options["dtype"] = torch.float32  # in bfloat16 the sum would lose most of what the adapter adds
     if quantize == "nf4":
         options |= _four_bits(options["dtype"], device)
     safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
@@ -206,8 +217,8 @@ def load(
             # PEFT 0.21 still asks by the name that transformers 5.23 calls old.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
             model = _with_adapter(model, adapter, folder, digest, trainable)
-        if not trainable and quantize == "none" and dtype == "float32":
-            model = model.merge_and_unload()
+        if merged:
+            model = model.merge_and_unload().to(getattr(torch, dtype))
     if quantize == "none":
         model = model.to(device)
     return (model if trainable else model.eval()), tokenizer

@@ -1,10 +1,12 @@
 """How far a long piece of work is, in its log: step x of y, rate and time left, at most a line every ten seconds."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 
 _EVERY = 10.0  # seconds
+_LINE = re.compile(r": \d+ of \d+ \w+, [\d.]+ a second")
 
 
 class Progress:
@@ -39,6 +41,11 @@ class Progress:
     def advance(self, steps: int = 1) -> None:
         """Notes that so many more steps are done."""
         self.reach(self._done + steps)
+
+
+def is_line(text: str) -> bool:
+    """Returns whether a line of a log is one of a Progress."""
+    return _LINE.search(text) is not None
 
 
 def _time(seconds: float) -> str:

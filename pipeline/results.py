@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pipeline.records import plain
 from pipeline.statistics import Estimate
-from pipeline.usecase import REFUSALS, Suite
+from pipeline.usecase import REFUSALS, Dtype, Quantize, Suite
 
 # Whether a case was answered with passages that retrieval gave.
 Condition = Literal["without", "with"]
@@ -90,8 +90,8 @@ class GenerationSettings:
 class ModelSettings:
     """How the model was loaded."""
 
-    dtype: str
-    quantize: str
+    dtype: Dtype
+    quantize: Quantize
     device: str
 
 
@@ -112,13 +112,14 @@ class EvaluationSettings:
     model: ModelSettings
     retrieval: RetrievalSettings
     confidence: float
+    without_retrieval: float = 1.0  # share of each suite's cases that were asked so, too
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """An evaluation as it is stored: what was evaluated, under which settings, and each case's digests and scores."""
 
-    FORMAT: ClassVar[int] = 3
+    FORMAT: ClassVar[int] = 4
 
     inputs: Mapping[str, str]  # digests by role: base, adapter, index, dataset
     settings: EvaluationSettings
@@ -126,7 +127,8 @@ class Evaluation:
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
-        """Returns the value: format 1 did not name itself, and format 2 had one prompt and one form for all suites."""
+        """Returns the value: format 1 did not name itself, format 2 had one prompt and one form for all suites, and
+        before format 4 every case was asked without retrieval, too."""
         return value
 
 

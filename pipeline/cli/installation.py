@@ -44,7 +44,7 @@ def down() -> object:
 
 
 def demo(
-    name: Annotated[str, typer.Argument(metavar="[USECASE]")] = "tiny",
+    name: Annotated[str, typer.Argument(metavar="[USECASE]")] = "compliance",
     prompt: Annotated[bool, typer.Option(help="Ask a person for the approval, where there is a terminal.")] = True,
 ) -> Answer:
     """Run one night of a use case through Airflow, from documents to a promoted adapter and its packet."""

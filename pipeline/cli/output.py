@@ -84,6 +84,7 @@ def run(app: typer.Typer) -> None:
     """Runs the app with logs on stderr and exits. A pipe that its reader closed is no error; whatever this product did
     not expect ends with 70, which no answer ends with, and a report in a file."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("pipeline").setLevel(logging.INFO)  # how far the work is; of libraries only what they warn of
     try:
         app()
     except BrokenPipeError:

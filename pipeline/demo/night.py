@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline import services
+from pipeline import catalogue, models, services
 from pipeline import usecase as usecase_module
 from pipeline.demo import report
 from pipeline.demo.approval import Release
@@ -20,6 +20,7 @@ from pipeline.services import airflow
 from pipeline.services.rest import Airflow
 from pipeline.services.up import Running
 from pipeline.settings import Settings
+from pipeline.usecase import UseCase
 
 DRIVEN = ("data", "reindex", "retrain", "release")
 
@@ -49,7 +50,7 @@ class Night:
         return ended
 
 
-def run(settings: Settings, usecase_name: str = "tiny", *, interactive: bool) -> dict[str, Any]:
+def run(settings: Settings, usecase_name: str = "compliance", *, interactive: bool) -> dict[str, Any]:
     """Returns {"passed", "use_case", "outcome", "live", "results", "checks", "packet", "stages", "tasks", "seconds",
     "peak_memory_bytes", "url"} of a night of a use case, which also stands in <home>/demo.json afterwards.
 
@@ -60,6 +61,7 @@ def run(settings: Settings, usecase_name: str = "tiny", *, interactive: bool) ->
     console, begun = _console(), time.monotonic()
     with Sampler(settings) as sampler:
         night = Night(settings, usecase.name, console, sampler)
+        _pull(night, usecase)
         with night.stage("up"):
             up = services.up(settings)
         missing = [dag for dag in up.missing if dag.startswith(f"{usecase.name}_")]
@@ -82,6 +84,16 @@ def run(settings: Settings, usecase_name: str = "tiny", *, interactive: bool) ->
     _show(console, result, up)
     (settings.home / "demo.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
     return result
+
+
+def _pull(night: Night, usecase: UseCase) -> None:
+    """Brings the base model that the use case names, where it is not here yet."""
+    name = usecase.base_model.name
+    if name is None or models.stands(night.settings, name):
+        return
+    with night.stage("base model"):
+        pulled = catalogue.pull(night.settings, name)
+        night.console.print(f"  {name}  [dim]{pulled.folder}[/]")
 
 
 def _console() -> Console:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline import progress
 from pipeline.errors import NotAvailable, Refused
 from pipeline.services import airflow, processes
 from pipeline.services.rest import Airflow
@@ -17,6 +18,7 @@ SECONDS = 1.0  # between two looks
 # Looks at which a task must wait before anybody answers it. Where an answer queues a task again before Airflow's
 # scheduler saw that its process ended, the scheduler takes it for one that was killed, and fails it.
 SETTLED = 4
+PROGRESS_SECONDS = 15.0  # between two looks at how far a task is
 BEGIN_SECONDS = 120.0  # so long may an asset event take to begin a run
 _MARKS = {"success": "[green]✓[/]", "skipped": "[dim]–[/]", "failed": "[red]✗[/]", "upstream_failed": "[dim]✗[/]"}
 
@@ -45,6 +47,8 @@ class Watch:
     airflow: Airflow
     console: Console
     _shown: set[tuple[str, str, str, int, int, str]] = field(default_factory=set)
+    _progress: str = ""  # the last line that was shown
+    _progress_at: float = 0.0
 
     def follow(self, dag_id: str, run_id: str, *, until: str | None = None, may_fail: Container[str] = ()) -> Ended:
         """Returns the run when it has ended, or when a task has come to rest in the state `until`.
@@ -58,7 +62,9 @@ class Watch:
                 run, tasks = self.airflow.run(dag_id, run_id), self.airflow.tasks(dag_id, run_id)
                 self._show(dag_id, run_id, tasks)
                 busy = [each["task_id"] for each in tasks if each["state"] in ("running", "queued", "up_for_retry")]
-                status.update(f"{dag_id}: {', '.join(sorted(set(busy))) or run['state']}")
+                self._look_at_progress(dag_id, run_id, tasks)
+                doing = ", ".join(sorted(set(busy))) or run["state"]
+                status.update(f"{dag_id}: {doing}  [dim]{self._progress}[/]")
                 if run["state"] == "failed":
                     self._demand_may_fail(dag_id, run_id, tasks, may_fail)
                 settled = settled + 1 if until and any(each["state"] == until for each in tasks) else 0
@@ -100,6 +106,17 @@ class Watch:
             took = "" if state == "skipped" else f"{_seconds(task):.1f} s"
             again = " [yellow]tries again[/]" if state == "up_for_retry" else ""
             self.console.print(f"  {_MARKS.get(state, '[yellow]↻[/]')} {dag_id}  {name}  [dim]{took}[/]{again}")
+
+    def _look_at_progress(self, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> None:
+        """Reads how far the running tasks are from their logs; into a file it writes a line, too."""
+        if time.monotonic() - self._progress_at < PROGRESS_SECONDS:
+            return
+        self._progress_at, before = time.monotonic(), self._progress
+        running = [task for task in tasks if task["state"] == "running"]
+        lines = [line for task in running for line in self.airflow.log(dag_id, run_id, task)]
+        self._progress = next((line for line in reversed(lines) if progress.is_line(line)), "")
+        if self._progress not in ("", before) and not self.console.is_terminal:
+            self.console.print(f"    [dim]{self._progress}[/]")
 
     def _demand_may_fail(self, dag_id: str, run_id: str, tasks: list[dict[str, Any]], may_fail: Container[str]) -> None:
         failed = [task for task in tasks if task["state"] == "failed"]

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp
+from math import ceil, exp
 from typing import Any
 
-from pipeline.evaluation import generation, scorers
+from pipeline.evaluation import generation, scorers, suites
 from pipeline.evaluation.cases import Answer, Case, Expect, Message, Reference, Suite
 from pipeline.progress import Progress
 from pipeline.prompt import Passage, Prompt
@@ -35,7 +35,7 @@ class Answered:
 
     suite: Suite
     condition: Condition
-    results: tuple[Scored, ...]
+    results: tuple[Scored, ...]  # of the suite's cases that were asked so
     cut: int  # prompts that lost their beginning
 
 
@@ -49,16 +49,25 @@ def answer_all(
 ) -> list[Answered]:
     """Returns every suite's answers, by suite and condition. `index` is what to retrieve from, `form` the prompt.
 
-    A case in a principal's name is asked with and without retrieval; one of the locked test split as it stands alone.
+    A case in a principal's name is asked with retrieval and, by the share that the use case says, without; one of the
+    locked test split as it stands alone.
     """
     done = []
     for suite in cases:
-        plain: list[list[Passage]] = [[] for _ in suite.cases]
-        done.append(_answered(usecase, loaded, suite, WITHOUT, plain, form))
+        alone = _alone(suite.cases, usecase.evaluation.without_retrieval)
+        if alone:
+            done.append(_answered(usecase, loaded, suite, WITHOUT, alone, [[] for _ in alone], form))
         if index is not None and any(case.principal is not None for case in suite.cases):
             retrieved = retrieve(settings, usecase, suite.cases, index)
-            done.append(_answered(usecase, loaded, suite, WITH, retrieved, form))
+            done.append(_answered(usecase, loaded, suite, WITH, suite.cases, retrieved, form))
     return done
+
+
+def _alone(cases: Sequence[Case], share: float) -> list[Case]:
+    """Returns the cases to ask without retrieval: those that nobody asks, all of them, and a sample of the others."""
+    asked = [case for case in cases if case.principal is not None]
+    chosen = {case.key for case in suites.sample(asked, ceil(share * len(asked)))}
+    return [case for case in cases if case.principal is None or case.key in chosen]
 
 
 def retrieve(settings: Settings, usecase: UseCase, cases: Sequence[Case], index: Version) -> list[list[Passage]]:
@@ -80,18 +89,19 @@ def _answered(
     loaded: tuple[Any, Any],
     suite: Suite,
     condition: Condition,
+    cases: Sequence[Case],
     passages: Sequence[list[Passage]],
     form: Prompt,
 ) -> Answered:
     settings = usecase.evaluation
-    prompts = [_messages(form, case, own) for case, own in zip(suite.cases, passages, strict=True)]
+    prompts = [_messages(form, case, own) for case, own in zip(cases, passages, strict=True)]
     progress = Progress(log, f"suite {suite.name} {condition} retrieval", len(prompts), "cases")
     answers = generation.answers(
         *loaded, prompts, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size, progress=progress
     )
-    known = _references(loaded, suite.cases, settings.batch_size)
+    known = _references(loaded, cases, settings.batch_size)
     results = []
-    for place, case in enumerate(suite.cases):
+    for place, case in enumerate(cases):
         likelihood, preferred = known.get(place, (None, None))
         answer = Answer(answers[place].text, tuple(passages[place]), answers[place].seconds, likelihood, preferred)
         results.append(Scored(case, answer, scorers.score(case, answer)))

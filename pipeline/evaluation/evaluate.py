@@ -67,7 +67,7 @@ def evaluate(
     )
 
     def work(attempt: Attempt) -> Result:
-        answered = _run(context, attempt, cases, inputs, source, form)
+        answered = _run(context, attempt, settings, cases, inputs, source, form)
         content = recording.content(settings, inputs, answered)
         stored = attempt.store.put("evaluation", {FILE: write(content)})
 
@@ -137,15 +137,21 @@ def _settings(
             for suite in cases
         ],
         generation=GenerationSettings("greedy", evaluation.max_new_tokens, evaluation.batch_size, form.digest),
-        model=ModelSettings(training.dtype, training.quantize, models.expected_device(context.settings.device)),
+        model=ModelSettings(
+            recording.precision(connection, context.usecase),
+            training.quantize,
+            models.expected_device(context.settings.device),
+        ),
         retrieval=RetrievalSettings(context.usecase.retrieval.k, unserved),
         confidence=evaluation.confidence,
+        without_retrieval=evaluation.without_retrieval,
     )
 
 
 def _run(
     context: Context,
     attempt: Attempt,
+    settings: EvaluationSettings,
     cases: list[Suite],
     inputs: Mapping[str, Version],
     source: BaseModelSource,
@@ -165,13 +171,12 @@ def _run(
     if "adapter" in inputs:
         adapter = inputs["adapter"]
         folder = attempt.store.fetch(adapter.kind, adapter.digest, attempt.scratch / "adapter")
-    training = context.usecase.training
     loaded = models.load(
         base.folder,
         adapter=folder,
         digest=base.digest,
         device=models.device(context.settings.device),
-        dtype=training.dtype,
-        quantize=training.quantize,
+        dtype=settings.model.dtype,
+        quantize=settings.model.quantize,
     )
     return answer_all(context.settings, context.usecase, loaded, cases, inputs.get("index"), form)

@@ -23,7 +23,7 @@ from pipeline.results import (
     SuiteResults,
 )
 from pipeline.steps import Attempt, Version
-from pipeline.usecase import BaseModelSource, UseCase
+from pipeline.usecase import BaseModelSource, Dtype, UseCase
 
 _FILE = "evaluation"
 
@@ -152,6 +152,17 @@ def unserved(connection: Connection, use_case: str, index: Version) -> str | Non
     (row,) = database.call(connection, "eval.unserved", use_case, index.version_id)
     digest: str | None = row["unserved"]
     return digest
+
+
+def precision(connection: Connection, usecase: UseCase) -> Dtype:
+    """Returns what models are computed in: what the use case says or, for `auto`, what its newest preflight measured;
+    float32 where there was none."""
+    wanted = usecase.training.dtype
+    if wanted != "auto":
+        return wanted
+    row = database.fetch_one(connection, _FILE, "precision", use_case=usecase.name)
+    dtype: Dtype = "float32" if row is None else row["dtype"]
+    return dtype
 
 
 def base_of(connection: Connection, adapter: int) -> tuple[Version, BaseModelSource] | None:

@@ -63,8 +63,22 @@ def read(entry: SuiteFile, usecase: UseCase) -> Suite:
         cases[case.key] = case
     if not cases:
         raise BadInput("a suite without cases", where=entry.path)
-    chosen = tuple(cases.values())[: entry.limit]
-    return Suite(entry.name, entry.gated, chosen, canonical.digest_text(text), entry.limit, form)
+    chosen = list(cases.values()) if entry.limit is None else sample(list(cases.values()), entry.limit)
+    return Suite(entry.name, entry.gated, tuple(chosen), canonical.digest_text(text), entry.limit, form)
+
+
+def sample(cases: Sequence[Case], size: int) -> list[Case]:
+    """Returns `size` of the cases, in their order: of each kind (first tag, answerable or not) in proportion, chosen by
+    digest. A larger sample holds the smaller."""
+    kinds: dict[tuple[Any, ...], list[Case]] = {}
+    for case in sorted(cases, key=lambda case: (case.digest, case.key)):
+        answerable = isinstance(case.expect, Expect) and case.expect.answerable
+        kinds.setdefault((*case.tags[:1], answerable), []).append(case)
+    ranked = sorted(
+        ((place + 0.5) / len(kind), case.digest, case.key) for kind in kinds.values() for place, case in enumerate(kind)
+    )
+    chosen = {key for _, _, key in ranked[:size]}
+    return [case for case in cases if case.key in chosen]
 
 
 def locked(rows: Sequence[Mapping[str, Any]], *, gated: bool) -> Suite | None:

@@ -39,8 +39,9 @@ def dpo(context: Context, prepared: Prepared, tuned: Tuned) -> Tuned:
 def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned) -> Tuned:
     """Returns what `dpo` returns. Runs in the training process."""
     usecase, dataset, start = context.usecase, prepared.dataset, tuned.adapter
-    enabled = usecase.training.dpo.enabled
-    in_force = recipe.in_force(usecase.training, "dpo") if enabled else {"enabled": False}
+    training = recipe.measured(usecase.training, prepared.facts.precision)
+    enabled = training.dpo.enabled
+    in_force = recipe.in_force(training, "dpo") if enabled else {"enabled": False}
     spec = Step(
         usecase.name,
         "training.dpo",
@@ -56,7 +57,7 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned) 
         pairs = rows.read(attempt.connection, dataset, "preference") if enabled else {}
         if not pairs.get("train"):
             return _unchanged(attempt, folder, "no preference rows" if enabled else "switched off")
-        model, metrics, measures = _tuned(context.settings, usecase.training, attempt, base, folder, pairs)
+        model, metrics, measures = _tuned(context.settings, training, attempt, base, folder, pairs)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest, "sft": start.digest}
         stored = adapter.save(
             attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics

@@ -12,7 +12,8 @@ from pipeline.records import load, plain
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Result, Step, Version
 from pipeline.training import rows, sandbox
-from pipeline.training.records import PreflightFacts, Prepared
+from pipeline.training.precision import choose
+from pipeline.training.records import Precision, PreflightFacts, Prepared
 from pipeline.usecase import Training
 
 
@@ -41,8 +42,8 @@ def run(context: Context, *, base: BaseModel) -> Prepared:
             "quantize": training.quantize,
             "dtype": training.dtype,
             "device": context.settings.device,
-            "sft_max_length": training.sft.max_length,
-            "dpo_max_length": training.dpo.max_length if training.dpo.enabled else None,
+            "sft": [training.sft.max_length, training.sft.max_tokens],
+            "dpo": [training.dpo.max_length, training.dpo.max_tokens] if training.dpo.enabled else None,
         },
         inputs={"dataset": newest.artifact},
         reuse=context.reuse,
@@ -50,7 +51,9 @@ def run(context: Context, *, base: BaseModel) -> Prepared:
 
     def work(attempt: Attempt) -> Result:
         _require_device(context.settings, training)
-        return Result({"base": models.register(base)}, _facts(attempt, training, base, newest.artifact))
+        return Result(
+            {"base": models.register(base)}, _facts(context.settings, attempt, training, base, newest.artifact)
+        )
 
     outcome = steps.run(context.settings, context.origin, spec, work)
     facts = load(PreflightFacts, outcome.facts)
@@ -71,19 +74,24 @@ def _newest(context: Context) -> DatasetVersion:
     return newest
 
 
-def _facts(attempt: Attempt, training: Training, base: BaseModel, dataset: Version) -> PreflightFacts:
-    """Returns what is known of rows and template. Loads no weights."""
-    _, tokenizer = models.require_usable(base.folder)
+def _facts(
+    settings: Settings, attempt: Attempt, training: Training, base: BaseModel, dataset: Version
+) -> PreflightFacts:
+    """Returns what is known of rows, template and processor. Loads no weights."""
+    config, tokenizer = models.require_usable(base.folder)
     chat = Chat(tokenizer)
+    precision = (
+        choose(config, models.device(settings.device)) if training.dtype == "auto" else Precision(training.dtype)
+    )
     tuned = {
-        split: rows.supervised(contents, chat, training.sft.max_length)
+        split: rows.supervised(contents, chat, training.sft.max_length, rows.budget(training.sft, split))
         for split, contents in rows.read(attempt.connection, dataset, "sft").items()
     }
     rows.require(tuned["train"], "sft", training.sft.max_length)
     paired = None
     if training.dpo.enabled:
         paired = {
-            split: rows.preferences(contents, chat, training.dpo.max_length)
+            split: rows.preferences(contents, chat, training.dpo.max_length, rows.budget(training.dpo, split))
             for split, contents in rows.read(attempt.connection, dataset, "preference").items()
         }
         # No pairs at all means no preference tuning; pairs of which none is of use are a mistake.
@@ -91,6 +99,7 @@ def _facts(attempt: Attempt, training: Training, base: BaseModel, dataset: Versi
             rows.require(paired["train"], "preference", training.dpo.max_length)
     return PreflightFacts(
         chat.form,
+        precision,
         {split: kept.counts() for split, kept in tuned.items()},
         None if paired is None else {split: kept.counts() for split, kept in paired.items()},
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.models import Device
+from pipeline.training.records import Precision
 from pipeline.usecase import DpoRecipe, SftRecipe, Training
 
 Method = Literal["sft", "dpo"]
@@ -24,6 +25,11 @@ LORA: Mapping[str, Any] = {
     "lora_dropout": 0.0,
     "bias": "none",
 }
+
+
+def measured(training: Training, precision: Precision) -> Training:
+    """Returns the settings with what preflight chose in the place of `auto`."""
+    return training.model_copy(update={"dtype": precision.dtype})
 
 
 def in_force(training: Training, method: Method) -> dict[str, Any]:

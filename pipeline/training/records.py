@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pipeline.chat import Form
 from pipeline.steps import Version
+from pipeline.usecase import Dtype
 
 Split = Literal["train", "validation"]
 
@@ -23,6 +24,17 @@ class RowCounts:
         int  # conversations of which the last answer alone is supervised, as the template writes earlier ones anew
     )
     rejected: Mapping[str, int]
+    left_out: int = 0  # that the recipe's max_tokens had no room for
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What models are computed in, and what that was measured by: a layer's largest product in microseconds. Nothing
+    was measured where the use case says what it wants."""
+
+    dtype: Dtype
+    float32: int | None = None
+    bfloat16: int | None = None
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,7 @@ class PreflightFacts:
     """What preflight measured."""
 
     template: Form
+    precision: Precision
     sft: Mapping[Split, RowCounts]
     preference: Mapping[Split, RowCounts] | None  # None where preference tuning is switched off
 

@@ -52,7 +52,8 @@ def pinned_base(context: Context, prepared: Prepared) -> BaseModel:
 def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
     """Returns what `sft` returns. Runs in the training process."""
     usecase, dataset = context.usecase, prepared.dataset
-    in_force = recipe.in_force(usecase.training, "sft")
+    training = recipe.measured(usecase.training, prepared.facts.precision)
+    in_force = recipe.in_force(training, "sft")
     spec = Step(
         usecase.name,
         "training.sft",
@@ -64,7 +65,7 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
     )
 
     def work(attempt: Attempt) -> Result:
-        model, metrics, measures = _tuned(context.settings, usecase.training, attempt, base, dataset)
+        model, metrics, measures = _tuned(context.settings, training, attempt, base, dataset)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest}
         stored = adapter.save(
             attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics

@@ -46,6 +46,7 @@ def ready(
     chosen = training.sft if method == "sft" else training.dpo
     keep = rows.supervised if method == "sft" else rows.preferences
     device = models.device(settings.device)
+    assert training.dtype != "auto"  # recipe.measured
     model, tokenizer = models.load(
         base.folder,
         adapter=adapter,
@@ -56,7 +57,9 @@ def ready(
         trainable=True,
     )
     chat = Chat(tokenizer)
-    kept = {split: keep(content, chat, chosen.max_length) for split, content in contents.items()}
+    kept = {
+        split: keep(content, chat, chosen.max_length, rows.budget(chosen, split)) for split, content in contents.items()
+    }
     rows.require(kept["train"], "sft" if method == "sft" else "preference", chosen.max_length)
     validated = bool(kept["validation"].rows)
     config = recipe.arguments(

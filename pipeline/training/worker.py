@@ -43,6 +43,8 @@ def main() -> None:
     # TRL 1.16 still passes the name that transformers 5.23 calls old.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    # Without a GPU it warns, on import, that a faster 4-bit kernel could be downloaded.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGALRM, _overdue)
     request = json.loads(_line())

@@ -12,6 +12,8 @@ from pipeline.settings import ROOT
 # The order is the order of clearances: who may read one may read those before it.
 Classification = Literal["public", "internal", "confidential", "restricted"]
 CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
+Dtype = Literal["float32", "bfloat16"]
+Quantize = Literal["none", "nf4"]
 ExampleKind = Literal["sft", "preference"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # a caller's name; part of no identifier
@@ -222,6 +224,8 @@ class SftRecipe(_Model):
     """Passes to one step."""
     max_length: int = Field(1024, ge=16, le=1_000_000)
     """Tokens; longer rows are cut."""
+    max_tokens: int | None = Field(None, ge=1_000, le=1_000_000_000_000)
+    """Of the rows of an epoch: a random sample of them; of validation rows, a tenth as many. null: all rows."""
     lora_rank: int = Field(16, ge=1, le=1_024)
     """The adapter's rank: more can learn more, and takes more memory."""
     lora_alpha: int = Field(32, ge=1, le=4_096)
@@ -251,6 +255,8 @@ class DpoRecipe(_Model):
     """Passes to one step."""
     max_length: int = Field(1024, ge=16, le=1_000_000)
     """Tokens; longer pairs are cut."""
+    max_tokens: int | None = Field(None, ge=1_000, le=1_000_000_000_000)
+    """Of the pairs of an epoch, both sides counted: as for SFT."""
     beta: float = Field(0.1, gt=0, le=100)
     """How near it stays to the SFT adapter: higher is nearer."""
     patience: int = Field(3, ge=1, le=10_000)
@@ -268,10 +274,10 @@ class Training(_Model):
     """Supervised fine-tuning."""
     dpo: DpoRecipe = DpoRecipe()
     """Preference tuning."""
-    quantize: Literal["none", "nf4"] = "none"
+    quantize: Quantize = "none"
     """`nf4`: QLoRA, the base model in four bits."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """What is computed in."""
+    dtype: Dtype | Literal["auto"] = "auto"
+    """What is computed in. `auto`: bfloat16 where preflight measures that this machine is faster with it."""
     timeout_minutes: int = Field(240, ge=1, le=20_160)
     """A training that takes longer is stopped, and has failed."""
 
@@ -319,7 +325,7 @@ class Suite(_Model):
     gated: bool = True
     """Whether the gate looks at it."""
     limit: int | None = Field(None, ge=1, le=1_000_000)
-    """The first so many cases, for a quick run; null: all."""
+    """A sample of so many cases, of each kind in proportion; null: all."""
     refusals: tuple[Line, ...] = Field(REFUSALS, min_length=1, max_length=64)
     """How a refusal sounds: an answer with one of these in it refuses."""
     sentences: int = Field(1, ge=1, le=100)
@@ -337,6 +343,8 @@ class Evaluation(_Model):
     """Of an answer."""
     batch_size: int = Field(32, ge=1, le=4_096)
     """Questions answered at once."""
+    without_retrieval: Share = 1
+    """Of a suite's cases, that are asked without retrieval as well: to see what retrieval adds, a quarter may do."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Of the intervals."""
 

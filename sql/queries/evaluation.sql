@@ -49,6 +49,16 @@ join catalog.locked_example e on e.use_case = v.use_case and e.digest = m.exampl
 where m.split = 'test' and e.content is not null
 order by e.digest;
 
+-- precision --
+-- What the newest preflight of a use case found models to be computed in best, on this machine.
+select coalesce(o.facts, r.facts) #>> '{precision,dtype}' as dtype
+from lineage.run r
+join lineage.job j on j.job_id = r.job_id and j.use_case = :'use_case' and j.name = 'training.preflight'
+left join lineage.run o on o.run_id = r.reused_from
+where r.state in ('succeeded', 'reused') and coalesce(o.facts, r.facts) #>> '{precision,dtype}' is not null
+order by r.started_at desc
+limit 1;
+
 -- base_of --
 -- The base model which an adapter was trained on, as its training run pinned it.
 select v.version_id, v.digest, v.meta, a.name

@@ -125,6 +125,7 @@ def usecase(usecase_folder: Callable[..., Path], tiny_model: Path) -> Callable[.
     def make(model: Path | None = None, **training: Any) -> UseCase:
         quick = {"learning_rate": 5e-3, "batch_size": 8, "eval_steps": 4, "max_length": 96}
         told = {
+            "dtype": "float32",
             **training,
             "sft": {**quick, "max_steps": 8, "lora_rank": 4, **training.get("sft", {})},
             "dpo": {**quick, "max_steps": 4, **training.get("dpo", {})},

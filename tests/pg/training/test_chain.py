@@ -17,10 +17,11 @@ from pipeline.artifacts import ArtifactStore
 from pipeline.chat import Form
 from pipeline.context import Context
 from pipeline.errors import BadInput, NotAvailable, Refused
+from pipeline.evaluation import recording
 from pipeline.settings import Settings
 from pipeline.steps import Origin, Version
 from pipeline.training import sandbox
-from pipeline.training.records import Measures, PreflightFacts, Prepared, Tuned, TuningFacts
+from pipeline.training.records import Measures, Precision, PreflightFacts, Prepared, Tuned, TuningFacts
 from pipeline.usecase import UseCase
 from tests.pg.training.conftest import answer, question, write_tokenizer
 
@@ -167,12 +168,38 @@ def test_four_bits_train_on_a_cpu_too(settings: Settings, origin: Origin, usecas
     assert training.dpo(Context(settings, case, origin), prepared, tuned).facts.tuned
 
 
+def test_what_preflight_measured_is_what_is_trained_and_evaluated_in(
+    settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit
+) -> None:
+    commit(40, 0)
+    case = usecase(dtype="auto", sft={"max_steps": 2}, dpo={"enabled": False})
+    prepared = training.preflight(Context(settings, case, origin))
+    precision = prepared.facts.precision
+    assert precision.float32
+    assert precision.bfloat16
+    tuned = training.sft(Context(settings, case, origin), prepared)
+    recipe = json.loads(ArtifactStore(settings.artifacts).read("adapter", tuned.adapter.digest, "recipe.json"))
+    assert recipe["dtype"] == precision.dtype
+    with database.connect(settings, "evaluator") as connection:
+        assert recording.precision(connection, case) == precision.dtype
+        assert recording.precision(connection, usecase(dtype="bfloat16")) == "bfloat16"
+        other = case.model_copy(update={"name": "other"})
+        assert recording.precision(connection, other) == "float32"
+    again = training.preflight(Context(settings, case, origin))
+    assert (again.reused, again.facts) == (True, prepared.facts)
+
+
 def test_a_changed_base_model_is_refused(
     settings: Settings, origin: Origin, usecase: MakeCase, model_copy: Path
 ) -> None:
     other = Version(1, "base_model", "base", "0" * 64)
     prepared = Prepared(
-        uuid4(), False, other, other, 1, PreflightFacts(Form("<|im_end|>", True, False, False), {}, None)
+        uuid4(),
+        False,
+        other,
+        other,
+        1,
+        PreflightFacts(Form("<|im_end|>", True, False, False), Precision("float32"), {}, None),
     )
     with pytest.raises(Refused, match="base model changed since preflight"):
         training.sft(Context(settings, usecase(model_copy), origin), prepared)

@@ -1,16 +1,20 @@
 """Suites: what a file may say, and what each mistake is called."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pipeline import canonical
 from pipeline import usecase as usecases
 from pipeline.errors import BadInput
 from pipeline.evaluation import suites
-from pipeline.evaluation.cases import Reference
+from pipeline.evaluation.cases import Case, Expect, Reference
 from pipeline.usecase import UseCase
 
 pytestmark = pytest.mark.unit
@@ -83,7 +87,36 @@ def test_the_digest_is_of_what_is_asked_and_of_who_asks(make: Make) -> None:
     assert digest(GOOD | {"question": "How long, then?"}) != first
     assert digest(GOOD, clearance="restricted") != first
     assert digest(GOOD, gated=False) != first
-    assert digest(GOOD, GOOD | {"id": "two"}, limit=1) == first
+    assert digest(GOOD, GOOD | {"id": "two"}) != first
+
+
+KINDS = st.lists(st.tuples(st.sampled_from(["short", "long", "nothing"]), st.booleans()), min_size=1, max_size=60)
+
+
+@given(KINDS, st.data())
+def test_a_sample_holds_every_kind_in_proportion(kinds: list[tuple[str, bool]], data: st.DataObject) -> None:
+    cases = [
+        Case(f"c{n}", canonical.digest(n), "Q?", "ada", Expect(answerable, "v" if answerable else None), (tag, "x"))
+        for n, (tag, answerable) in enumerate(kinds)
+    ]
+    size = data.draw(st.integers(0, len(cases)))
+    chosen = suites.sample(cases, size)
+    assert len(chosen) == size
+    assert chosen == [case for case in cases if case in chosen]
+    assert sorted(chosen, key=str) == sorted(suites.sample(cases[::-1], size), key=str)
+    assert {case.key for case in suites.sample(cases, max(size - 1, 0))} <= {case.key for case in chosen}
+    for kind, whole in Counter(kinds).items():
+        own = sum((case.tags[0], case.expect.answerable) == kind for case in chosen)  # type: ignore[union-attr]
+        assert abs(own - size * whole / len(cases)) <= 1 + len(set(kinds)) / 2
+
+
+def test_a_limit_is_a_sample_of_the_file(make: Make) -> None:
+    lines = [GOOD | {"id": f"c{n}", "tags": ["long" if n < 30 else "short"]} for n in range(40)]
+    (suite,) = suites.load(make(*lines, limit=8))
+    assert Counter(case.tags[0] for case in suite.cases) == {"long": 6, "short": 2}
+    (whole,) = suites.load(make(*lines))
+    assert len(whole.cases) == 40
+    assert suite.digest != whole.digest
 
 
 def test_locked_rows_become_cases_without_a_principal() -> None:

@@ -1,5 +1,6 @@
 """Rows against a chat template: what is kept, as which tokens, what is not, and why."""
 
+import math
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from pipeline.chat import Chat
 from pipeline.errors import Refused
 from pipeline.training import rows
 from pipeline.training.head import IGNORED
+from pipeline.usecase import DpoRecipe, SftRecipe
 
 pytestmark = pytest.mark.unit
 
@@ -115,6 +117,33 @@ def test_preferences_need_two_answers_that_differ_within_max_length(chat: Chat, 
     assert rows.preferences([{**row, "prompt": [tool]}], chat, 100).rejected == {"template_refuses": 1}
     apart = {**row, "chosen": [ANSWER, USER, ANSWER]}
     assert rows.preferences([apart], chat, 100).rejected == {"prompts_differ": 1}
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_a_budget_takes_the_first_rows_that_fit_and_counts_the_others(chat: Chat, method: str) -> None:
+    question = [{"role": "user", "content": "How long?"}]
+    answers = [[{"role": "assistant", "content": f"It takes {n} days."}] for n in range(21)]
+    if method == "sft":
+        keep, contents = rows.supervised, [{"messages": question + answer} for answer in answers[:20]]
+    else:
+        keep = rows.preferences
+        contents = [{"prompt": question, "chosen": answers[n], "rejected": answers[n + 1]} for n in range(20)]
+    whole = keep(contents, chat, 64)
+    assert (len(whole.rows), whole.left_out) == (20, 0)
+    part = keep(contents, chat, 64, whole.tokens / 3)
+    assert 0 < len(part.rows) < 20
+    assert part.rows == whole.rows[: len(part.rows)]
+    assert part.tokens <= whole.tokens / 3 < keep(contents[: len(part.rows) + 1], chat, 64).tokens
+    assert part.left_out == part.counts().left_out == 20 - len(part.rows)
+    none = keep(contents, chat, 64, 3)
+    with pytest.raises(Refused, match="max_tokens"):
+        rows.require(none, "sft", 64)
+
+
+def test_validation_rows_have_a_tenth_of_the_budget() -> None:
+    assert rows.budget(SftRecipe(max_tokens=5_000), "train") == 5_000
+    assert rows.budget(SftRecipe(max_tokens=5_000), "validation") == 500
+    assert rows.budget(DpoRecipe(), "train") == math.inf
 
 
 def test_no_row_left_is_refused_with_the_reasons(chat: Chat) -> None:
