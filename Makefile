@@ -11,7 +11,7 @@ NIGHTSHIFT_TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo up down test test-slow check format bench bench-sft lock reference tiny-base
+.PHONY: install demo up down test test-slow check format bench bench-sft bench-model lock reference tiny-base
 
 install: $(STAMP)
 
@@ -69,6 +69,14 @@ bench: install
 # Fine-tuning of SmolLM2 beside the plain TRL script: some minutes on two cores, and 13 GB for the peer.
 bench-sft: install
 	$(BIN)/python -m benchmarks.sft
+
+# How good the model of usecases/compliance is, over three seeds and without token budgets: some hours on two cores.
+bench-model: install
+	$(BIN)/nightshift model pull smollm2-135m-instruct
+	$(BIN)/nightshift db upgrade
+	$(BIN)/nightshift data commit compliance
+	$(BIN)/nightshift index sync compliance
+	$(BIN)/python -m benchmarks.model
 
 # Writes requirements.lock anew. torch is left out: the install above decides which build it is.
 lock: install

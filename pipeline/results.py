@@ -53,11 +53,12 @@ class AnswerForm:
     refusals: tuple[str, ...] = REFUSALS  # an answer with one of these in it refuses
     sentences: int = 1  # the most that an answer has, citations aside
     citation: bool = True  # an answer that is no refusal ends in its source
+    json_schema: Mapping[str, Any] | None = None  # it is JSON that meets this, instead of sentences
 
     @classmethod
     def of(cls, suite: Suite) -> "AnswerForm":
         """Returns the form that a use case's suite asks for."""
-        return cls(suite.refusals, suite.sentences, suite.citation)
+        return cls(suite.refusals, suite.sentences, suite.citation, suite.json_schema)
 
 
 DEFAULT_FORM = AnswerForm()

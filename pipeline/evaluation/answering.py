@@ -1,13 +1,16 @@
 """Puts every case of every suite to one model, and scores what comes back."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, exp
 from typing import Any
 
+from pipeline.errors import BadInput
 from pipeline.evaluation import generation, scorers, suites
 from pipeline.evaluation.cases import Answer, Case, Expect, Message, Reference, Suite
+from pipeline.evaluation.generation import Generated
 from pipeline.progress import Progress
 from pipeline.prompt import Passage, Prompt
 from pipeline.results import WITH, WITHOUT, Condition
@@ -37,6 +40,7 @@ class Answered:
     condition: Condition
     results: tuple[Scored, ...]  # of the suite's cases that were asked so
     cut: int  # prompts that lost their beginning
+    unsuitable: int  # locked test rows that the model's template does not take, and so not answered
 
 
 def answer_all(
@@ -99,6 +103,7 @@ def _answered(
     answers = generation.answers(
         *loaded, prompts, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size, progress=progress
     )
+    unsuitable = _unsuitable(form, cases, answers)
     known = _references(loaded, cases, settings.batch_size)
     results = []
     for place, case in enumerate(cases):
@@ -106,7 +111,27 @@ def _answered(
         answer = Answer(answers[place].text, tuple(passages[place]), answers[place].seconds, likelihood, preferred)
         results.append(Scored(case, answer, scorers.score(case, answer)))
     log.info("suite %s %s retrieval: %d cases answered", suite.name, condition, len(results))
-    return Answered(suite, condition, tuple(results), sum(one.cut for one in answers))
+    return Answered(suite, condition, tuple(results), sum(one.cut for one in answers), unsuitable)
+
+
+def _unsuitable(form: Prompt, cases: Sequence[Case], answers: Sequence[Generated]) -> int:
+    """Returns how many rows of the locked test split the model's template does not take: each counts as not answered,
+    so that every model has the same cases. Raises BadInput where it does not take the use case's own prompt."""
+    reasons: Counter[str] = Counter()
+    for case, answer in zip(cases, answers, strict=True):
+        if answer.unsuitable is None:
+            continue
+        if not isinstance(case.expect, Reference):
+            raise BadInput(
+                "the model's chat template does not take the prompt of the use case",
+                where=form.where,
+                found=answer.unsuitable,
+                next_step="write the prompt without what it refuses: a system message, for one",
+            )
+        reasons[answer.unsuitable] += 1
+    for reason, count in reasons.items():
+        log.warning("%d locked test rows are no conversation to the model's template (%s): not answered", count, reason)
+    return reasons.total()
 
 
 def _messages(form: Prompt, case: Case, passages: Sequence[Passage]) -> Sequence[Message]:

@@ -1,12 +1,12 @@
 """Greedy answers and likelihoods, in padded batches. torch is imported when the first batch runs, and not before."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.chat import Chat, Unsuitable
-from pipeline.errors import BadInput
 from pipeline.evaluation.cases import Message
 from pipeline.progress import Progress
 
@@ -18,6 +18,7 @@ class Generated:
     text: str
     seconds: float  # its batch's time, shared evenly
     cut: bool  # whether the prompt was longer than the model reads, and lost its beginning
+    unsuitable: str | None = None  # why the model's template does not take the prompt; then nothing was asked
 
 
 def answers(
@@ -32,18 +33,26 @@ def answers(
     """Returns the greedy answer to each prompt, in their order. `progress` counts prompts.
 
     Prompts of like length share a batch, padded on the left. A prompt that with its answer would not fit the model's
-    positions loses its beginning. Raises BadInput where the model has no chat template, or it refuses a prompt.
+    positions loses its beginning; one that its template does not take has an empty answer, with the reason. Raises
+    BadInput where the model has no chat template.
     """
     import torch
 
     chat = Chat(tokenizer)
-    encoded = [_prompt_ids(chat, prompt) for prompt in prompts]
+    encoded: dict[int, list[int]] = {}
+    answers_by_place: dict[int, Generated] = {}
+    for place, prompt in enumerate(prompts):
+        try:
+            encoded[place] = chat.prompt(prompt)
+        except Unsuitable as error:
+            answers_by_place[place] = Generated("", 0.0, False, error.reason)
     stops = _stops(model, chat)
     room = _positions(model) - max_new_tokens
     padding = _padding(tokenizer)
-    answers_by_place: list[Generated | None] = [None] * len(encoded)
-    for places in _batches([len(ids) for ids in encoded], batch_size):
+    asked = list(encoded)
+    for batch in _batches([len(encoded[place]) for place in asked], batch_size):
         began = time.perf_counter()
+        places = [asked[one] for one in batch]
         kept = [encoded[place][-room:] for place in places]
         width = max(len(ids) for ids in kept)
         ids = torch.tensor([[padding] * (width - len(row)) + row for row in kept], device=model.device)
@@ -69,21 +78,31 @@ def answers(
             answers_by_place[place] = Generated(text, seconds, len(encoded[place]) > room)
         if progress is not None:
             progress.advance(len(places))
-    return [one for one in answers_by_place if one is not None]
+    return [answers_by_place[place] for place in range(len(prompts))]
 
 
 def likelihoods(
     model: Any, tokenizer: Any, pairs: Sequence[tuple[Sequence[Message], str]], *, batch_size: int
 ) -> list[float]:
-    """Returns, for each prompt and reply, the mean natural log-likelihood of the reply's own tokens, at most 0."""
+    """Returns, for each prompt and reply, the mean natural log-likelihood of the reply's own tokens, at most 0; minus
+    infinity where the template does not take the two."""
     import torch
 
     chat = Chat(tokenizer)
-    encoded = [_reply_ids(chat, prompt, reply) for prompt, reply in pairs]
+    unsuitable: set[int] = set()
+    encoded = []
+    for place, (prompt, reply) in enumerate(pairs):
+        try:
+            encoded.append(chat.reply(prompt, reply) if reply.strip() else (chat.prompt(prompt), []))
+        except Unsuitable:
+            unsuitable.add(place)
+            encoded.append(([], []))
     prompts, replies = [one for one, _ in encoded], [one for _, one in encoded]
     padding, room = _padding(tokenizer), _positions(model)
-    means = [0.0] * len(pairs)
-    for places in _batches([len(prompts[place]) + len(replies[place]) for place in range(len(pairs))], batch_size):
+    means = [-math.inf if place in unsuitable else 0.0 for place in range(len(pairs))]
+    asked = [place for place in range(len(pairs)) if place not in unsuitable]
+    for batch in _batches([len(prompts[place]) + len(replies[place]) for place in asked], batch_size):
+        places = [asked[one] for one in batch]
         rows = [(prompts[place] + replies[place])[-room:] for place in places]
         width = max(len(row) for row in rows)
         # Padded on the left too: the replies end together, so that only their own columns are scored.
@@ -102,32 +121,6 @@ def likelihoods(
             count = min(len(replies[place]), longest - 1)
             means[place] = float(row[-count:].mean()) if count else 0.0
     return means
-
-
-def _prompt_ids(chat: Chat, prompt: Sequence[Message]) -> list[int]:
-    try:
-        return chat.prompt(prompt)
-    except Unsuitable as error:
-        raise _refused(prompt, error) from None
-
-
-def _reply_ids(chat: Chat, prompt: Sequence[Message], reply: str) -> tuple[list[int], list[int]]:
-    """Returns the tokens of a prompt and of a reply's words after it; none of an empty reply."""
-    if not reply.strip():
-        return _prompt_ids(chat, prompt), []
-    try:
-        return chat.reply(prompt, reply)
-    except Unsuitable as error:
-        raise _refused(prompt, error) from None
-
-
-def _refused(prompt: Sequence[Message], error: Unsuitable) -> BadInput:
-    return BadInput(
-        "the model's chat template does not take a prompt",
-        where=f"{len(prompt)} messages, by {', '.join(message['role'] for message in prompt)}",
-        found=error.reason,
-        next_step="take the row out of the examples, or use a model whose template takes it",
-    )
 
 
 def _stops(model: Any, chat: Chat) -> list[int]:

@@ -46,7 +46,8 @@ def facts(answered: Sequence[Answered], confidence: float) -> EvaluationFacts:
         by_suite.setdefault(part.suite.name, {})[part.condition] = metrics(part.results, confidence)
     seconds = sum(one.answer.seconds for part in answered for one in part.results)
     answers = sum(len(part.results) for part in answered)
-    return EvaluationFacts(pooled, by_suite, answers, sum(part.cut for part in answered), round(seconds, 1))
+    cut, unsuitable = sum(part.cut for part in answered), sum(part.unsuitable for part in answered)
+    return EvaluationFacts(pooled, by_suite, answers, cut, round(seconds, 1), unsuitable)
 
 
 def content(settings: EvaluationSettings, inputs: Mapping[str, Version], answered: Sequence[Answered]) -> Evaluation:

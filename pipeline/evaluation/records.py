@@ -17,6 +17,7 @@ class EvaluationFacts:
     answers: int
     cut: int  # prompts that lost their beginning
     seconds: float
+    unsuitable: int = 0  # locked test rows that the model's template does not take, and so not answered
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def read(entry: SuiteFile, usecase: UseCase) -> Suite:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        case = _case(line, f"{entry.path}:{number}", usecase, form)
+        case = _case(line, f"{entry.path}:{number}", usecase, entry, form)
         if case.key in cases:
             raise BadInput("two cases have the same id", where=f"{entry.path}:{number}", found=case.key)
         cases[case.key] = case
@@ -92,7 +92,7 @@ def locked(rows: Sequence[Mapping[str, Any]], *, gated: bool) -> Suite | None:
     return Suite(LOCKED, gated, tuple(cases)) if cases else None
 
 
-def _case(line: str, where: str, usecase: UseCase, form: AnswerForm) -> Case:
+def _case(line: str, where: str, usecase: UseCase, entry: SuiteFile, form: AnswerForm) -> Case:
     try:
         parsed = _Line.model_validate(parsing.parse_json(line))
     except parsing.ParseError as error:
@@ -106,6 +106,10 @@ def _case(line: str, where: str, usecase: UseCase, form: AnswerForm) -> Case:
             found=parsed.principal,
             allowed=nearest(parsed.principal, usecase.principals) or "none: add it under `principals`",
         )
+    others = entry.wordings.get(parsed.expect.value or "", ())
+    parsed = parsed.model_copy(
+        update={"expect": parsed.expect.model_copy(update={"aliases": (*parsed.expect.aliases, *others)})}
+    )
     expect = Expect(parsed.expect.answerable, parsed.expect.value, parsed.expect.aliases, parsed.expect.source)
     # The caller's rights are part of the question: what may be retrieved depends on them.
     rights = usecase.principals[parsed.principal].model_dump(mode="json")

@@ -94,8 +94,7 @@ def _tuned(
             return dataset
 
     parts = ready(settings, training, attempt, "dpo", base, pairs, start)
-    trainer = Tokenized(
-        **parts.trainer, args=DPOConfig(**parts.config, beta=training.dpo.beta, precompute_ref_log_probs=True)
-    )
+    config = DPOConfig(**parts.config, beta=training.dpo.beta, precompute_ref_log_probs=True)
+    trainer = loop.only_logs(Tokenized(**parts.trainer, args=config))
     metrics, measures = loop.train(trainer, parts.device, parts.counts)
     return trainer.model, metrics, measures

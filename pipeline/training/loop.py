@@ -30,8 +30,20 @@ def callbacks(what: str, patience: int, validated: bool) -> list[Any]:
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.progress.reach(state.global_step)
 
+        def on_evaluate(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            loss = given["metrics"]["eval_loss"]
+            log.info("%s: validation loss %.4f after %d steps", what, loss, state.global_step)
+
     stopping = [EarlyStoppingCallback(early_stopping_patience=patience)] if validated else []
     return [Logged(), *stopping]
+
+
+def only_logs(trainer: Any) -> Any:
+    """Returns the trainer without the callback that prints every measure as a Python dict."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def train(

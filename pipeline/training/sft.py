@@ -83,10 +83,12 @@ def _tuned(
     from trl.trainer.sft_config import SFTConfig
 
     parts = ready(settings, training, attempt, "sft", base, rows.read(attempt.connection, dataset, "sft"))
-    trainer = head.trainer()(
-        **parts.trainer,
-        args=SFTConfig(**parts.config, dataset_kwargs={"skip_prepare_dataset": True}),
-        peft_config=LoraConfig(r=training.sft.lora_rank, lora_alpha=training.sft.lora_alpha, **recipe.LORA),
+    trainer = loop.only_logs(
+        head.trainer()(
+            **parts.trainer,
+            args=SFTConfig(**parts.config, dataset_kwargs={"skip_prepare_dataset": True}),
+            peft_config=LoraConfig(r=training.sft.lora_rank, lora_alpha=training.sft.lora_alpha, **recipe.LORA),
+        )
     )
     before = None
     if parts.trainer["eval_dataset"] is not None:

@@ -1,11 +1,12 @@
 """The keys of a usecase.yaml: their types, defaults, ranges and meanings. The reference and the JSON Schema are made of
 this (`make reference`)."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.settings import ROOT
 
@@ -315,6 +316,25 @@ class Principal(_Model):
 REFUSALS = ("is not stated", "are not stated", "was not stated", "were not stated")
 
 
+def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Returns a JSON Schema that stands by itself. Raises ValueError."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    def references(part: Any) -> Iterator[str]:
+        if isinstance(part, dict):
+            yield from (str(value) for key, value in part.items() if key in ("$ref", "$dynamicRef"))
+        for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            yield from references(inner)
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise ValueError(f"a JSON Schema of 2020-12: {error.message}") from None
+    if foreign := [name for name in references(schema) if not name.startswith("#")]:
+        raise ValueError(f"a JSON Schema that refers to nothing outside itself, as {foreign[0]}")
+    return schema
+
+
 class Suite(_Model):
     """One file of evaluation cases."""
 
@@ -332,6 +352,15 @@ class Suite(_Model):
     """An answer of the right form has at most so many."""
     citation: bool = True
     """An answer of the right form ends in its source, unless it refuses."""
+    json_schema: dict[str, Any] | None = None
+    """A JSON Schema (2020-12): an answer of the right form is JSON that meets it, or refuses; whatever it cites."""
+    wordings: dict[Line, tuple[Line, ...]] = Field(default_factory=dict)
+    """Other wordings of a value, as right as it in every case that asks for it."""
+
+    @field_validator("json_schema")
+    @classmethod
+    def _sound(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if schema is None else _json_schema(schema)
 
 
 class Evaluation(_Model):

@@ -5,8 +5,9 @@
 `questions/<id>.yaml` holds what staff ask about a document, each with its answer, its evidence word by word, and who
 asks. The file's document decides what its questions are for: those in `TEACHES` become training rows, the others
 evaluation cases, and no training row shows a passage of a document that is examined. A training row is put as the night
-puts a question: with the chunk that holds the evidence and the nearest others that the asker may read. Every choice is
-seeded by the question, so that the files come out byte-identical.
+puts a question: with the chunk that holds the evidence and the nearest others that the asker may read. A preference row
+sets its answer against a mistake that a tuned model really made on it (`mistakes.jsonl`, see collect.py). Every choice
+is seeded by the question, so that the files come out byte-identical.
 """
 
 from __future__ import annotations
@@ -132,24 +133,29 @@ def words(text: str) -> set[str]:
 
 
 def holding(entry: dict[str, Any], held: dict[str, Document]) -> list[Passage]:
-    """Returns the chunks that hold a question's evidence, each once. Raises ValueError where a piece is in none."""
+    """Returns the chunks that hold a question's evidence, each once; of a piece that two chunks share, the one that
+    holds most of it. Raises ValueError where a piece is in none."""
     found: list[Passage] = []
     for evidence in entry.get("evidence") or []:
         wanted = " ".join(evidence.split())
-        passage = next(
-            (
-                Passage(name, chunk)
-                for name in entry["sources"]
-                for chunk in held[name].chunks
-                if wanted in " ".join(chunk.split())
-            ),
-            None,
-        )
-        if passage is None:
+        passages = [Passage(name, chunk) for name in entry["sources"] for chunk in held[name].chunks]
+        best = max(passages, key=lambda passage: _common_start(wanted, " ".join(passage.text.split())))
+        if _common_start(wanted, " ".join(best.text.split())) < len(wanted) / 2:
             raise ValueError(f"no chunk holds: {evidence}")
-        if passage not in found:
-            found.append(passage)
+        if best not in found:
+            found.append(best)
     return found
+
+
+def _common_start(wanted: str, text: str) -> int:
+    """Returns how much of the beginning of `wanted` stands in a text, in characters."""
+    if wanted in text:
+        return len(wanted)
+    low, high = 0, len(wanted)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if wanted[:middle] in text else (low, middle - 1)
+    return low
 
 
 def training_rows(held: dict[str, Document]) -> list[dict[str, Any]]:
@@ -161,17 +167,32 @@ def training_rows(held: dict[str, Document]) -> list[dict[str, Any]]:
     }
     rows = []
     for name, entry in questions(teach=True):
-        chance = random.Random(entry["ask"])  # a choice of examples
         own = holding(entry, held)
-        others = [one for one in shelves[entry["principal"]].nearest(entry["ask"]) if one not in own]
-        passages = [*own, *others][:k]
-        # The best is not always the first.
-        if chance.random() < 0.4:
-            chance.shuffle(passages)
+        nearest = shelves[entry["principal"]].nearest(entry["ask"])
+        others = [one for one in nearest if one not in own][: max(0, k - len(own))]
+        # In the order in which a search gives them: what holds the answer is mostly, and not always, the first.
+        passages = [one for one in nearest if one in own[:k] or one in others]
         messages = [*form.messages(entry["ask"], passages), {"role": "assistant", "content": entry["answer"]}]
         rows.append({"id": name, "messages": messages, "documents": sorted({one.document for one in passages})})
     random.Random("order").shuffle(rows)
     return rows
+
+
+def preference_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns a preference row for each training row on which a mistake was collected, in the training rows' order."""
+    lines = (HERE / "mistakes.jsonl").read_text(encoding="utf-8").splitlines()
+    mistakes = {entry["id"]: entry["answer"] for entry in map(json.loads, lines)}
+    return [
+        {
+            "id": row["id"],
+            "prompt": row["messages"][:-1],
+            "chosen": row["messages"][-1:],
+            "rejected": [{"role": "assistant", "content": mistakes[row["id"]]}],
+            "documents": row["documents"],
+        }
+        for row in rows
+        if row["id"] in mistakes
+    ]
 
 
 def source(entry: dict[str, Any], held: dict[str, Document]) -> str:
@@ -203,8 +224,10 @@ def cases(held: dict[str, Document], by_hand: bool) -> list[dict[str, Any]]:
 def write(target: Path) -> None:
     """Writes rows and suites below `target`, laid out as this folder is."""
     held = documents()
+    taught = training_rows(held)
     written = {
-        "examples/sft.jsonl": training_rows(held),
+        "examples/sft.jsonl": taught,
+        "examples/preferences.jsonl": preference_rows(taught),
         "suites/facts.jsonl": cases(held, by_hand=False),
         "suites/by_hand.jsonl": cases(held, by_hand=True),
     }

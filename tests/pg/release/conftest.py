@@ -106,7 +106,7 @@ class House:
             Scored(case, Answer(f"secret answer {place < right}"), {"correct": float(place < right)})
             for place, case in enumerate(asked)
         ]
-        answered = [Answered(suite, "with" if "index" in inputs else "without", tuple(results), 0)]
+        answered = [Answered(suite, "with" if "index" in inputs else "without", tuple(results), 0, 0)]
         tokens = max_new_tokens or self.usecase.evaluation.max_new_tokens
         settings = EvaluationSettings(
             [SuiteSettings("facts", suite.digest, file, None, True, cases, AnswerForm.of(named))],

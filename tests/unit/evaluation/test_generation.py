@@ -1,16 +1,23 @@
 """Batches and likelihoods against one prompt at a time, on the model that ships."""
 
+import copy
 import math
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline import models
+from pipeline import prompt as prompts
+from pipeline import usecase as usecases
 from pipeline.errors import BadInput
-from pipeline.evaluation import generation
-from pipeline.settings import ROOT
+from pipeline.evaluation import answering, generation
+from pipeline.evaluation.cases import Case, Expect, Message, Reference, Suite
+from pipeline.results import LOCKED
+from pipeline.settings import ROOT, from_environment
 
 pytestmark = pytest.mark.unit
 
@@ -64,6 +71,70 @@ def test_a_model_without_a_chat_template_is_refused(loaded: tuple[Any, Any]) -> 
             generation.answers(model, tokenizer, PROMPTS, max_new_tokens=1, batch_size=1)
     finally:
         tokenizer.chat_template = template
+
+
+NO_TOOLS = (
+    "{% for m in messages %}"
+    "{% if m['role'] == 'tool' or 'HUGE' in m['content'] %}{{ raise_exception('no') }}{% endif %}"
+    "{{ m['role'] + ': ' + m['content'] + eos_token }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+)
+TOOL = [*PROMPTS[0], {"role": "tool", "content": "{}"}]
+
+
+@pytest.fixture
+def strict(loaded: tuple[Any, Any]) -> tuple[Any, Any]:
+    """The model with a template that takes no tool's turn, as several families' do not."""
+    model, tokenizer = loaded
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = NO_TOOLS
+    return model, own
+
+
+def test_a_prompt_that_the_template_refuses_is_not_answered_and_the_others_are(strict: tuple[Any, Any]) -> None:
+    asked = [PROMPTS[0], TOOL, *PROMPTS[1:]]
+    found = generation.answers(*strict, asked, max_new_tokens=8, batch_size=2)
+    assert [one.unsuitable is None for one in found] == [True, False, True, True]
+    assert found[1].text == ""
+    expected = generation.answers(*strict, PROMPTS, max_new_tokens=8, batch_size=2)
+    assert [found[place].text for place in (0, 2, 3)] == [one.text for one in expected]
+
+
+def test_a_reply_to_it_is_the_least_likely(strict: tuple[Any, Any]) -> None:
+    pairs = [(PROMPTS[0], "Two days."), (TOOL, "Two days."), (TOOL, " ")]
+    plain, *refused = generation.likelihoods(*strict, pairs, batch_size=2)
+    assert refused == [-math.inf, -math.inf]
+    assert plain == generation.likelihoods(*strict, pairs[:1], batch_size=2)[0]
+
+
+def locked(*prompts: Sequence[Message]) -> Suite:
+    cases = [
+        Case(str(n), str(n), None, None, Reference(tuple(prompt), "Two days.", "No."), ("preference",))
+        for n, prompt in enumerate(prompts)
+    ]
+    return Suite(LOCKED, True, tuple(cases))
+
+
+def test_a_locked_row_that_the_template_refuses_counts_as_not_answered(
+    strict: tuple[Any, Any], usecase_folder: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    case = usecases.load(usecase_folder() / "usecase.yaml")
+    settings = from_environment({"NIGHTSHIFT_HOME": "unused"})
+    (answered,) = answering.answer_all(settings, case, strict, [locked(PROMPTS[0], TOOL)], None, prompts.read())
+    assert answered.unsuitable == 1
+    assert "1 locked test rows are no conversation to the model's template" in caplog.text
+    good, bad = (one.scores for one in answered.results)
+    assert good["likelihood"] > 0
+    assert (bad["likelihood"], bad["reference"], bad["preference"]) == (0, 0, 0)
+
+
+def test_a_template_that_refuses_the_use_cases_own_prompt_ends_the_evaluation(
+    strict: tuple[Any, Any], usecase_folder: Callable[..., Path]
+) -> None:
+    case = usecases.load(usecase_folder() / "usecase.yaml")
+    asked = Case("one", "one", "How HUGE?", "ada", Expect(True, "x"))
+    settings = from_environment({"NIGHTSHIFT_HOME": "unused"})
+    with pytest.raises(BadInput, match="does not take the prompt of the use case"):
+        answering.answer_all(settings, case, strict, [Suite("facts", True, (asked,))], None, prompts.read())
 
 
 def test_importing_the_stages_loads_no_model_library() -> None:

@@ -161,3 +161,34 @@ def test_a_suite_says_how_many_sentences_an_answer_has_and_whether_it_cites() ->
     assert scored("It is 72 hours.")["format"] == 0.0
     assert scored("It is 72 hours.", form=AnswerForm(citation=False))["format"] == 1.0
     assert scored(" ", form=AnswerForm(sentences=3, citation=False))["format"] == 0.0
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"command": {"enum": ["drive", "stop"]}, "metres": {"type": "number", "maximum": 5}},
+    "required": ["command"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"command": "drive", "metres": 2}', 1.0),
+        (' \n{"command": "stop"} ', 1.0),
+        ("This is not stated in the documents.", 1.0),
+        ('{"command": "drive", "metres": 6}', 0.0),
+        ('{"command": "fly"}', 0.0),
+        ('{"metres": 2}', 0.0),
+        ('{"command": "stop", "note": "x"}', 0.0),
+        ('```json\n{"command": "stop"}\n```', 0.0),
+        ('{"command": "stop"} {"command": "stop"}', 0.0),
+        ('{"command": "drive", "metres": NaN}', 0.0),
+        ('{"command": "fly", "command": "stop"}', 0.0),
+        ("[" * 100_000, 0.0),
+        ("Stop. [robot-rules]", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_suite_of_json_answers_has_a_schema(text: str, expected: float) -> None:
+    assert scored(text, form=AnswerForm(json_schema=SCHEMA))["format"] == expected

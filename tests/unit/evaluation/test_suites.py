@@ -90,6 +90,39 @@ def test_the_digest_is_of_what_is_asked_and_of_who_asks(make: Make) -> None:
     assert digest(GOOD, GOOD | {"id": "two"}) != first
 
 
+def test_other_wordings_are_right_in_every_case_that_asks_for_the_value(make: Make) -> None:
+    wordings = {"72 hours": ["three days"], "never": ["at no time"]}
+    (suite,) = suites.load(make(GOOD, wordings=wordings))
+    (plain,) = suites.load(make(GOOD))
+    (case,) = suite.cases
+    assert isinstance(case.expect, Expect)
+    assert case.expect.aliases == ("three days",)
+    assert suite.digest != plain.digest
+    (spelt_out,) = suites.load(make(GOOD | {"expect": GOOD["expect"] | {"aliases": ["three days"]}}))
+    assert spelt_out.digest == suite.digest
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        ({"type": "objekt"}, "a JSON Schema of 2020-12"),
+        ({"properties": {"a": {"$ref": "https://example.org/x.json"}}}, "refers to nothing outside itself"),
+        ({"anyOf": [{"$ref": "other.json#/a"}]}, "refers to nothing outside itself"),
+    ],
+)
+def test_a_schema_that_is_none_or_leads_elsewhere_is_refused(make: Make, schema: dict[str, Any], problem: str) -> None:
+    with pytest.raises(BadInput, match=problem) as caught:
+        make(GOOD, json_schema=schema)
+    assert "json_schema" in str(caught.value.details["where"])
+
+
+def test_a_schema_is_part_of_the_suite(make: Make) -> None:
+    (suite,) = suites.load(make(GOOD, json_schema={"type": "object", "$defs": {"a": {}}, "$ref": "#/$defs/a"}))
+    (plain,) = suites.load(make(GOOD))
+    assert suite.form.json_schema is not None
+    assert suite.digest != plain.digest
+
+
 KINDS = st.lists(st.tuples(st.sampled_from(["short", "long", "nothing"]), st.booleans()), min_size=1, max_size=60)
 
 

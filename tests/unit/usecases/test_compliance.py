@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 HOME = ROOT / "usecases" / "compliance"
 sys.path.insert(0, str(ROOT))
 
-from usecases.compliance import build  # noqa: E402
+from usecases.compliance import build, collect  # noqa: E402
 from usecases.compliance.build import Document  # noqa: E402
 
 pytestmark = pytest.mark.unit
@@ -61,7 +61,7 @@ def questions() -> Iterator[tuple[str, dict[str, Any], bool]]:
 def test_the_files_are_what_the_builder_writes(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(HOME / "build.py"), str(tmp_path)], check=True, timeout=120)
     written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.jsonl"))
-    assert len(written) == 3
+    assert len(written) == 4
     for name in written:
         assert (tmp_path / name).read_bytes() == (HOME / name).read_bytes(), name
 
@@ -73,6 +73,7 @@ def test_the_sample_is_as_large_as_promised(held: dict[str, Document], training:
     assert len(training) >= 500
     assert len(cases) >= 300
     assert len(rows("suites/by_hand.jsonl")) >= 80
+    assert len(rows("examples/preferences.jsonl")) >= 200
     assert sum("two-documents" in case["tags"] for case in cases) >= 40
     assert {entry["kind"] for _, entry, _ in questions()} == KINDS
 
@@ -173,6 +174,23 @@ def test_a_row_shows_its_evidence_and_nothing_that_the_asker_may_not_read(
         assert row["messages"][-1] == {"role": "assistant", "content": entry["answer"]}
         assert row["messages"][-2]["content"].endswith(f"{prompt.QUESTION} {entry['ask']}")
         assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
+
+
+def test_a_preference_row_sets_the_answer_against_a_mistake_of_its_kind(training: Rows) -> None:
+    taught = {row["id"]: row for row in training}
+    entries = {name: entry for name, entry, teach in questions() if teach}
+    mistakes = {entry["id"]: entry for entry in rows("mistakes.jsonl")}
+    kinds = set()
+    for row in rows("examples/preferences.jsonl"):
+        own, mistake = taught[row["id"]], mistakes[row["id"]]
+        assert [*row["prompt"], *row["chosen"]] == own["messages"]
+        assert row["rejected"] == [{"role": "assistant", "content": mistake["answer"]}]
+        assert row["rejected"] != row["chosen"]
+        expected = collect.expected(entries[row["id"]])
+        assert collect.mistaken(mistake["answer"], expected, own["documents"]) == mistake["kind"], row["id"]
+        assert collect.mistaken(row["chosen"][0]["content"], expected, own["documents"]) is None, row["id"]
+        kinds.add(mistake["kind"])
+    assert kinds == {"value", "source", "refusal"}
 
 
 def test_refusals_are_taught_and_examined(training: Rows, cases: Rows) -> None:
