@@ -9,7 +9,7 @@ import psutil
 from pipeline.services import airflow, processes
 from pipeline.settings import Settings
 
-SECONDS = 1.0  # between two samples
+SECONDS = 3.0  # between two samples: each reads all processes, and takes processor time from the training
 
 
 class Sampler:

@@ -14,10 +14,10 @@ from pipeline.services import airflow, processes
 from pipeline.services.rest import Airflow
 from pipeline.settings import Settings
 
-SECONDS = 1.0  # between two looks
+SECONDS = 2.0  # between two looks
 # Looks at which a task must wait before anybody answers it. Where an answer queues a task again before Airflow's
 # scheduler saw that its process ended, the scheduler takes it for one that was killed, and fails it.
-SETTLED = 4
+SETTLED = 3
 PROGRESS_SECONDS = 15.0  # between two looks at how far a task is
 BEGIN_SECONDS = 120.0  # so long may an asset event take to begin a run
 _MARKS = {"success": "[green]✓[/]", "skipped": "[dim]–[/]", "failed": "[red]✗[/]", "upstream_failed": "[dim]✗[/]"}
