@@ -1,5 +1,5 @@
-"""Search with access control. The gateway opens a session for a principal; the search runs under a role that can do
-nothing but search; what comes back is what the session's rights allow, and is written down."""
+"""Search with access control, by vectors and by words. The gateway opens a session for a principal; the search runs
+under a role that can do nothing but search; what comes back is what the session's rights allow, and is written down."""
 
 import time
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Hit:
     document: str
     version: int  # catalog.document_version_id
     chunk: int  # within its generation
-    score: float  # cosine similarity, −1 to 1
+    score: float  # cosine similarity, −1 to 1; the order of hits is by their words, too
     text: str
 
 
@@ -38,7 +38,7 @@ class Hit:
 class Answer:
     """What a search returned."""
 
-    results: Sequence[Hit]  # the nearest first
+    results: Sequence[Hit]  # the best first
     route: str  # exact, hnsw, empty or refused
     audit_id: int
 
@@ -78,7 +78,7 @@ class Searcher:
             raise
 
     def search(self, text: str, k: int) -> Answer:
-        """Returns the k nearest chunks that the principal may see, the nearest first."""
+        """Returns the k chunks that fit best among those that the principal may see, the best first."""
         return self.search_all([text], k)[0]
 
     def search_all(self, texts: Sequence[str], k: int) -> list[Answer]:

@@ -137,11 +137,11 @@ order by g.generation_id desc;
 select distinct use_case from rag.generation where state <> 'dropped' order by use_case;
 
 -- search --
--- The nearest chunks that the token may see, in what is live: by id, against an audit row.
+-- The chunks that fit best among those that the token may see, in what is live: by id, against an audit row.
 select audit_id, route, reason, chunk_ids from rag.search(:'token', :'embedding'::halfvec, :'text', :'k'::int);
 
 -- search_generation --
--- The nearest chunks that the token may see, in one generation: by id, against an audit row.
+-- The chunks that fit best among those that the token may see, in one generation: by id, against an audit row.
 select audit_id, route, reason, chunk_ids
 from rag.search_generation(:'token', :'generation'::int, :'embedding'::halfvec, :'text', :'k'::int);
 

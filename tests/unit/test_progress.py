@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from pipeline.progress import Progress
+from pipeline.progress import Progress, is_line
 
 pytestmark = pytest.mark.unit
 
@@ -63,3 +63,18 @@ def test_what_is_over_at_once_says_nothing(caplog: pytest.LogCaptureFixture, tot
     for done in range(total + 1):
         progress.reach(done)
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("seconds", [0.004, 3.0, 4_000.0])
+def test_its_own_lines_are_known_among_others(caplog: pytest.LogCaptureFixture, seconds: float) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    progress = Progress(log, "suite by_hand with retrieval", 9_000, "cases", clock=clock)
+    for _ in range(9_000):
+        clock.now += seconds
+        progress.advance()
+    assert caplog.messages
+    assert all(map(is_line, caplog.messages))
+    assert not any(
+        map(is_line, ["", "SFT: validation loss 1.4072 after 0 steps", "suite x: 3 cases answered", "2 of 3"])
+    )
