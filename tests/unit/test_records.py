@@ -17,7 +17,7 @@ from pipeline import data, evaluation, governance, records, release, retrieval, 
 from pipeline.data.records import CardContent, CheckReport
 from pipeline.errors import BadInput, NotAvailable
 from pipeline.release.records import Report
-from pipeline.results import DEFAULT_FORM, Evaluation
+from pipeline.results import DEFAULT_FORM, AnswerForm, Evaluation
 from pipeline.retrieval.records import GateReport, Manifest, Plan
 from pipeline.steps import Origin, Version
 
@@ -66,6 +66,7 @@ def strategy(kind: type) -> st.SearchStrategy[Any]:
 
 
 st.register_type_strategy(Manifest, strategy(Manifest))
+st.register_type_strategy(AnswerForm, strategy(AnswerForm))
 
 
 @pytest.mark.parametrize("kind", HANDED_ON, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
@@ -136,8 +137,10 @@ def test_an_evaluation_of_the_first_format_is_read() -> None:
     assert read.results[0].metrics["value"].low == 0.2
     assert read.settings.generation.prompt is None
     assert read.settings.suites[0].form == DEFAULT_FORM
+    assert read.settings.without_retrieval == 1  # in those days every case was asked without retrieval too
     written = records.plain(read)
     del written["settings"]["generation"]["prompt"], written["settings"]["suites"][0]["form"]
+    del written["settings"]["without_retrieval"]
     assert written == FIRST
 
 
