@@ -17,7 +17,7 @@ from pipeline import database
 from pipeline.artifacts import ArtifactStore
 from pipeline.database import Connection, Role
 from pipeline.errors import FencedOut, NightshiftError
-from pipeline.interruption import is_interruption
+from pipeline.interruption import heard, is_interruption
 from pipeline.records import plain
 from pipeline.settings import Settings
 from pipeline.steps import cachekey, environment
@@ -68,6 +68,7 @@ def _recorded(settings: Settings, role: Role, run_id: uuid.UUID, fence: int) -> 
     except FencedOut:
         raise
     except BaseException as error:
+        heard()
         message = error.what if isinstance(error, NightshiftError) else None
         _record_failure(settings, role, run_id, fence, type(error).__name__, message, is_interruption(error))
         raise

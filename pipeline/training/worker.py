@@ -13,11 +13,11 @@ import threading
 import traceback
 import warnings
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any, NoReturn
 
 from pipeline.context import Context
-from pipeline.errors import Interrupted, NightshiftError, Refused
+from pipeline.errors import NightshiftError, Refused
+from pipeline.interruption import interruptible, is_interruption, stopped
 from pipeline.models import BaseModel
 from pipeline.records import load, plain
 from pipeline.settings import from_environment
@@ -45,18 +45,18 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     # Without a GPU it warns, on import, that a faster 4-bit kernel could be downloaded.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGALRM, _overdue)
-    request = json.loads(_line())
-    threading.Thread(target=_end_with_caller, name="lifeline", daemon=True).start()
-    reply = answer(request) | {"imported": [name for name in HEAVY if name in sys.modules]}
-    # What is recorded is recorded: the caller stops this process as soon as it has the reply.
-    _listen_no_more()
-    with os.fdopen(replies, "w") as pipe:
-        json.dump(reply, pipe)
-    # Everything is committed and closed. Taking torch apart in good order would only take time.
-    sys.stderr.flush()
-    os._exit(0)
+    with interruptible({signal.SIGTERM: stopped, signal.SIGALRM: _overdue}):
+        request = json.loads(_line())
+        threading.Thread(target=_end_with_caller, name="lifeline", daemon=True).start()
+        reply = answer(request) | {"imported": [name for name in HEAVY if name in sys.modules]}
+        # What is recorded is recorded: the caller stops this process as soon as it has the reply.
+        for number in (signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_IGN)
+        with os.fdopen(replies, "w") as pipe:
+            json.dump(reply, pipe)
+        # Everything is committed and closed. Taking torch apart in good order would only take time.
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -75,6 +75,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         details = {name: None if value is None else str(value) for name, value in error.details.items()}
         return {"error": {"class": type(error).__name__, "what": error.what, "details": details}}
     except Exception as error:
+        if is_interruption(error):
+            return {"error": {"class": "Interrupted", "what": stopped().what, "details": {}}}
         for line in [_described(error), *"".join(traceback.format_tb(error.__traceback__)).splitlines()]:
             log.error("%s", line)
         return {"error": {"class": type(error).__name__}}
@@ -107,21 +109,10 @@ def _end_with_caller() -> NoReturn:
     os._exit(1)
 
 
-def _listen_no_more() -> None:
-    """Ignores the signals that end the work from now on: a second one must not cut short what the first began."""
-    for number in (signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    _listen_no_more()
-    raise Interrupted("the training process was told to stop", next_step="clearing the task is safe: it starts again")
-
-
-def _overdue(number: int, frame: FrameType | None) -> NoReturn:
-    _listen_no_more()
-    # A failure of its own, unlike a stop: with the same settings the next try takes as long.
-    raise Refused("training took longer than it may", next_step="raise training.timeout_minutes, or train less")
+def _overdue() -> Refused:
+    """Returns the error of a training that took too long: a failure of its own, unlike a stop, since with the same
+    settings the next try takes as long."""
+    return Refused("training took longer than it may", next_step="raise training.timeout_minutes, or train less")
 
 
 if __name__ == "__main__":
