@@ -7,7 +7,7 @@ import typer
 
 from pipeline import database, deployments, steps
 from pipeline.cli.context import context_of, person
-from pipeline.cli.output import command, waiting
+from pipeline.cli.output import Answer, command, waiting
 from pipeline.context import Context
 from pipeline.database import Connection
 from pipeline.errors import BadInput, NotAvailable
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands of this module to the app."""
     data = typer.Typer(no_args_is_help=True, help="Check and commit examples and documents.")
     app.add_typer(data, name="data")
-    command(data, "check", ok=lambda answer: not answer["rejected"])(data_check)
+    command(data, "check", ok=lambda answer: not answer["rejected"], view=_by_rule)(data_check)
     command(data, "commit", ok=lambda answer: not answer["rejected_documents"] and not answer["waiting"])(data_commit)
     command(data, "accept")(data_accept)
     command(data, "versions")(data_versions)
@@ -45,14 +45,54 @@ def register(app: typer.Typer) -> None:
 
 
 def data_check(
-    file: Annotated[Path, typer.Argument(help="A file of examples: JSONL, or one JSON array.")],
+    # Whether it can be read is this command's answer, and no matter of usage.
+    file: Annotated[
+        Path,
+        typer.Argument(
+            readable=False,
+            help="JSON, JSONL, CSV, TSV or Parquet, also .gz or .zst; a folder of such files; - for standard input.",
+        ),
+    ],
     kind: Annotated[ExampleKind, typer.Option(help="What its rows are.")],
-    form: Annotated[str | None, typer.Option("--format", help="messages, preference, alpaca or sharegpt.")] = None,
+    form: Annotated[str, typer.Option("--format", help="As in usecase.yaml: examples.format.")] = "auto",
+    column: Annotated[
+        list[str] | None, typer.Option(help="The file's name for a field of ours, as instruction=question; repeatable.")
+    ] = None,
 ) -> object:
-    """Check a file of training rows, without a database."""
+    """Check files of training rows, without a database."""
     from pipeline import data
 
-    return data.check_file(file, kind, form)
+    return data.check_file(file, kind, form, columns=_columns(column or []))
+
+
+_SHOWN = 8  # lines of a rule
+
+
+def _by_rule(answer: Answer) -> Answer:
+    """Returns a check for a person: a line for each rule with the first lines that broke it, instead of one a row."""
+    rules: dict[tuple[str, str], list[str]] = {}
+    for row in answer["rejected"]:
+        place = f"{row['file']}:{row['line']}" if len(answer["formats"]) > 1 else str(row["line"])
+        rules.setdefault((row["rule"], row["detail"]), []).append(place)
+    shown = [
+        {
+            "rule": rule,
+            "rows": len(places),
+            "lines": ", ".join(places[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""),
+            "why": detail,
+        }
+        for (rule, detail), places in sorted(rules.items(), key=lambda entry: -len(entry[1]))
+    ]
+    return {**{key: value for key, value in answer.items() if key != "by_rule"}, "rejected": shown}
+
+
+def _columns(given: list[str]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    if wrong := [
+        each for each, (ours, sign, theirs) in zip(given, pairs, strict=True) if not (ours and sign and theirs)
+    ]:
+        raise BadInput("this names no column", where="--column", found=wrong, allowed="ours=theirs")
+    return {ours: theirs for ours, _, theirs in pairs}
 
 
 def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:

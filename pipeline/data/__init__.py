@@ -4,8 +4,9 @@ A nightly run calls fetch → check → commit → card; each takes what the one
 """
 
 from pipeline.data.card import card
-from pipeline.data.checking import check, check_file
+from pipeline.data.checking import check
 from pipeline.data.commits import commit
+from pipeline.data.filecheck import check_file
 from pipeline.data.findings import of_runs
 from pipeline.data.history import diff, versions
 from pipeline.data.records import Checked, Committed, Fetched

@@ -4,18 +4,16 @@ line and rule; a file that is mostly bad stops the night's data."""
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline import database, steps
 from pipeline.context import Context
-from pipeline.data import expectations, formats, measures, rules, sources, tombstones
+from pipeline.data import expectations, measures, rules, sources, tombstones
 from pipeline.data import findings as findings_module
 from pipeline.data.documents import Document
 from pipeline.data.expectations import Applied
 from pipeline.data.findings import Finding
 from pipeline.data.formats import Example
 from pipeline.data.measures import Measures
-from pipeline.data.reading import Problem
 from pipeline.data.records import (
     Checked,
     CheckFacts,
@@ -23,17 +21,16 @@ from pipeline.data.records import (
     Counts,
     Fetched,
     File,
-    FileCheck,
     FileReport,
     PartReport,
-    RejectedRow,
 )
+from pipeline.data.rows import Problem
 from pipeline.data.rules import Rule, Severity
 from pipeline.data.tombstones import Tombstones
-from pipeline.errors import BadInput, Refused
+from pipeline.errors import Refused
 from pipeline.records import load, write
 from pipeline.steps import Attempt, Output, Result, Step
-from pipeline.usecase import Checks, ExampleKind
+from pipeline.usecase import Checks
 
 REPORT = "report.json"
 
@@ -107,28 +104,6 @@ def check(context: Context, fetched: Fetched) -> Checked:
     outcome = steps.run(context.settings, context.origin, spec, work)
     snapshots = {role: outcome.outputs[role] for role in ("report", "documents", "examples")}
     return Checked(outcome.run_id, outcome.reused, **snapshots, facts=load(CheckFacts, outcome.facts))
-
-
-def check_file(path: Path, kind: ExampleKind, form: str | None = None, checks: Checks | None = None) -> FileCheck:
-    """Returns the check of one file of examples.
-
-    The same rules as in the pipeline, but those that need the database (erased rows, unknown documents). `form` None:
-    the format is guessed from the first row. Raises NotAvailable for a missing file; BadInput for one without rows, or
-    for a format that the kind does not come in.
-    """
-    if form is not None or kind not in formats.FORMATS:
-        formats.require(kind, form or "", "--format" if kind in formats.FORMATS else "--kind")
-    examples = sources.examples_of(sources.read_bytes(path), path.name, kind, form)
-    if not examples:
-        raise BadInput("the file has no rows", where=path, allowed="JSONL, or one JSON array of objects")
-    table = rules.for_examples(checks or Checks())
-    broken = [rules.breach(table, row) for row in measures.of_examples(examples, lambda _: False, None)]
-    rejected = [
-        RejectedRow(row.line, rule.name, rules.detail(rule, row))
-        for row, rule in zip(examples, broken, strict=True)
-        if rule is not None
-    ]
-    return FileCheck(len(examples), len(examples) - len(rejected), rejected)
 
 
 def _places(part: Judged) -> list[Document]:

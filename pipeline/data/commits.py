@@ -11,6 +11,7 @@ from pipeline.context import Context
 from pipeline.data import catalog, findings, holds, membership, sources, splits, withdrawals
 from pipeline.data.catalog import Current, DatasetKind, Place, Standing
 from pipeline.data.documents import Document
+from pipeline.data.findings import Finding
 from pipeline.data.formats import Example
 from pipeline.data.holds import Catalogue, Held
 from pipeline.data.membership import Change, Members
@@ -19,7 +20,7 @@ from pipeline.database import Connection
 from pipeline.errors import Refused
 from pipeline.records import load
 from pipeline.steps import Attempt, Output, Result, Step, Version
-from pipeline.usecase import UseCase
+from pipeline.usecase import Checks, UseCase
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
     fresh = {group: splits.assign(group, usecase.splits) for group in sorted(set(groups.values()) - fixed.keys())}
     assigned: dict[str, str] = {**fixed, **fresh}
     labels = {digest: assigned[group] for digest, group in groups.items()}
+    shrunk = _shrunk(connection, name, labels, usecase.checks)
+    if shrunk is not None:
+        # All of it stays, also what would come in: whoever lost most of a file may have damaged the rest.
+        rows, fresh, labels = [], {}, shrunk.labels
     dataset = _next(connection, store, name, "examples", labels)
 
     before = catalog.documents(connection, name)
@@ -106,6 +111,7 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
     due = withdrawals.documents(before, held.texts, seen, held.kept)
     statuses = {**{digest: row.status for digest, row in due.versions.items()}, **due.kept}
     corpus = _next(connection, store, name, "documents", statuses)
+    waiting = [*held.findings, *([] if shrunk is None else [shrunk.finding])]
     groups_of = {file.file: file.group for file in sources.read_files(store, spec.inputs["documents"])}
 
     def write(target: Connection, outputs: Mapping[str, Version]) -> None:
@@ -117,12 +123,43 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
         catalog.insert_documents(target, name, due.versions)
         read_at = {row.key: Place(groups_of[row.file], row.file) for row in held.texts if row.key is not None}
         catalog.insert_places(target, name, read_at)
-        findings.record(target, name, attempt.run_id, held.findings)
+        findings.record(target, name, attempt.run_id, waiting)
         catalog.insert_version(target, name, "examples", dataset.number, dataset, outputs["dataset"])
         catalog.insert_version(target, name, "documents", corpus.number, corpus, outputs["corpus"])
 
-    facts = CommitFacts(dataset.facts(), corpus.facts(), len(due.withdrawals), len(held.kept), held.waiting)
+    facts = CommitFacts(
+        dataset.facts(),
+        corpus.facts(),
+        len(due.withdrawals),
+        len(held.kept),
+        sum(each.severity == "waiting" for each in waiting),
+    )
     return Result({"dataset": dataset.output, "corpus": corpus.output}, facts, write)
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A dataset that a commit would have taken most of, and that stays as it was."""
+
+    labels: Members
+    finding: Finding
+
+
+_FEW = 10  # examples; so many may go from any dataset
+
+
+def _shrunk(connection: Connection, use_case: str, labels: Members, checks: Checks) -> Shrunk | None:
+    """Returns the current members where these would be far fewer of them and nobody has accepted that; else None."""
+    current = catalog.standing(connection, use_case, "examples")
+    before = catalog.members(connection, use_case, "examples", current.version)
+    gone = sorted(before.keys() - labels.keys())
+    if len(gone) < _FEW or len(gone) <= checks.max_removed * len(before):
+        return None
+    digest = canonical.digest({"removed": gone, "from": current.digest})
+    if digest in catalog.accepted(connection, use_case):
+        return None
+    detail = f"{len(gone)} of {len(before)} examples are not there any more; the version stays as it was"
+    return Shrunk(before, Finding("examples", None, "examples_removed", "waiting", detail, digest))
 
 
 def _held(

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import Any
 
 from pipeline import canonical, parsing
-from pipeline.data.reading import Problem, storable
+from pipeline.data.rows import Problem, storable
 from pipeline.usecase import DocumentDefaults
 
 FIELDS = (

@@ -1,24 +1,23 @@
-"""The forms in which training rows arrive, and the one form in which they go on: lists of {role, content}."""
+"""Training rows: how a file's rows are read in one of the known forms, and the one form in which they go on."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline import canonical
-from pipeline.data.reading import Problem, Row
+from pipeline.data import normal
+from pipeline.data.layouts import LAYOUTS, Content
+from pipeline.data.rows import Damaged, Problem, Row
+from pipeline.data.turns import MEANING, meaning
 from pipeline.errors import BadInput
 from pipeline.usecase import ExampleKind
 
-Message = dict[str, str]
-Content = dict[str, list[Message]]
-
-FORMATS: Mapping[ExampleKind, tuple[str, ...]] = {
-    "sft": ("messages", "alpaca", "sharegpt"),
-    "preference": ("preference", "sharegpt"),
-}
+FORMATS: Mapping[ExampleKind, tuple[str, ...]] = {kind: tuple(layouts) for kind, layouts in LAYOUTS.items()}
+DETECT = "auto"  # by the rows themselves
+SAMPLE = 200  # rows that a form is recognised by
 # What a row may say beside its content: its name and origin, the person it is about, the documents it speaks of.
-_KNOWN = {"id", "source", "subject", "documents"}
-_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
+_KNOWN = frozenset({"id", "source", "data_subject", "subject", "documents"})
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,8 @@ class Example:
     subject: str | None = None
     documents: tuple[str, ...] = ()
     unknown_keys: int = 0  # keys that nothing here reads
+    unread: tuple[str, ...] = ()  # of these: keys that say how the row is meant, by our own names for them
+    old_names: int = 0  # keys that have a new name
     problem: Problem | None = None
 
     @property
@@ -45,145 +46,144 @@ class Example:
         row = {"kind": self.kind, "content": self.content, "subject": self.subject, "documents": list(self.documents)}
         return canonical.digest(row)
 
+    @property
+    def normal_digest(self) -> str:
+        """Returns the digest of what the eye sees of kind and content: what is compared with other rows."""
+        return normal.digest({"kind": self.kind, "content": self.content})
+
     def as_dict(self) -> dict[str, Any]:
         """Returns the row as a snapshot keeps it."""
         problem = None if self.problem is None else [self.problem.rule, self.problem.detail]
-        return {**self.__dict__, "documents": list(self.documents), "problem": problem}
+        return {**self.__dict__, "documents": list(self.documents), "unread": list(self.unread), "problem": problem}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "Example":
         """Returns the row that a snapshot kept."""
         problem = None if row["problem"] is None else Problem(*row["problem"])
-        return cls(**{**row, "documents": tuple(row["documents"]), "problem": problem})
-
-
-class _Unfit(Exception):
-    """A row that is JSON, but not of its format."""
-
-    def __init__(self, rule: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(rule, detail)
+        lists = {name: tuple(row.get(name, ())) for name in ("documents", "unread")}
+        return cls(**{**row, **lists, "problem": problem})
 
 
 def require(kind: ExampleKind, form: str, where: str) -> None:
     """Raises BadInput where rows of this kind do not come in this format."""
     if kind not in FORMATS:
         raise BadInput("unknown kind of example", where=where, found=kind, allowed=", ".join(FORMATS))
-    if form not in FORMATS[kind]:
+    if form != DETECT and form not in FORMATS[kind]:
         raise BadInput(
-            f"{kind} rows do not come in this format", where=where, found=form, allowed=", ".join(FORMATS[kind])
+            f"{kind} rows do not come in this format",
+            where=where,
+            found=form,
+            allowed=", ".join((*FORMATS[kind], DETECT)),
         )
 
 
-def guess(rows: list[Row], kind: ExampleKind) -> str:
-    """Returns the format that the first readable row looks like; the kind's own where none does."""
-    marks = {"messages": "messages", "conversations": "sharegpt", "instruction": "alpaca", "chosen": "preference"}
-    first = next((row.value for row in rows if isinstance(row.value, dict)), {})
-    likely = next((form for mark, form in marks.items() if mark in first and form in FORMATS[kind]), None)
-    return likely or FORMATS[kind][0]
+def detect(rows: Sequence[Row], kind: ExampleKind, where: str, columns: Mapping[str, str] | None = None) -> str:
+    """Returns the format that most of these rows have; the kind's own where none is an object.
+
+    Raises BadInput where there are objects, and no format has a row among them.
+    """
+    values = [_renamed(row.value, columns or {}) for row in rows if isinstance(row.value, dict)]
+    fitting = Counter(
+        form for value in values for form, layout in LAYOUTS[kind].items() if _fits(layout.contents, value)
+    )
+    if fitting:
+        return max(FORMATS[kind], key=lambda form: fitting[form])
+    if values:
+        raise BadInput(
+            f"the file has no rows that {kind} is trained on",
+            where=where,
+            found=f"{len(values)} objects at its beginning, none with the fields of a known format",
+            allowed="; ".join(f"{form}: {layout.fields}" for form, layout in LAYOUTS[kind].items()),
+            next_step="name the columns in usecase.yaml (examples: columns), or give the right kind",
+        )
+    return FORMATS[kind][0]
 
 
-def example(row: Row, file: str, kind: ExampleKind, form: str) -> Example:
-    """Returns the example that a row holds, or the problem it has: the reader's, or `not_an_object`, `missing_field` or
-    `wrong_type`."""
+def _fits(contents: Any, value: dict[str, Any]) -> bool:
+    """Returns whether a row has the fields of a format. One that is rejected for what it says has them."""
+    try:
+        contents(value)
+    except Damaged as damaged:
+        return damaged.problem.rule not in ("missing_field", "wrong_type")
+    return True
+
+
+def examples(
+    row: Row, file: str, kind: ExampleKind, form: str, columns: Mapping[str, str] | None = None
+) -> list[Example]:
+    """Returns the examples that a row holds, mostly one, or the problem it has: the reader's, or that of its format.
+
+    `columns` are the names that the file has for our fields.
+    """
     if row.problem is not None:
-        return Example(file, row.line, kind, None, problem=row.problem)
+        return [Example(file, row.line, kind, None, problem=row.problem)]
     try:
         if not isinstance(row.value, dict):
-            raise _Unfit("not_an_object", "a row is an object with named fields")
-        content, used = _CONTENT[form](row.value, kind)
-        subject = _text(row.value, "subject") if row.value.get("subject") is not None else None
-        documents = _documents(row.value.get("documents"))
-        unknown = len(row.value.keys() - used - _KNOWN)
-    except _Unfit as unfit:
-        return Example(file, row.line, kind, None, problem=unfit.problem)
-    return Example(file, row.line, kind, content, subject, documents, unknown)
+            raise Damaged("not_an_object", "a row is an object with named fields")
+        value = _renamed(row.value, columns or {})
+        layout = LAYOUTS[kind][form]
+        contents = layout.contents(value)
+        subject, old_names = _subject(value)
+    except Damaged as damaged:
+        return [Example(file, row.line, kind, None, problem=damaged.problem)]
+    documents = _documents(value.get("documents"))
+    given = {key for key, part in value.items() if part is not None}
+    unknown = given - layout.reads - _KNOWN
+    unread = sorted(meaning(_objects(value, layout.reads)) | (unknown & _MEANT))
+    count = len(unknown) + (documents is None)
+    return [
+        Example(file, row.line, kind, content, subject, documents or (), count, tuple(unread), old_names)
+        for content in contents
+    ]
 
 
-def _messages(row: dict[str, Any], kind: ExampleKind) -> tuple[Content, set[str]]:
-    return {"messages": _turns(row, "messages", "role", "content")}, {"messages"}
-
-
-def _preference(row: dict[str, Any], kind: ExampleKind) -> tuple[Content, set[str]]:
-    content = {
-        "prompt": _said(row, "prompt", "user"),
-        "chosen": _said(row, "chosen", "assistant"),
-        "rejected": _said(row, "rejected", "assistant"),
-    }
-    return content, {"prompt", "chosen", "rejected"}
-
-
-def _alpaca(row: dict[str, Any], kind: ExampleKind) -> tuple[Content, set[str]]:
-    instruction, output = _text(row, "instruction"), _text(row, "output")
-    given = _text(row, "input") if row.get("input") is not None else ""
-    messages = [{"role": "system", "content": _text(row, "system")}] if row.get("system") else []
-    for pair in row.get("history") or []:
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(said, str) for said in pair):
-            raise _Unfit("wrong_type", "the field history is a list of pairs of question and answer")
-        messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-    question = f"{instruction}\n\n{given}" if given.strip() else instruction
-    messages += [{"role": "user", "content": question}, {"role": "assistant", "content": output}]
-    return {"messages": messages}, {"instruction", "input", "output", "system", "history"}
-
-
-def _sharegpt(row: dict[str, Any], kind: ExampleKind) -> tuple[Content, set[str]]:
-    turns = _turns(row, "conversations", "from", "value")
-    if row.get("system"):
-        turns.insert(0, {"role": "system", "content": _text(row, "system")})
-    if kind == "sft":
-        return {"messages": turns}, {"conversations", "system"}
-    answers = {name: [_turn(row.get(name), name, "from", "value")] for name in ("chosen", "rejected")}
-    return {"prompt": turns, **answers}, {"conversations", "chosen", "rejected", "system"}
-
-
-_CONTENT: Mapping[str, Callable[[dict[str, Any], ExampleKind], tuple[Content, set[str]]]] = {
-    "messages": _messages,
-    "preference": _preference,
-    "alpaca": _alpaca,
-    "sharegpt": _sharegpt,
+# What some trainer reads in a row, beside what messages may say.
+_MEANT = MEANING | {
+    "weight",
+    "weights",
+    "context",
+    "score",
+    "scores",
+    "system_prompt",
+    "instruction",
+    "input",
+    "history",
 }
 
 
-def _text(row: Mapping[str, Any], field: str) -> str:
-    if field not in row:
-        raise _Unfit("missing_field", f"the field {field} is missing")
-    if not isinstance(row[field], str):
-        raise _Unfit("wrong_type", f"the field {field} is text")
-    return str(row[field])
+def _renamed(value: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """Returns a row under our names for its fields. What has our name and is another column's is left out."""
+    if not columns:
+        return value
+    theirs = set(columns.values())
+    kept = {key: part for key, part in value.items() if key not in theirs and key not in columns}
+    return kept | {ours: value[name] for ours, name in columns.items() if name in value}
 
 
-def _said(row: Mapping[str, Any], field: str, role: str) -> list[Message]:
-    """Returns a field that is either text, said by `role`, or one message, or a list of them."""
-    value = row.get(field)
-    if isinstance(value, str):
-        return [{"role": role, "content": value}]
-    if isinstance(value, dict):
-        return [_turn(value, field, "role", "content")]
-    return _turns(row, field, "role", "content")
+def _objects(value: dict[str, Any], reads: frozenset[str]) -> list[Mapping[str, Any]]:
+    """Returns a row and the messages that its fields hold."""
+    found: list[Mapping[str, Any]] = [value]
+    for field in reads & value.keys():
+        parts = value[field] if isinstance(value[field], list) else [value[field]]
+        found += [part for part in parts if isinstance(part, dict)]
+    return found
 
 
-def _turns(row: Mapping[str, Any], field: str, role: str, said: str) -> list[Message]:
-    if field not in row:
-        raise _Unfit("missing_field", f"the field {field} is missing")
-    if not isinstance(row[field], list) or not row[field]:
-        raise _Unfit("wrong_type", f"the field {field} is a list of messages, at least one")
-    return [_turn(turn, field, role, said) for turn in row[field]]
+def _subject(row: Mapping[str, Any]) -> tuple[str | None, int]:
+    """Returns whom a row is about, and whether it says so by the key's old name. Raises Damaged."""
+    values = {name: row[name] for name in ("data_subject", "subject") if row.get(name) is not None}
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise Damaged("wrong_type", f"the field {name} is text")
+    if len(set(values.values())) > 1:
+        raise Damaged("two_subjects", "data_subject and subject name different persons")
+    return next(iter(values.values()), None), int("subject" in values)
 
 
-def _turn(turn: Any, field: str, role: str, said: str) -> Message:
-    if turn is None:
-        raise _Unfit("missing_field", f"the field {field} is missing")
-    if not isinstance(turn, dict) or not isinstance(turn.get(role), str) or not isinstance(turn.get(said), str):
-        raise _Unfit("wrong_type", f"a message in {field} is an object with {role} and {said}, both text")
-    return {
-        "role": _SHAREGPT_ROLES.get(turn[role], turn[role]) if role == "from" else turn[role],
-        "content": turn[said],
-    }
-
-
-def _documents(value: Any) -> tuple[str, ...]:
+def _documents(value: Any) -> tuple[str, ...] | None:
+    """Returns the documents that a row speaks of; None where the field holds something else."""
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
-        raise _Unfit("wrong_type", "the field documents is a list of document ids")
+        return None
     return tuple(sorted(set(value)))

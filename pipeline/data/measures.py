@@ -2,41 +2,53 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
+from pipeline.data.normal import digest, normal
 
 Measures = dict[str, Any]
 _ROLES = {"system": "s", "user": "u", "assistant": "a"}
 
 
-def of_examples(
-    examples: Sequence[Example],
-    erased: Callable[[Example], bool],
-    documents: Mapping[str, str] | None,
-) -> list[Measures]:
-    """Returns the measures of each example; those of content are None where it could not be read.
+class ExampleMeasures:
+    """Measures examples one after another: whether one repeats another depends on those before."""
 
-    `documents` are the documents that there are, id to status; None where they are not known.
-    """
-    repeats = _Repeats()
-    rows = []
-    for row in examples:
+    def __init__(self, erased: Callable[[Example], bool], documents: Mapping[str, str] | None) -> None:
+        """`documents` are the documents that there are, id to status; None where they are not known."""
+        self._erased = erased
+        self._documents = documents
+        self._repeats = _Repeats()
+
+    def of(self, row: Example) -> Measures:
+        """Returns the measures of an example; those of content are None where it could not be read."""
         measures: Measures = {**dict.fromkeys(_EXAMPLE_MEASURES), **_problem(row)}
-        if row.content is not None:
-            statuses = Counter((documents or {}).get(key, "missing") for key in row.documents)
-            measures |= {
-                "erased": "erased" if erased(row) else None,
-                "repeats": repeats.of({"row": row.digest, "content": row.content_digest}),
-                "unknown_keys": row.unknown_keys,
-                "missing_documents": None if documents is None else statuses["missing"],
-                "withdrawn_documents": statuses["withdrawn"],
-                **_content_measures(row.content),
-            }
-        rows.append(measures)
-    return rows
+        if row.content is None:
+            return measures
+        statuses = Counter((self._documents or {}).get(key, "missing") for key in row.documents)
+        content = row.normal_digest
+        about = "\n".join((content, row.subject or "", *row.documents))
+        return measures | {
+            "erased": "erased" if self._erased(row) else None,
+            "repeats": self._repeats.of({"row": about, "content": content}),
+            "unread": len(row.unread),
+            "old_names": row.old_names,
+            "unknown_keys": row.unknown_keys,
+            "missing_documents": None if self._documents is None else statuses["missing"],
+            "withdrawn_documents": statuses["withdrawn"],
+            **_content_measures(row.content),
+        }
+
+
+def of_examples(
+    examples: Iterable[Example], erased: Callable[[Example], bool], documents: Mapping[str, str] | None
+) -> list[Measures]:
+    """Returns the measures of each example; see ExampleMeasures."""
+    measuring = ExampleMeasures(erased, documents)
+    return [measuring.of(row) for row in examples]
 
 
 _EXAMPLE_MEASURES = (
@@ -47,6 +59,8 @@ _EXAMPLE_MEASURES = (
     "characters",
     "answers",
     "repeats",
+    "unread",
+    "old_names",
     "unknown_keys",
     "missing_documents",
     "withdrawn_documents",
@@ -57,7 +71,7 @@ def _content_measures(content: Mapping[str, Sequence[Mapping[str, str]]]) -> Mea
     parts = (
         [content["messages"]] if "messages" in content else [content[name] for name in ("prompt", "chosen", "rejected")]
     )
-    answers = [part[-1]["content"].strip() for part in (parts[1:] or parts)]
+    answers = [normal(part[-1]["content"]) for part in (parts[1:] or parts)]
     others = [
         *parts[0][:-1],
         *(turn for part in parts[1:] for turn in part[:-1]),
@@ -65,7 +79,7 @@ def _content_measures(content: Mapping[str, Sequence[Mapping[str, str]]]) -> Mea
     ]
     return {
         "roles": "/".join("".join(_ROLES.get(turn["role"], "?") for turn in part) for part in parts),
-        "blank_turns": sum(not turn["content"].strip() for turn in others),
+        "blank_turns": sum(not normal(turn["content"]) for turn in others),
         "answer_characters": min(len(answer) for answer in answers),
         "characters": sum(len(turn["content"]) for part in parts for turn in part),
         "answers": "same" if len(answers) > 1 and answers[0] == answers[1] else None,
@@ -82,7 +96,7 @@ def of_documents(documents: Sequence[Document], erased: Callable[[Document], boo
             measures |= {
                 "erased": "erased" if erased(row) else None,
                 "key": row.key or "",
-                "repeats": repeats.of({"id": row.key or "", "text": row.text_digest}),
+                "repeats": repeats.of({"id": row.key or "", "text": digest(row.text)}),
                 "tenant": row.tenant,
                 "classification": row.classification,
                 "groups": 0 if any(not group.strip() for group in row.groups) else len(row.groups),
@@ -91,7 +105,7 @@ def of_documents(documents: Sequence[Document], erased: Callable[[Document], boo
                 "longest": max(len(text) for text in _named(row)),
                 "years": " ".join(date[:4] for date in (row.fresh_until, row.retain_until) if date),
                 "status": row.status,
-                "characters": len(row.text.strip()),
+                "characters": len(normal(row.text)),
             }
         rows.append(measures)
     return rows
@@ -126,15 +140,16 @@ def _problem(row: Example | Document) -> Measures:
 
 
 class _Repeats:
-    """Remembers what was seen before, by several names of sameness."""
+    """Remembers what was seen before, by several names of sameness: sixteen bytes of each, not the text."""
 
     def __init__(self) -> None:
-        self.seen: set[tuple[str, str]] = set()
+        self.seen: set[bytes] = set()
 
     def of(self, names: Mapping[str, str]) -> str | None:
         """Returns the first kind of sameness that was met before, and remembers all of them."""
-        met = next((kind for kind, value in names.items() if (kind, value) in self.seen), None)
-        self.seen.update(names.items())
+        marks = {kind: blake2b(f"{kind}\n{value}".encode(), digest_size=16).digest() for kind, value in names.items()}
+        met = next((kind for kind, mark in marks.items() if mark in self.seen), None)
+        self.seen.update(marks.values())
         return met
 
 

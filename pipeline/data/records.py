@@ -83,6 +83,7 @@ class Checked:
 class RejectedRow:
     """A row that a rule rejected."""
 
+    file: str
     line: int
     rule: str
     detail: str
@@ -90,11 +91,15 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class FileCheck:
-    """The check of one file, without a database."""
+    """The check of files, without a database."""
 
+    formats: Mapping[str, str]  # by file
     rows: int
     accepted: int
-    rejected: Sequence[RejectedRow]  # one for each bad line
+    by_rule: Mapping[str, int]  # rejected rows
+    warnings: Mapping[str, int]  # accepted rows
+    rejected: Sequence[RejectedRow]  # one for each bad row
+    skipped: Sequence[str]  # what else stands in the folder
 
 
 @dataclass(frozen=True)

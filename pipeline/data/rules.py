@@ -91,6 +91,16 @@ _READING = (
     _read("not_an_object", "a row is an object with named fields"),
     _read("missing_field", "a field is missing"),
     _read("wrong_type", "a field is of another type"),
+    _read("columns", "a row of a table has more cells than columns, or fewer"),
+    _read("long_line", "a line is longer than a row may be"),
+    _read("tools", "it calls tools, or offers them, which nothing here trains"),
+    _read("media", "it shows more than text"),
+    _read("bad_label", "its label says that the answer is a bad one"),
+    _read("weighted_turn", "it says that an answer is not to be learned, or only in part"),
+    _read("no_preference", "it prefers none of its answers"),
+    _read("no_shared_prompt", "its two conversations do not begin alike"),
+    _read("two_systems", "it has two system messages that differ"),
+    _read("two_subjects", "it names two persons that it is about"),
     _read("front_matter", "front matter that cannot be read"),
     _read("outside", "a file that is not the source's own"),
 )
@@ -133,6 +143,14 @@ def for_examples(checks: Checks) -> tuple[Rule, ...]:
             "the same content stands earlier, about others",
             "warning",
         ),
+        Rule(
+            "unread_meaning",
+            "unread",
+            Between(None, 0),
+            "it has keys that say how it is meant, and that nothing reads",
+            "warning",
+        ),
+        Rule("old_key", "old_names", Between(None, 0), "the key subject is called data_subject now", "warning"),
         Rule("unknown_keys", "unknown_keys", Between(None, 0), "it has keys that nothing reads", "warning"),
         Rule(
             "unknown_document",
@@ -189,6 +207,15 @@ def breach(rules: Iterable[Rule], measures: Measures) -> Rule | None:
     return next((r for r in rules if r.severity == "rejected" and not r.test.holds(measures[r.measure])), None)
 
 
+def warnings(rules: Iterable[Rule], measures: Measures) -> list[Rule]:
+    """Returns the rules that an accepted row breaks and that are warnings."""
+    return [r for r in rules if r.severity == "warning" and not r.test.holds(measures[r.measure])]
+
+
 def detail(rule: Rule, row: Example | Document) -> str:
     """Returns what a finding says: what reading found, where it did, else the rule's own words."""
-    return row.problem.detail if row.problem is not None and row.problem.rule == rule.name else rule.detail
+    if row.problem is not None and row.problem.rule == rule.name:
+        return row.problem.detail
+    if rule.name == "unread_meaning" and isinstance(row, Example):
+        return f"{rule.detail}: {', '.join(row.unread)}"
+    return rule.detail

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
@@ -13,8 +14,8 @@ from pipeline.context import Context
 from pipeline.data import documents, formats, paths, reading, tombstones
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
-from pipeline.data.reading import Problem
 from pipeline.data.records import Amount, Fetched, FetchFacts, File
+from pipeline.data.rows import Problem
 from pipeline.data.tombstones import Tombstones
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.records import load, plain
@@ -78,7 +79,8 @@ def fetch(context: Context) -> Fetched:
                 ]
             ),
             "examples": {
-                f"{n} {file.name}": [source.kind, form, file.sha256] for n, (source, form, file) in enumerate(rows)
+                f"{n} {file.name}": [source.kind, form, source.columns, file.sha256]
+                for n, (source, form, file) in enumerate(rows)
             },
             "tombstones": erased.digest,
         },
@@ -100,27 +102,31 @@ def fetch(context: Context) -> Fetched:
 
 
 def form_of(source: ExampleSource, place: int) -> str:
-    """Returns the format of a source's rows: the kind's own where the YAML names none. Raises BadInput."""
-    named = source.format if "format" in source.model_fields_set else formats.FORMATS[source.kind][0]
-    formats.require(source.kind, named, f"usecase.yaml: examples.{place}.format")
-    return named
+    """Returns the format that the YAML names for a source. Raises BadInput where its kind does not come in it."""
+    formats.require(source.kind, source.format, f"usecase.yaml: examples.{place}.format")
+    return source.format
 
 
-def read_bytes(path: Path) -> bytes:
-    """Returns a file's bytes. Raises NotAvailable where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise NotAvailable(
-            "the file cannot be read", where=path, found=error.strerror, next_step="put it there, or fix the path"
-        ) from None
+@dataclass(frozen=True)
+class Examples:
+    """The examples of one file, to be read once: those with a problem too."""
+
+    form: str  # as the source names it, or as it was detected
+    rows: Iterator[Example]
 
 
-def examples_of(data: bytes, file: str, kind: ExampleKind, form: str | None) -> list[Example]:
-    """Returns the examples of a file's bytes, those with a problem too. `form` None: the format is guessed."""
-    rows = reading.read(data)
-    form = form or formats.guess(rows, kind)
-    return [formats.example(row, file, kind, form) for row in rows]
+def examples_of(
+    data: bytes | BinaryIO, file: str, kind: ExampleKind, form: str, columns: Mapping[str, str] | None = None
+) -> Examples:
+    """Returns the examples of a file. `form` may be `auto`: what most of its first rows have.
+
+    `columns` are the names that the file has for our fields. Raises BadInput for what is no file of such rows.
+    """
+    rows = reading.read(data, file)
+    if form == formats.DETECT:
+        first = list(islice(rows, formats.SAMPLE))
+        form, rows = formats.detect(first, kind, file, columns), chain(first, rows)
+    return Examples(form, (example for row in rows for example in formats.examples(row, file, kind, form, columns)))
 
 
 def read_examples(store: ArtifactStore, version: Version) -> list[Example]:
@@ -158,13 +164,15 @@ def _snapshots(
     erased: Tombstones,
 ) -> Result:
     fetched_documents = [row for source, files, _ in texts for file in files for row in _documents(source, file)]
-    fetched_examples = [
-        row for source, form, file in rows for row in examples_of(file.content(), file.name, source.kind, form)
+    read = [
+        (source, file, examples_of(file.content(), file.name, source.kind, form, source.columns))
+        for source, form, file in rows
     ]
+    fetched_examples = [row for _, _, examples in read for row in examples.rows]
     document_files = [
         _described(file, source.format, source, group=group) for source, files, group in texts for file in files
     ]
-    example_files = [_described(file, form, source, kind=source.kind) for source, form, file in rows]
+    example_files = [_described(file, examples.form, source, kind=source.kind) for source, file, examples in read]
     outputs = {
         "documents": snapshot(
             store,

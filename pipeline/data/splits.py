@@ -6,7 +6,8 @@ import unicodedata
 from typing import Literal
 
 from pipeline import canonical, prompt
-from pipeline.data.formats import Content
+from pipeline.data.layouts import Content
+from pipeline.data.normal import normal
 from pipeline.usecase import Splits
 
 Split = Literal["train", "validation", "test"]
@@ -28,7 +29,7 @@ def group(content: Content) -> str:
 
 def normalised(text: str) -> str:
     """Returns a text without what may differ between two writings of it: case, width, blanks and punctuation."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = unicodedata.normalize("NFKC", normal(text)).casefold()
     return _WORDS.sub(" ", plain).strip() or plain.strip()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline import canonical, database
+from pipeline.data import normal
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.database import Connection
@@ -55,10 +56,11 @@ def add(
 
 
 def identities(row: Example | Document) -> list[tuple[RowKind, str]]:
-    """Returns the digests under which a row is recognised."""
+    """Returns the digests under which a row is recognised: its own, that of its text, and that of what the eye sees of
+    it, so that another way to write the same does not bring it back."""
     if isinstance(row, Example):
-        return [("example", row.digest), ("example", row.content_digest)]
-    return [("document", row.digest), ("document", row.text_digest)]
+        return [("example", digest) for digest in (row.digest, row.content_digest, row.normal_digest)]
+    return [("document", digest) for digest in (row.digest, row.text_digest, normal.digest(row.text))]
 
 
 def mark(key: bytes, use_case: str, kind: RowKind, digest: str) -> str:

@@ -135,9 +135,15 @@ class ExampleSource(_Model):
     """A file of training rows."""
     kind: ExampleKind
     """What the rows are for."""
-    format: Literal["messages", "preference", "alpaca", "sharegpt"] = "messages"
-    """`messages`: {messages}; `preference`: {prompt, chosen, rejected}; `alpaca`: {instruction, input, output};
-    `sharegpt`: {conversations, chosen, rejected}."""
+    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "oasst", "preference", "ranking"] = (
+        "auto"
+    )
+    """`auto`: what most of the first 200 rows have. `messages`: {messages}; `sharegpt`: {conversations}, of pairs also
+    {chosen, rejected}; `alpaca`: {instruction, output}, also {input, context, history, instances};
+    `prompt_completion`: {prompt, completion}; `preference`: {chosen, rejected}, with or without {prompt};
+    `ranking`: {prompt, responses, scores or ranks}, the best beside the worst; `oasst`: a tree of {text, replies}."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Names that the file has for our fields: `{instruction: question, output: reply}`."""
     licence: str | None = None
     """For the data card."""
 
@@ -168,6 +174,9 @@ class Checks(_Model):
     """Of a row's whole text."""
     max_rejected: Share = 0.5
     """A file with a larger share of bad rows stops the commit."""
+    max_removed: Share = 0.5
+    """A commit that would take out a larger share of the examples, and ten or more, waits for `nightshift data accept`;
+    the version stays as it was until then."""
     max_widened: int = Field(0, ge=0, le=1_000_000)
     """So many documents that more may read from now on go through; with more of them, all wait for a person."""
     max_lost: Share = 0.5

@@ -163,11 +163,22 @@ group by h.started_at, f.run_id, f.rule, f.severity
 order by h.started_at desc, findings desc, f.rule;
 
 -- open_findings --
--- Rejected rows on which the data steward has not decided: place and rule, no text.
-select finding_id, run_id, file, line, rule, detail
-from catalog.findings
-where use_case = :'use_case' and severity = 'rejected' and decision is null
-order by finding_id;
+-- Rows that the newest check rejected and on which the data steward has not decided: place and rule, no text. A row
+-- that was mended is not among them, and a decision on a row holds for every later check.
+with newest as (
+    select coalesce(h.reused_from, h.run_id) as run_id
+    from lineage.run_history h
+    where h.use_case = :'use_case' and h.job = 'data.check'
+      and (h.state in ('succeeded', 'reused') or exists (select from catalog.findings f where f.run_id = h.run_id))
+    order by h.started_at desc limit 1
+)
+select f.finding_id, f.run_id, f.file, f.line, f.rule, f.detail
+from catalog.findings f
+join newest using (run_id)
+where f.use_case = :'use_case' and f.severity = 'rejected' and f.decision is null
+  and not exists (select from catalog.findings d where d.use_case = f.use_case and d.rule = f.rule
+                  and d.digest = f.digest and d.file = f.file and d.decision is not null)
+order by f.finding_id;
 
 -- dataset_growth --
 -- How a use case's examples and documents grew: what each version added, removed and holds.

@@ -1,5 +1,6 @@
 """Commits: versions as intervals, splits for good, withdrawals at once, one after another."""
 
+import json
 import random
 import threading
 from dataclasses import replace
@@ -7,11 +8,14 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 
 from pipeline import data, database
+from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.data import catalog, commits, membership, withdrawals
 from pipeline.errors import BadInput, Refused
+from pipeline.operations import cookbook
 from pipeline.steps import Origin, Version
 from tests.pg.data.conftest import Stage, question
 
@@ -305,3 +309,77 @@ def test_a_document_that_fewer_may_read_leaves_the_indexes_at_once_and_its_new_v
         )
         assert version == {"classification": classification, "served": True}
     assert [reason for _, reason in withdrawn(stage)] == [withdrawals.TIGHTENED] * 2
+
+
+def test_a_commit_that_would_take_most_examples_waits_for_a_person(stage: Stage) -> None:
+    """As after a broken export: the version stays as it was, and its model's data with it."""
+    stage.put([question(n) for n in range(30)])
+    first = stage.commit()
+    stage.put([question(n) for n in (1, 2, 99)])
+    held = stage.commit()
+    assert (held.dataset.changed, held.dataset.rows, held.waiting) == (False, 30, 1)
+    assert held.dataset.digest == first.dataset.digest
+    (finding,) = data.waiting(stage.settings, stage.usecase)
+    assert (finding.rule, finding.detail.split(";")[0]) == (
+        "examples_removed",
+        "28 of 30 examples are not there any more",
+    )
+    assert (
+        stage.rows(
+            "select 1 from catalog.split_assignment where group_digest not in"
+            " (select group_digest from catalog.split_assignment limit 30)"
+        )
+        == []
+    )
+    data.accept(stage.settings, stage.usecase, [finding.finding], "steward", "the rest was retired")
+    taken = stage.commit()
+    assert (taken.dataset.version, taken.dataset.rows, taken.dataset.removed, taken.waiting) == (2, 3, 28, 0)
+    assert data.waiting(stage.settings, stage.usecase) == []
+
+
+def test_a_few_examples_may_go_and_a_limit_may_be_raised(stage: Stage) -> None:
+    stage.put([question(n) for n in range(12)])
+    stage.commit()
+    stage.put([question(n) for n in range(3)])
+    assert stage.commit().dataset.rows == 3, "nine are few"
+    stage.put([question(n) for n in range(40)])
+    stage.commit()
+    path = stage.folder / "usecase.yaml"
+    path.write_text(f"{path.read_text()}\nchecks: {{max_removed: 1.0}}\n")
+    stage.put([question(1)])
+    assert stage.commit().dataset.rows == 1
+
+
+def test_what_was_mended_is_no_open_finding_any_more(stage: Stage) -> None:
+    def still_open() -> list[int]:
+        return [row["line"] for row in cookbook.run(stage.settings, "open_findings", {"use_case": "demo"})]
+
+    broken = {"messages": [{"role": "user", "content": "Why?"}]}
+    stage.put([question(1), broken, question(2), {"messages": 3}])
+    stage.commit()
+    assert still_open() == [2, 4]
+    stage.commit()
+    assert still_open() == [2, 4], "a night on which nothing changed is answered by the one before"
+    stage.put([question(1), question(3), question(2), broken])
+    stage.commit()
+    assert still_open() == [4]
+    stage.put([question(1), question(3), question(2)])
+    stage.commit()
+    assert still_open() == []
+
+
+def test_one_source_of_another_form_is_read_by_its_columns(stage: Stage) -> None:
+    path = stage.folder / "usecase.yaml"
+    text = path.read_text()
+    assert "sft.jsonl" in text
+    (stage.folder / "sft.csv").write_text("frage;antwort\nWarum?;Darum.\nWer?;Ada.\n")
+    keys = yaml.safe_load(text)
+    keys["examples"] = [
+        {"path": "sft.csv", "kind": "sft", "columns": {"instruction": "frage", "output": "antwort"}},
+        *keys["examples"],
+    ]
+    path.write_text(yaml.safe_dump(keys))
+    told = stage.commit()
+    assert told.dataset.rows == 3
+    report = json.loads(ArtifactStore(stage.settings.artifacts).read("check_report", told.report.digest, "report.json"))
+    assert [file["format"] for file in report["examples"]["files"]] == ["alpaca", "messages"]

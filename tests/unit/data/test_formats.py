@@ -1,6 +1,7 @@
 """The forms of training rows, and the one form they go on in."""
 
 import json
+import unicodedata
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.data import formats
 from pipeline.data.formats import Example
-from pipeline.data.reading import Row
+from pipeline.data.rows import Row
 from pipeline.errors import BadInput
 from pipeline.usecase import ExampleKind
 
@@ -19,7 +20,25 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 def of(value: Any, kind: ExampleKind = "sft", form: str = "messages") -> Example:
-    return formats.example(Row(3, value), "file", kind, form)
+    (row,) = formats.examples(Row(3, value), "file", kind, form)
+    return row
+
+
+TREE = {
+    "prompt": {
+        "role": "prompter",
+        "text": "Who?",
+        "replies": [
+            {"role": "assistant", "text": "Eve.", "rank": 1, "replies": []},
+            {"role": "assistant", "text": "Ada.", "rank": 0, "replies": []},
+            {"role": "assistant", "text": "Spam.", "rank": 2, "deleted": True},
+        ],
+    }
+}
+
+
+def weighted(weight: float) -> list[dict[str, Any]]:
+    return [{**turn, "weight": weight} for turn in said("a", "b")]
 
 
 def said(*turns: str) -> list[dict[str, str]]:
@@ -83,10 +102,8 @@ def test_alpaca_with_input_system_and_history() -> None:
 
 def test_the_place_does_not_count_and_the_subject_does() -> None:
     row = {"messages": said("Who?", "Me.")}
-    here, there = (
-        formats.example(Row(1, row), "a", "sft", "messages"),
-        formats.example(Row(9, row), "b", "sft", "messages"),
-    )
+    (here,) = formats.examples(Row(1, row), "a", "sft", "messages")
+    (there,) = formats.examples(Row(9, row), "b", "sft", "messages")
     about = of({**row, "subject": "p-1"})
     assert here.digest == there.digest
     assert about.digest != here.digest
@@ -104,9 +121,40 @@ def test_the_place_does_not_count_and_the_subject_does() -> None:
         ({"messages": [{"role": "user"}]}, "sft", "messages", "wrong_type"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "sft", "messages", "wrong_type"),
         ({"messages": said("a", "b"), "subject": 7}, "sft", "messages", "wrong_type"),
-        ({"messages": said("a", "b"), "documents": "a"}, "sft", "messages", "wrong_type"),
         ({"instruction": "a"}, "sft", "alpaca", "missing_field"),
-        ({"instruction": "a", "output": None}, "sft", "alpaca", "wrong_type"),
+        ({"instruction": "a", "output": None}, "sft", "alpaca", "missing_field"),
+        ({"instruction": "a", "output": 7}, "sft", "alpaca", "wrong_type"),
+        ({"instruction": "a", "instances": []}, "sft", "alpaca", "wrong_type"),
+        ({"messages": said("a", "b"), "data_subject": "p-1", "subject": "p-2"}, "sft", "messages", "two_subjects"),
+        ({"messages": said("a", "b"), "label": False}, "sft", "messages", "bad_label"),
+        ({"messages": said("a", "b"), "label": "false"}, "sft", "messages", "bad_label"),
+        ({"messages": said("a", "b"), "label": 0}, "sft", "messages", "bad_label"),
+        ({"messages": said("a", "b"), "label": "spam"}, "sft", "messages", "wrong_type"),
+        ({"prompt": "a", "completion": "b", "label": False}, "sft", "prompt_completion", "bad_label"),
+        ({"instruction": "a", "output": "b", "label": False}, "sft", "alpaca", "bad_label"),
+        ({"messages": weighted(0)}, "sft", "messages", "weighted_turn"),
+        ({"messages": weighted(0.5)}, "sft", "messages", "weighted_turn"),
+        ({"messages": [{**turn, "train": False} for turn in said("a", "b")]}, "sft", "messages", "weighted_turn"),
+        ({"messages": said("a", "b"), "tools": [{"name": "f"}]}, "sft", "messages", "tools"),
+        ({"messages": [*said("a"), {"role": "assistant", "tool_calls": [{"id": 1}]}]}, "sft", "messages", "tools"),
+        ({"messages": [*said("a", "b"), {"role": "tool", "content": "c"}]}, "sft", "messages", "tools"),
+        ({"conversations": [{"from": "function_call", "value": "{}"}]}, "sft", "sharegpt", "tools"),
+        ({"conversations": [{"from": "observation", "value": "{}"}]}, "sft", "sharegpt", "tools"),
+        ({"messages": said("a", "b"), "images": ["a.png"]}, "sft", "messages", "media"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "sft", "messages", "media"),
+        (
+            {"messages": [{"role": "system", "content": "x"}, *said("a", "b")], "system": "y"},
+            "sft",
+            "messages",
+            "two_systems",
+        ),
+        ({"prompt": "a", "responses": ["b"], "scores": [1]}, "preference", "ranking", "wrong_type"),
+        ({"prompt": "a", "responses": ["b", "c"], "scores": [1]}, "preference", "ranking", "wrong_type"),
+        ({"prompt": "a", "responses": ["b", "c"], "scores": [1, 1]}, "preference", "ranking", "no_preference"),
+        ({"prompt": "a", "responses": ["b", "c"]}, "preference", "ranking", "missing_field"),
+        ({"chosen": said("a", "b"), "rejected": said("c", "d")}, "preference", "preference", "no_shared_prompt"),
+        ({"chosen": "b", "rejected": "c"}, "preference", "preference", "missing_field"),
+        (TREE | {"prompt": {"role": "prompter", "text": "a", "replies": []}}, "preference", "oasst", "no_preference"),
         ({"instruction": "a", "output": "b", "history": ["a"]}, "sft", "alpaca", "wrong_type"),
         ({"prompt": "a", "chosen": "b"}, "preference", "preference", "missing_field"),
         ({"conversations": [{"from": "human", "value": "a"}]}, "preference", "sharegpt", "missing_field"),
@@ -119,19 +167,159 @@ def test_a_row_that_is_not_of_its_format(value: Any, kind: ExampleKind, form: st
     assert row.problem.rule == rule
 
 
+SFT = [
+    ("messages", {"messages": said("Who?", "Ada.")}),
+    (
+        "messages",
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Who?"}]}, *said("", "Ada.")[1:]]},
+    ),
+    (
+        "messages",
+        {"messages": [{**turn, "weight": 1, "tool_calls": None} for turn in said("Who?", "Ada.")], "tools": []},
+    ),
+    ("messages", {"messages": said("Who?", "Ada."), "label": True}),
+    ("sharegpt", {"conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Ada."}]}),
+    ("sharegpt", {"conversations": said("Who?", "Ada.")}),
+    ("sharegpt", {"conversation": [{"from": "user", "value": "Who?"}, {"from": "model", "value": "Ada."}]}),
+    ("alpaca", {"instruction": "Who?", "output": "Ada."}),
+    ("alpaca", {"instruction": "Who?", "context": "", "response": "Ada."}),
+    ("alpaca", {"instruction": "Who?", "instances": [{"input": "", "output": "Ada."}]}),
+    ("prompt_completion", {"prompt": "Who?", "completion": "Ada."}),
+    ("prompt_completion", {"prompt": said("Who?"), "completion": [{"role": "assistant", "content": "Ada."}]}),
+    ("prompt_completion", {"question": "Who?", "answer": "Ada."}),
+    ("oasst", {"prompt": {"role": "prompter", "text": "Who?", "replies": [{"role": "assistant", "text": "Ada."}]}}),
+]
+PAIR = {"prompt": said("Who?"), "chosen": said("", "Ada.")[1:], "rejected": said("", "Eve.")[1:]}
+PAIRS = [
+    ("preference", {"prompt": "Who?", "chosen": "Ada.", "rejected": "Eve."}),
+    ("preference", PAIR),
+    ("preference", {"chosen": said("Who?", "Ada."), "rejected": said("Who?", "Eve.")}),
+    ("preference", {"prompt": "Who?", "chosen": said("Who?", "Ada."), "rejected": said("Who?", "Eve.")}),
+    (
+        "preference",
+        {"chosen": "\n\nHuman: Who?\n\nAssistant: Ada.", "rejected": "\n\nHuman: Who?\n\nAssistant: Eve."},
+    ),
+    (
+        "sharegpt",
+        {
+            "conversations": [{"from": "human", "value": "Who?"}],
+            "chosen": "Ada.",
+            "rejected": {"from": "gpt", "value": "Eve."},
+        },
+    ),
+    ("ranking", {"prompt": "Who?", "responses": ["Bob.", "Eve.", "Ada."], "scores": [2, 1, 3]}),
+    ("ranking", {"prompt": "Who?", "answers": ["Ada.", "Eve.", "Bob."], "ranks": [1, 3, 2]}),
+    (
+        "ranking",
+        {"instruction": "Who?", "completions": [{"response": "Eve.", "rating": 1}, {"response": "Ada.", "rating": 5}]},
+    ),
+    ("oasst", TREE),
+]
+
+
+@pytest.mark.parametrize(("form", "row"), SFT)
+def test_what_people_have_is_detected_and_read_as_one_conversation(form: str, row: dict[str, Any]) -> None:
+    assert formats.detect([Row(1, None), Row(2, row)], "sft", "file") == form
+    assert of(row, "sft", form).content == {"messages": said("Who?", "Ada.")}
+    assert of(row, "sft", form).unread == ()
+
+
+@pytest.mark.parametrize(("form", "row"), PAIRS)
+def test_what_people_have_is_detected_and_read_as_one_pair(form: str, row: dict[str, Any]) -> None:
+    assert formats.detect([Row(1, row)], "preference", "file") == form
+    assert of(row, "preference", form).content == PAIR
+
+
+def test_the_format_is_what_most_rows_have() -> None:
+    odd, rows = {"instruction": "a", "output": "b"}, [row for _, row in SFT[:2]] * 2
+    assert formats.detect([Row(n, row) for n, row in enumerate([odd, *rows], 1)], "sft", "file") == "messages"
+    assert of(odd).problem is not None
+
+
+def test_rows_that_are_rejected_for_what_they_say_are_of_their_format() -> None:
+    row = {"conversations": [{"from": "function_call", "value": "{}"}]}
+    assert formats.detect([Row(1, row)], "sft", "file") == "sharegpt"
+
+
+def test_objects_of_no_known_format_are_one_message_that_quotes_nothing() -> None:
+    with pytest.raises(BadInput, match="alpaca: instruction") as caught:
+        formats.detect([Row(1, {"Ada": "Lovelace"})], "sft", "rows.jsonl")
+    assert "Ada" not in str(caught.value)
+    assert formats.detect([Row(1, None)], "preference", "rows.jsonl") == "preference"
+
+
+def test_columns_of_other_names_are_read_by_their_mapping() -> None:
+    columns = {"instruction": "frage", "output": "antwort"}
+    row = {"frage": "Who?", "antwort": "Ada.", "instruction": "another column"}
+    (example,) = formats.examples(Row(1, row), "file", "sft", "alpaca", columns)
+    assert example.content == {"messages": said("Who?", "Ada.")}
+    assert formats.detect([Row(1, row)], "sft", "file", columns) == "alpaca"
+    (example,) = formats.examples(Row(1, {"frage": "Who?"}), "file", "sft", "alpaca", columns)
+    assert example.problem is not None
+
+
+def test_several_instances_are_several_examples() -> None:
+    row = {"instruction": "Add", "instances": [{"input": "1 2", "output": "3"}, {"input": "2 2", "output": "4"}]}
+    found = formats.examples(Row(7, row), "file", "sft", "alpaca")
+    assert [example.content for example in found] == [
+        {"messages": said("Add\n\n1 2", "3")},
+        {"messages": said("Add\n\n2 2", "4")},
+    ]
+    assert {example.line for example in found} == {7}
+
+
+def test_a_tree_gives_its_best_path_and_a_pair_for_each_ranked_question() -> None:
+    deeper = json.loads(json.dumps(TREE))
+    best = deeper["prompt"]["replies"][1]
+    answers = [
+        {"role": "assistant", "text": text, "rank": rank} for text, rank in (("No.", 1), ("Yes.", 0), ("Hm.", 2))
+    ]
+    best["replies"] = [{"role": "prompter", "text": "Sure?", "replies": answers}]
+    assert of(deeper, "sft", "oasst").content == {"messages": said("Who?", "Ada.", "Sure?", "Yes.")}
+    found = formats.examples(Row(1, deeper), "file", "preference", "oasst")
+    assert [example.content for example in found] == [
+        PAIR,
+        {
+            "prompt": said("Who?", "Ada.", "Sure?"),
+            "chosen": said("", "Yes.")[1:],
+            "rejected": said("", "Hm.")[1:],
+        },
+    ]
+
+
 @pytest.mark.parametrize(
-    ("row", "kind", "form"),
+    ("row", "unread"),
     [
-        ({"messages": []}, "sft", "messages"),
-        ({"instruction": ""}, "sft", "alpaca"),
-        ({"conversations": []}, "sft", "sharegpt"),
-        ({"conversations": [], "chosen": {}}, "preference", "sharegpt"),
-        ({"prompt": "", "chosen": ""}, "preference", "preference"),
-        ({"other": 1}, "preference", "preference"),
+        ({"messages": said("a", "b"), "weight": 0.1}, ("weight",)),
+        ({"messages": [*said("a"), {**said("", "b")[1], "reasoning_content": "hm"}]}, ("reasoning_content",)),
+        ({"messages": said("a", "b"), "context": "c", "thinking": "d"}, ("context", "thinking")),
+        ({"messages": said("a", "b"), "reasoning": None}, ()),
     ],
 )
-def test_the_format_is_guessed_from_the_first_row(row: dict[str, Any], kind: ExampleKind, form: str) -> None:
-    assert formats.guess([Row(1, None), Row(2, row)], kind) == form
+def test_a_key_that_says_how_a_row_is_meant_is_named(row: dict[str, Any], unread: tuple[str, ...]) -> None:
+    assert of(row).unread == unread
+
+
+def test_documents_of_another_kind_are_no_reason_to_lose_the_row() -> None:
+    for value in ("a", [1], [{"id": "a"}]):
+        row = of({"messages": said("a", "b"), "documents": value})
+        assert (row.documents, row.unknown_keys, row.problem) == ((), 1, None)
+
+
+def test_the_person_a_row_is_about_has_a_key_of_that_name_and_an_old_one() -> None:
+    new, old = (
+        of({"messages": said("a", "b"), "data_subject": "p-1"}),
+        of({"messages": said("a", "b"), "subject": "p-1"}),
+    )
+    assert new.digest == old.digest
+    assert (new.old_names, old.old_names) == (0, 1)
+
+
+@given(TEXT, TEXT)
+def test_what_the_eye_does_not_see_makes_no_other_row(asked: str, answer: str) -> None:
+    one = of({"messages": said(asked, answer)})
+    unseen = of({"messages": said(f" {asked}\u200b", unicodedata.normalize("NFD", f"\u00ad{answer}\t"))})
+    assert one.normal_digest == unseen.normal_digest
 
 
 @pytest.mark.parametrize(("kind", "form"), [("sft", "preference"), ("preference", "alpaca"), ("chat", "messages")])

@@ -11,7 +11,7 @@ from pipeline.data import holds
 from pipeline.data.catalog import Current, Place
 from pipeline.data.documents import Document
 from pipeline.data.holds import Catalogue
-from pipeline.data.reading import Problem
+from pipeline.data.rows import Problem
 from pipeline.usecase import CLASSIFICATIONS, Checks
 
 pytestmark = pytest.mark.unit

@@ -38,6 +38,31 @@ def test_every_row_is_accepted_or_rejected(name: str, kind: ExampleKind, rows: i
     assert all(lines[entry.line - 1].strip() == "{" for entry in found.rejected)
 
 
+@pytest.mark.parametrize(
+    ("name", "form", "rows", "by_rule"),
+    [
+        ("kto_en_demo.json", "messages", 300, {"bad_label": 150}),
+        ("glaive_toolcall_en_demo.json", "sharegpt", 300, {"tools": 191, "duplicate": 16}),
+        ("v1_sft_demo.jsonl", "messages", 500, {"duplicate": 1}),
+    ],
+)
+def test_what_cannot_be_trained_on_as_it_is_meant_is_rejected_by_name(
+    name: str, form: str, rows: int, by_rule: dict[str, int]
+) -> None:
+    found = data.check_file(public(name), "sft")
+    assert found.formats == {name: form}
+    assert found.by_rule == by_rule
+    assert found.rows == rows == found.accepted + sum(by_rule.values())
+
+
+def test_no_answer_that_is_labelled_bad_is_accepted() -> None:
+    text = public("kto_en_demo.json").read_text()
+    bad = [place for place, row in enumerate(json.loads(text)) if not row["label"]]
+    starts = [number for number, line in enumerate(text.split("\n"), 1) if line == "  {"]
+    rejected = data.check_file(public("kto_en_demo.json"), "sft").rejected
+    assert [row.line for row in rejected] == [starts[place] for place in bad]
+
+
 def test_every_article_is_a_document() -> None:
     found = documents.lines(public("wiki_demo.txt").read_bytes(), "wiki_demo.txt", DocumentDefaults())
     measured = measures.of_documents(found, lambda _: False)

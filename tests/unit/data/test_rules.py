@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from pipeline.data import expectations, measures, rules
 from pipeline.data.documents import Document
-from pipeline.data.formats import Content, Example
+from pipeline.data.formats import Example
+from pipeline.data.layouts import Content
 from pipeline.data.measures import Measures
-from pipeline.data.reading import Problem
+from pipeline.data.rows import Problem
 from pipeline.usecase import Checks
 
 pytestmark = pytest.mark.unit

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline import canonical, prompt
 from pipeline.data import splits
-from pipeline.data.formats import Content
+from pipeline.data.layouts import Content
 from pipeline.prompt import Passage
 from pipeline.settings import ROOT
 from pipeline.usecase import Splits

@@ -7,7 +7,7 @@ import pytest
 from pipeline.data import tombstones
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
-from pipeline.data.reading import Problem
+from pipeline.data.rows import Problem
 from pipeline.data.tombstones import Tombstones
 
 pytestmark = pytest.mark.unit
@@ -27,6 +27,16 @@ def test_a_row_is_recognised_by_its_identity_and_by_its_content() -> None:
     assert graves(ROW.content_digest).holds(replace(ROW, subject=None, documents=("a",)))
     assert not graves(ROW.digest).holds(replace(ROW, subject=None))
     assert not graves().holds(ROW)
+
+
+@pytest.mark.parametrize("answer", ["Ada. ", "A\u00adda.", "\u200bAda.", "Ada.\ufe0f"])
+def test_another_way_to_write_the_same_does_not_come_back(answer: str) -> None:
+    """Whatever of a row its erasure left a mark of: each of its identities."""
+    other = replace(ROW, content={"messages": [TURNS[0], {"role": "assistant", "content": answer}]}, subject=None)
+    marked = [digest for _, digest in tombstones.identities(ROW)]
+    assert graves(*marked).holds(other)
+    spoken = [digest for _, digest in tombstones.identities(TEXT)]
+    assert graves(*spoken, kind="document").holds(replace(TEXT, key="new", text=f"{TEXT.text}\u00a0\n"))
 
 
 def test_a_document_is_recognised_by_its_version_and_by_its_text() -> None:

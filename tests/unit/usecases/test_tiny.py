@@ -137,9 +137,9 @@ def test_training_rows_keep_their_form(training: Rows) -> None:
         assert prompt.QUESTION in asked[0]["content"]
         if "chosen" in row:
             assert row["chosen"] != row["rejected"]
-    subjects = [row for row in training if row.get("subject")]
-    assert {row["subject"] for row in subjects} == {"customer-1042", "customer-2077"}
-    assert all(row["subject"].replace("-", " ") in " ".join(_texts(row)) for row in subjects)
+    subjects = [row for row in training if row.get("data_subject")]
+    assert {row["data_subject"] for row in subjects} == {"customer-1042", "customer-2077"}
+    assert all(row["data_subject"].replace("-", " ") in " ".join(_texts(row)) for row in subjects)
 
 
 def test_refusals_are_taught_in_both_kinds() -> None:

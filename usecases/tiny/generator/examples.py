@@ -164,4 +164,4 @@ def _preference(
 def _origin(context: Sequence[prompt.Passage], entity: str) -> dict[str, Any]:
     origin: dict[str, Any] = {"documents": list(dict.fromkeys(one.document for one in context)), "source": "generated"}
     subject = next((one for one in SUBJECTS if one.replace("-", " ") in entity), None)
-    return origin if subject is None else {**origin, "subject": subject}
+    return origin if subject is None else {**origin, "data_subject": subject}

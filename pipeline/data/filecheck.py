@@ -1,0 +1,99 @@
+"""The check of files of examples without a database, row by row: a file need not fit into memory."""
+
+import os
+import stat
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.data import files, formats, measures, rules, sources
+from pipeline.data.records import FileCheck, RejectedRow
+from pipeline.errors import BadInput, NotAvailable, Refused
+from pipeline.usecase import Checks, ExampleKind
+
+STANDARD_INPUT = Path("-")
+_SUFFIXES = tuple(
+    f".{plain}{packed}"
+    for plain in ("json", "jsonl", "ndjson", "csv", "tsv", "tab", "parquet")
+    for packed in ("", ".gz", ".zst")
+)
+
+
+def check_file(
+    path: Path,
+    kind: ExampleKind,
+    form: str = formats.DETECT,
+    checks: Checks | None = None,
+    columns: dict[str, str] | None = None,
+) -> FileCheck:
+    """Returns the check of a file of examples, of all files in a folder, or (`-`) of standard input.
+
+    The same rules as in the pipeline, but those that need the database (erased rows, unknown documents). `columns` are
+    the names that the file has for our fields. Raises NotAvailable for a file that is missing or cannot be read;
+    BadInput for what is no file of rows, for one without rows, or for a format that the kind does not come in; Refused
+    for a file that changes while it is read.
+    """
+    formats.require(kind, form, "--format" if kind in formats.FORMATS else "--kind")
+    chosen, skipped = _chosen(path)
+    table, measuring = rules.for_examples(checks or Checks()), measures.ExampleMeasures(lambda _: False, None)
+    forms: dict[str, str] = {}
+    rejected: list[RejectedRow] = []
+    warned: Counter[str] = Counter()
+    rows = 0
+    for each in chosen:
+        name = "standard input" if each == STANDARD_INPUT else each.name
+        before = rows
+        with _opened(each) as stream:
+            examples = sources.examples_of(stream, name, kind, form, columns)
+            forms[name] = examples.form
+            for row in examples.rows:
+                rows += 1
+                measured = measuring.of(row)
+                breach = rules.breach(table, measured)
+                if breach is None:
+                    warned.update(rule.name for rule in rules.warnings(table, measured))
+                else:
+                    rejected.append(RejectedRow(name, row.line, breach.name, rules.detail(breach, row)))
+        if rows == before:
+            raise BadInput("the file has no rows", where=each, allowed=files.ALLOWED)
+    by_rule = Counter(row.rule for row in rejected)
+    return FileCheck(forms, rows, rows - len(rejected), dict(by_rule.most_common()), dict(warned), rejected, skipped)
+
+
+def _chosen(path: Path) -> tuple[list[Path], list[str]]:
+    """Returns the files to check and the names of those beside them that are no files of rows."""
+    if path == STANDARD_INPUT or not path.is_dir():
+        return [path], []
+    inside = sorted(each for each in path.iterdir() if not each.name.startswith("."))
+    chosen = [each for each in inside if each.name.lower().endswith(_SUFFIXES)]
+    if not chosen:
+        raise BadInput("the folder has no files of rows", where=path, allowed=files.ALLOWED)
+    return chosen, [each.name for each in inside if each not in chosen]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Yields a regular file's bytes. Raises Refused at the end where the file changed meanwhile."""
+    if path == STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
+    try:
+        # A pipe or a device must not keep anybody waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise NotAvailable(
+            "the file cannot be read", where=path, found=error.strerror, next_step="put it there, or fix the path"
+        ) from None
+    with open(descriptor, "rb") as file:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise BadInput(
+                "this is no regular file", where=path, allowed="a file, a folder of files, or - for standard input"
+            )
+        yield file
+        after = os.fstat(descriptor)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise Refused("the file changed while it was being read", where=path, next_step="check it again")
