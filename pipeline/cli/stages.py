@@ -13,8 +13,9 @@ from pipeline.database import Connection
 from pipeline.errors import BadInput, NotAvailable
 from pipeline.records import plain
 from pipeline.results import Subject
+from pipeline.settings import from_environment
 from pipeline.steps import Version
-from pipeline.usecase import ExampleKind
+from pipeline.usecase import ExampleKind, find
 
 UseCaseName = Annotated[str, typer.Argument(metavar="USECASE", help="A folder's name under usecases/.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do the work even where an earlier run could answer.")]
@@ -58,11 +59,13 @@ def data_check(
     column: Annotated[
         list[str] | None, typer.Option(help="The file's name for a field of ours, as instruction=question; repeatable.")
     ] = None,
+    usecase: Annotated[str | None, typer.Option(help="Whose checks count; without it, the defaults.")] = None,
 ) -> object:
     """Check files of training rows, without a database."""
     from pipeline import data
 
-    return data.check_file(file, kind, form, columns=_columns(column or []))
+    checks = None if usecase is None else find(from_environment(), usecase).checks
+    return data.check_file(file, kind, form, checks, _columns(column or []))
 
 
 _SHOWN = 8  # lines of a rule

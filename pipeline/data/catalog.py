@@ -14,6 +14,7 @@ from pipeline.data.documents import Document, metadata_digest
 from pipeline.data.formats import Example
 from pipeline.data.membership import Change, Members, counts, digest
 from pipeline.data.records import CommitFacts, VersionFacts
+from pipeline.data.splits import Split
 from pipeline.database import Connection
 from pipeline.records import load
 from pipeline.steps import Version
@@ -130,7 +131,7 @@ def accepted(connection: Connection, use_case: str) -> dict[str, datetime]:
     return {row["digest"]: row["decided_at"] for row in rows}
 
 
-def assignments(connection: Connection, use_case: str, groups: Collection[str]) -> dict[str, str]:
+def assignments(connection: Connection, use_case: str, groups: Collection[str]) -> dict[str, Split]:
     """Returns the splits of those groups that have one."""
     rows = database.fetch(connection, "data", "assignments", use_case=use_case, groups=sorted(groups))
     return {row["group_digest"]: row["split"] for row in rows}

@@ -2,12 +2,12 @@
 line and rule; a file that is mostly bad stops the night's data."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline import database, steps
+from pipeline import canonical, database, steps
 from pipeline.context import Context
-from pipeline.data import expectations, measures, rules, sources, tombstones
+from pipeline.data import catalog, expectations, measures, rules, sources, tombstones
 from pipeline.data import findings as findings_module
 from pipeline.data.documents import Document
 from pipeline.data.expectations import Applied
@@ -52,7 +52,7 @@ class Judged:
             len(self.rows),
             len(self.accepted),
             len(self.rows) - len(self.accepted),
-            _by_rule(self.findings, "rejected"),
+            _by_rule(self.findings, "rejected", "waiting"),
             _by_rule(self.findings, "warning"),
         )
 
@@ -66,18 +66,23 @@ def check(context: Context, fetched: Fetched) -> Checked:
     usecase = context.usecase
     with database.connect(context.settings, "pipeline") as connection:
         erased = tombstones.read(context.settings, connection, usecase.name)
+        agreed = frozenset(catalog.accepted(connection, usecase.name))
     spec = Step(
         usecase.name,
         "data.check",
         "pipeline",
         ("pipeline.data.checking",),
-        params={"checks": usecase.checks.model_dump(mode="json"), "tombstones": erased.digest},
+        params={
+            "checks": usecase.checks.model_dump(mode="json"),
+            "tombstones": erased.digest,
+            "accepted": canonical.digest(sorted(agreed)),
+        },
         inputs={"documents": fetched.documents, "examples": fetched.examples},
         reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
-        judged = _judged(attempt, spec, usecase.checks, erased)
+        judged = _judged(attempt, spec, usecase.checks, erased, agreed)
         findings = [finding for part in judged.values() for finding in part.findings]
         refusal = _refusal(judged, usecase.checks.max_rejected)
         if refusal is not None:
@@ -116,7 +121,9 @@ def _places(part: Judged) -> list[Document]:
     ]
 
 
-def _judged(attempt: Attempt, spec: Step, checks: Checks, erased: Tombstones) -> dict[str, Judged]:
+def _judged(
+    attempt: Attempt, spec: Step, checks: Checks, erased: Tombstones, agreed: Collection[str]
+) -> dict[str, Judged]:
     store = attempt.store
     pinned = spec.inputs
     texts = sources.read_documents(store, pinned["documents"])
@@ -128,11 +135,14 @@ def _judged(attempt: Attempt, spec: Step, checks: Checks, erased: Tombstones) ->
     )
     standing = measures.statuses([row for row in documents.accepted if isinstance(row, Document)])
     rows = sources.read_examples(store, pinned["examples"])
+    if checks.personal_data == "redact":
+        rows = [measures.redacted(row, checks) for row in rows]
     examples = _judge(
         sources.read_files(store, pinned["examples"]),
         rows,
         rules.for_examples(checks),
-        measures.of_examples(rows, erased.holds, standing),
+        measures.of_examples(rows, erased.holds, standing, checks),
+        agreed,
     )
     return {"documents": documents, "examples": examples}
 
@@ -142,8 +152,10 @@ def _judge(
     rows: Sequence[Example | Document],
     table: Sequence[Rule],
     measures: Sequence[Measures],
+    agreed: Collection[str] = (),
 ) -> Judged:
-    """Returns the rows as Great Expectations found them: rejected by the first rule in the table that each breaks."""
+    """Returns the rows as Great Expectations found them: left out by the first rule in the table that each breaks, but
+    for those that wait for a person who has agreed to their digest."""
     applied = expectations.validate(table, measures)
     rejected: dict[int, Rule] = {}
     warned: list[tuple[int, Rule]] = []
@@ -151,7 +163,7 @@ def _judge(
         for place in each.unexpected:
             if each.rule.severity == "warning":
                 warned.append((place, each.rule))
-            else:
+            elif each.rule.severity == "rejected" or rows[place].digest not in agreed:
                 rejected.setdefault(place, each.rule)
     breaches = [*sorted(rejected.items(), key=lambda breach: breach[0]), *(w for w in warned if w[0] not in rejected)]
     findings = [_finding(rows[place], rule) for place, rule in breaches]
@@ -224,8 +236,8 @@ def _part(part: Judged) -> PartReport:
     return PartReport(**vars(part.counts()), files=files, expectations=[each.report() for each in part.applied])
 
 
-def _by_rule(findings: Iterable[Finding], severity: Severity) -> dict[str, int]:
-    return _counted(finding.rule for finding in findings if finding.severity == severity)
+def _by_rule(findings: Iterable[Finding], *severities: Severity) -> dict[str, int]:
+    return _counted(finding.rule for finding in findings if finding.severity in severities)
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:

@@ -2,13 +2,13 @@
 at first sight, test rows go where the trainer cannot read them, and a withdrawn document is taken out of every index in
 the same transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import catalog, findings, holds, membership, sources, splits, withdrawals
+from pipeline.data import catalog, findings, holds, membership, near, sources, splits, withdrawals
 from pipeline.data.catalog import Current, DatasetKind, Place, Standing
 from pipeline.data.documents import Document
 from pipeline.data.findings import Finding
@@ -16,11 +16,12 @@ from pipeline.data.formats import Example
 from pipeline.data.holds import Catalogue, Held
 from pipeline.data.membership import Change, Members
 from pipeline.data.records import Checked, CommitFacts, Committed, CommittedVersion, File, VersionFacts
+from pipeline.data.splits import Split
 from pipeline.database import Connection
 from pipeline.errors import Refused
 from pipeline.records import load
 from pipeline.steps import Attempt, Output, Result, Step, Version
-from pipeline.usecase import Checks, UseCase
+from pipeline.usecase import Checks, Splits, UseCase
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,12 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
     read = sources.read_documents(store, spec.inputs["documents"])
     _not_emptied(connection, name, rows, sources.read_files(store, spec.inputs["examples"]))
 
-    groups = {row.digest: splits.group(row.content) for row in rows if row.content is not None}
-    fixed = catalog.assignments(connection, name, set(groups.values()))
-    fresh = {group: splits.assign(group, usecase.splits) for group in sorted(set(groups.values()) - fixed.keys())}
-    assigned: dict[str, str] = {**fixed, **fresh}
-    labels = {digest: assigned[group] for digest, group in groups.items()}
+    taken = _taken(connection, name, rows, usecase.splits)
+    rows, labels, fresh = [*taken.rows], taken.labels, taken.fresh
     shrunk = _shrunk(connection, name, labels, usecase.checks)
     if shrunk is not None:
         # All of it stays, also what would come in: whoever lost most of a file may have damaged the rest.
-        rows, fresh, labels = [], {}, shrunk.labels
+        rows, labels, fresh = [], shrunk.labels, {}
     dataset = _next(connection, store, name, "examples", labels)
 
     before = catalog.documents(connection, name)
@@ -111,7 +109,7 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
     due = withdrawals.documents(before, held.texts, seen, held.kept)
     statuses = {**{digest: row.status for digest, row in due.versions.items()}, **due.kept}
     corpus = _next(connection, store, name, "documents", statuses)
-    waiting = [*held.findings, *([] if shrunk is None else [shrunk.finding])]
+    waiting = [*held.findings, *taken.findings, *([] if shrunk is None else [shrunk.finding])]
     groups_of = {file.file: file.group for file in sources.read_files(store, spec.inputs["documents"])}
 
     def write(target: Connection, outputs: Mapping[str, Version]) -> None:
@@ -135,6 +133,34 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
         sum(each.severity == "waiting" for each in waiting),
     )
     return Result({"dataset": dataset.output, "corpus": corpus.output}, facts, write)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The examples of a commit, each with its split."""
+
+    rows: Sequence[Example]
+    labels: Members
+    fresh: Mapping[str, Split]  # of groups that were never seen before
+    findings: Sequence[Finding]
+
+
+def _taken(connection: Connection, use_case: str, rows: Sequence[Example], shares: Splits) -> Taken:
+    """Returns the rows with their splits, near duplicates in one, without those that would link two splits."""
+    contents = [row.content for row in rows if row.content is not None]
+    groups = {row.digest: splits.group(content) for row, content in zip(rows, contents, strict=True)}
+    near_pairs = near.pairs([near.text(content) for content in contents])
+    linked = [(groups[rows[one].digest], groups[rows[other].digest]) for one, other in near_pairs]
+    fixed = catalog.assignments(connection, use_case, set(groups.values()))
+    settled = splits.settle(groups.values(), linked, fixed, shares)
+    out = [row for row in rows if groups[row.digest] in settled.bridging]
+    detail = "it says almost the same as rows of different splits"
+    return Taken(
+        [row for row in rows if groups[row.digest] not in settled.bridging],
+        {digest: settled.splits[group] for digest, group in groups.items() if group in settled.splits},
+        settled.fresh,
+        [Finding(row.file, row.line, "bridges_splits", "rejected", detail, row.digest) for row in out],
+    )
 
 
 @dataclass(frozen=True)

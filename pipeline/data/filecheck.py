@@ -38,7 +38,8 @@ def check_file(
     """
     formats.require(kind, form, "--format" if kind in formats.FORMATS else "--kind")
     chosen, skipped = _chosen(path)
-    table, measuring = rules.for_examples(checks or Checks()), measures.ExampleMeasures(lambda _: False, None)
+    checks = checks or Checks()
+    table, measuring = rules.for_examples(checks), measures.ExampleMeasures(lambda _: False, None, checks)
     forms: dict[str, str] = {}
     rejected: list[RejectedRow] = []
     warned: Counter[str] = Counter()
@@ -49,8 +50,10 @@ def check_file(
         with _opened(each) as stream:
             examples = sources.examples_of(stream, name, kind, form, columns)
             forms[name] = examples.form
-            for row in examples.rows:
+            for each_row in examples.rows:
                 rows += 1
+                redacts = checks.personal_data == "redact"
+                row = measures.redacted(each_row, checks) if redacts else each_row
                 measured = measuring.of(row)
                 breach = rules.breach(table, measured)
                 if breach is None:

@@ -33,6 +33,7 @@ class Example:
     unknown_keys: int = 0  # keys that nothing here reads
     unread: tuple[str, ...] = ()  # of these: keys that say how the row is meant, by our own names for them
     old_names: int = 0  # keys that have a new name
+    redacted: bool = False  # whether personal data in it was taken out
     problem: Problem | None = None
 
     @property

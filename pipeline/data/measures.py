@@ -3,12 +3,16 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
+from pipeline.data import credentials, personal, quality
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
+from pipeline.data.layouts import Content
 from pipeline.data.normal import digest, normal
+from pipeline.usecase import Checks
 
 Measures = dict[str, Any]
 _ROLES = {"system": "s", "user": "u", "assistant": "a"}
@@ -17,11 +21,15 @@ _ROLES = {"system": "s", "user": "u", "assistant": "a"}
 class ExampleMeasures:
     """Measures examples one after another: whether one repeats another depends on those before."""
 
-    def __init__(self, erased: Callable[[Example], bool], documents: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, erased: Callable[[Example], bool], documents: Mapping[str, str] | None, checks: Checks | None = None
+    ) -> None:
         """`documents` are the documents that there are, id to status; None where they are not known."""
         self._erased = erased
+        self._checks = checks or Checks()
         self._documents = documents
         self._repeats = _Repeats()
+        self._answered: dict[bytes, bytes] = {}  # the first answer to each prompt, by marks of both
 
     def of(self, row: Example) -> Measures:
         """Returns the measures of an example; those of content are None where it could not be read."""
@@ -39,15 +47,31 @@ class ExampleMeasures:
             "unknown_keys": row.unknown_keys,
             "missing_documents": None if self._documents is None else statuses["missing"],
             "withdrawn_documents": statuses["withdrawn"],
+            "redacted": int(row.redacted),
+            "other_answers": self._other_answers(row.content),
             **_content_measures(row.content),
+            **_text_measures(row.content, self._checks),
         }
+
+    def _other_answers(self, content: Content) -> int:
+        """Returns 1 where the prompt of a conversation stands earlier with another answer, else 0."""
+        if "messages" not in content:
+            return 0
+        *prompt, answer = content["messages"]
+        mark = _mark(digest(prompt))
+        return int(
+            self._answered.setdefault(mark, _mark(normal(answer["content"]))) != _mark(normal(answer["content"]))
+        )
 
 
 def of_examples(
-    examples: Iterable[Example], erased: Callable[[Example], bool], documents: Mapping[str, str] | None
+    examples: Iterable[Example],
+    erased: Callable[[Example], bool],
+    documents: Mapping[str, str] | None,
+    checks: Checks | None = None,
 ) -> list[Measures]:
     """Returns the measures of each example; see ExampleMeasures."""
-    measuring = ExampleMeasures(erased, documents)
+    measuring = ExampleMeasures(erased, documents, checks)
     return [measuring.of(row) for row in examples]
 
 
@@ -64,6 +88,15 @@ _EXAMPLE_MEASURES = (
     "unknown_keys",
     "missing_documents",
     "withdrawn_documents",
+    "redacted",
+    "other_answers",
+    "credentials",
+    "personal_data",
+    "mojibake",
+    "other_language",
+    "debris",
+    "repetition",
+    "excuses",
 )
 
 
@@ -84,6 +117,48 @@ def _content_measures(content: Mapping[str, Sequence[Mapping[str, str]]]) -> Mea
         "characters": sum(len(turn["content"]) for part in parts for turn in part),
         "answers": "same" if len(answers) > 1 and answers[0] == answers[1] else None,
     }
+
+
+def _text_measures(content: Content, checks: Checks) -> Measures:
+    """Returns what the texts of a row hold; None where the use case does not ask."""
+    texts = [turn["content"] for part in content.values() for turn in part]
+    spoken = content.get("messages") or [*content["chosen"], *content["rejected"]]
+    answers = [turn["content"] for turn in spoken if turn["role"] == "assistant"]
+    whole = "\n".join(texts)
+
+    def asked(action: str, measure: Callable[[], int]) -> int | None:
+        return None if action == "off" else measure()
+
+    return {
+        "credentials": asked(checks.credentials, lambda: len(credentials.kinds(whole))),
+        "personal_data": asked(checks.personal_data, lambda: len(_personal(whole, checks))),
+        "mojibake": asked(checks.mojibake, lambda: sum(map(quality.mojibake, texts))),
+        "other_language": asked(
+            checks.other_language if checks.languages else "off",
+            lambda: int((quality.language(whole) or checks.languages[0]) not in checks.languages),
+        ),
+        "debris": asked(checks.debris, lambda: quality.debris(whole)),
+        "repetition": asked(checks.repetition, lambda: max(map(quality.repeated, answers), default=0)),
+        "excuses": asked(checks.excuses, lambda: sum(map(quality.excuse, answers))),
+    }
+
+
+def _personal(text: str, checks: Checks) -> list[personal.Found]:
+    return personal.find(text, checks.phone_regions, checks.public_contacts)
+
+
+def redacted(row: Example, checks: Checks) -> Example:
+    """Returns an example with the kind of each piece of personal data in its place; the same where it holds none."""
+    if row.content is None:
+        return row
+    found = {turn["content"]: _personal(turn["content"], checks) for part in row.content.values() for turn in part}
+    if not any(found.values()):
+        return row
+    content = {
+        name: [{**turn, "content": personal.redacted(turn["content"], found[turn["content"]])} for turn in part]
+        for name, part in row.content.items()
+    }
+    return replace(row, content=content, redacted=True)
 
 
 def of_documents(documents: Sequence[Document], erased: Callable[[Document], bool]) -> list[Measures]:
@@ -147,10 +222,14 @@ class _Repeats:
 
     def of(self, names: Mapping[str, str]) -> str | None:
         """Returns the first kind of sameness that was met before, and remembers all of them."""
-        marks = {kind: blake2b(f"{kind}\n{value}".encode(), digest_size=16).digest() for kind, value in names.items()}
+        marks = {kind: _mark(f"{kind}\n{value}") for kind, value in names.items()}
         met = next((kind for kind, mark in marks.items() if mark in self.seen), None)
         self.seen.update(marks.values())
         return met
+
+
+def _mark(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 def statuses(documents: Collection[Document]) -> dict[str, str]:

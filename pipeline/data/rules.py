@@ -6,7 +6,7 @@ apply them (expectations.py); `breach` applies the same table to one row where i
 work."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -136,6 +136,7 @@ def for_examples(checks: Checks) -> tuple[Rule, ...]:
         ),
         Rule("same_answers", "answers", NoneOf(("same",)), "chosen and rejected are the same answer"),
         Rule("duplicate", "repeats", NoneOf(("row",)), "the same row stands earlier"),
+        *_of_texts(checks),
         Rule(
             "duplicate_content",
             "repeats",
@@ -166,6 +167,47 @@ def for_examples(checks: Checks) -> tuple[Rule, ...]:
             "it names a document that is withdrawn",
             "warning",
         ),
+    )
+
+
+_SEVERITIES: Mapping[str, Severity] = {"reject": "rejected", "quarantine": "waiting", "report": "warning"}
+
+
+def _of_texts(checks: Checks) -> list[Rule]:
+    """Returns the rules about what a row's texts hold, each with the severity that the use case gives it."""
+    table = (
+        ("credentials", checks.credentials, Between(None, 0), "it holds a credential"),
+        ("personal_data", checks.personal_data, Between(None, 0), "it holds personal data"),
+        ("mojibake", checks.mojibake, Between(None, 0), "letters in it were decoded in the wrong encoding"),
+        (
+            "other_language",
+            checks.other_language,
+            Between(None, 0),
+            "it is in a language that the use case does not have",
+        ),
+        ("debris", checks.debris, Between(None, 0), "it holds tags or entities of HTML"),
+        (
+            "repetition",
+            checks.repetition,
+            Between(None, 33),
+            "a third of an answer or more says again what stands before",
+        ),
+        (
+            "other_answers",
+            checks.other_answers,
+            Between(None, 0),
+            "the same prompt stands earlier, with another answer",
+        ),
+        ("excuses", checks.excuses, Between(None, 0), "an answer speaks of itself as a model"),
+    )
+    rules = [
+        Rule(name, name, test, text, _SEVERITIES[action]) for name, action, test, text in table if action in _SEVERITIES
+    ]
+    redacts = checks.personal_data == "redact"
+    return (
+        [*rules, Rule("redacted", "redacted", Between(None, 0), "personal data in it was redacted", "warning")]
+        if redacts
+        else rules
     )
 
 
@@ -203,8 +245,9 @@ def for_documents() -> tuple[Rule, ...]:
 
 
 def breach(rules: Iterable[Rule], measures: Measures) -> Rule | None:
-    """Returns the first rejecting rule that a row breaks, or None."""
-    return next((r for r in rules if r.severity == "rejected" and not r.test.holds(measures[r.measure])), None)
+    """Returns the first rule that a row breaks and that leaves it out, for good or until a person accepts it; or
+    None."""
+    return next((r for r in rules if r.severity != "warning" and not r.test.holds(measures[r.measure])), None)
 
 
 def warnings(rules: Iterable[Rule], measures: Measures) -> list[Rule]:

@@ -3,9 +3,13 @@ later moves a row, so that no test row was ever trained on."""
 
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from pipeline import canonical, prompt
+from pipeline.data.components import components
 from pipeline.data.layouts import Content
 from pipeline.data.normal import normal
 from pipeline.usecase import Splits
@@ -23,8 +27,8 @@ def group(content: Content) -> str:
     question alone, since a longer conversation repeats the shorter one that it goes on from.
     """
     turns = content["messages"] if "messages" in content else content["prompt"]
-    question = next((turn["content"] for turn in turns if turn["role"] == "user"), "")
-    return canonical.digest_text(normalised(_question(question)))
+    first = next((turn["content"] for turn in turns if turn["role"] == "user"), "")
+    return canonical.digest_text(normalised(question(first)))
 
 
 def normalised(text: str) -> str:
@@ -41,6 +45,44 @@ def assign(group_digest: str, shares: Splits) -> Split:
     return "validation" if place < shares.test + shares.validation else "train"
 
 
-def _question(text: str) -> str:
+@dataclass(frozen=True)
+class Settled:
+    """The splits of groups."""
+
+    splits: Mapping[str, Split]  # of all that have one
+    fresh: Mapping[str, Split]  # of these: those of groups that had none
+    bridging: frozenset[str]  # groups without one, since they link groups of different splits
+
+
+def settle(
+    groups: Iterable[str], linked: Iterable[tuple[str, str]], fixed: Mapping[str, Split], shares: Splits
+) -> Settled:
+    """Returns the splits of groups, of which those that are linked share one.
+
+    A group that has a split keeps it. A new one takes that of the groups it is linked to, over others too; where these
+    have different ones, it has none: whoever was trained on it would have seen the test.
+    """
+    names = sorted(set(groups))
+    place = {name: number for number, name in enumerate(names)}
+    first = components(len(names), ((place[one], place[other]) for one, other in linked))
+    known: dict[int, set[Split]] = defaultdict(set)
+    for name in names:
+        if name in fixed:
+            known[first[place[name]]].add(fixed[name])
+    fresh: dict[str, Split] = {}
+    bridging = set()
+    for name in names:
+        if name in fixed:
+            continue
+        root = first[place[name]]
+        if len(known[root]) > 1:
+            bridging.add(name)
+        else:
+            # The first of a component has the smallest digest of it.
+            fresh[name] = min(known[root]) if known[root] else assign(names[root], shares)
+    return Settled({**{name: fixed[name] for name in names if name in fixed}, **fresh}, fresh, frozenset(bridging))
+
+
+def question(text: str) -> str:
     """Returns what follows the mark of a question, where a prompt has passages before it; the whole without a mark."""
     return f"\n{text}".rpartition(f"\n{prompt.QUESTION} ")[2].removeprefix("\n")

@@ -137,8 +137,8 @@ def sections(settings: Settings, port: Mapping[str, int]) -> dict[str, dict[str,
         },
         "api_auth": {"jwt_secret": _jwt_secret(home / "jwt_secret"), "jwt_issuer": "nightshift"},
         "scheduler": {
-            # A chain of tasks goes on at half a second instead of one a task; at a fifth, the loop takes an eighth of a core from
-            # whoever trains.
+            # A chain of tasks goes on at half a second instead of one a task; at a fifth, the loop takes an eighth of a
+            # core from whoever trains.
             "scheduler_idle_sleep_time": "0.5",
             "task_instance_heartbeat_timeout": "60",  # so long until a task that was killed is tried again
             "enable_health_check": "False",

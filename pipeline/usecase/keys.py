@@ -165,6 +165,10 @@ class Splits(_Model):
         return self
 
 
+# What becomes of a row that a rule finds: it is left out; it waits until a person accepts it; it is reported, no more.
+RuleAction = Literal["reject", "quarantine", "report", "off"]
+
+
 class Checks(_Model):
     """What an example or a document must pass to be accepted."""
 
@@ -177,6 +181,29 @@ class Checks(_Model):
     max_removed: Share = 0.5
     """A commit that would take out a larger share of the examples, and ten or more, waits for `nightshift data accept`;
     the version stays as it was until then."""
+    personal_data: Literal["reject", "redact", "quarantine", "report", "off"] = "quarantine"
+    """Examples with e-mail addresses, telephone, card or account numbers, or national ids. `quarantine`: they wait for
+    `nightshift data accept`; `redact`: `[email]` stands in their place."""
+    public_contacts: list[Annotated[str, Field(min_length=1, max_length=200)]] = []
+    """Patterns of addresses and numbers that are nobody's own: `*@bank.example`, `00 800 *`."""
+    phone_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = ["US", "GB"]
+    """Countries whose telephone numbers are found without their country code; those with it always are."""
+    credentials: RuleAction = "reject"
+    """Examples with keys, tokens, private keys, or connection strings with a password."""
+    languages: list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]] = []
+    """Languages that examples are in (ISO 639-1); empty: any. Short texts are in any."""
+    other_language: RuleAction = "reject"
+    """Examples that are surely in another language."""
+    debris: RuleAction = "report"
+    """Examples with tags or entities of HTML outside code."""
+    mojibake: RuleAction = "reject"
+    """Examples with letters that were decoded in the wrong encoding."""
+    repetition: RuleAction = "report"
+    """Answers of which a third or more says again what stands before."""
+    other_answers: RuleAction = "report"
+    """Examples whose prompt stands earlier with another answer."""
+    excuses: RuleAction = "report"
+    """Answers that speak of themselves as a model."""
     max_widened: int = Field(0, ge=0, le=1_000_000)
     """So many documents that more may read from now on go through; with more of them, all wait for a person."""
     max_lost: Share = 0.5

@@ -163,14 +163,14 @@ group by h.started_at, f.run_id, f.rule, f.severity
 order by h.started_at desc, findings desc, f.rule;
 
 -- open_findings --
--- Rows that the newest check rejected and on which the data steward has not decided: place and rule, no text. A row
--- that was mended is not among them, and a decision on a row holds for every later check.
+-- Rows that the newest check and commit rejected and on which the data steward has not decided: place and rule, no text.
+-- A row that was mended is not among them, and a decision on a row holds for every later check.
 with newest as (
-    select coalesce(h.reused_from, h.run_id) as run_id
+    select distinct on (h.job) coalesce(h.reused_from, h.run_id) as run_id
     from lineage.run_history h
-    where h.use_case = :'use_case' and h.job = 'data.check'
+    where h.use_case = :'use_case' and h.job in ('data.check', 'data.commit')
       and (h.state in ('succeeded', 'reused') or exists (select from catalog.findings f where f.run_id = h.run_id))
-    order by h.started_at desc limit 1
+    order by h.job, h.started_at desc
 )
 select f.finding_id, f.run_id, f.file, f.line, f.rule, f.detail
 from catalog.findings f

@@ -236,9 +236,17 @@ where run_id = any (:'runs'::uuid[]) and severity in ('rejected', 'waiting')
 order by finding_id;
 
 -- waiting_findings --
--- The findings of a use case that wait for a person: those of its last commit that nobody has answered.
+-- The findings of a use case that wait for a person: those of its newest check and commit that nobody has answered.
+with newest as (
+    select distinct on (j.name) coalesce(r.reused_from, r.run_id) as run_id
+    from lineage.run r
+    join lineage.job j using (job_id)
+    where j.use_case = :'use_case' and j.name in ('data.check', 'data.commit') and r.state in ('succeeded', 'reused')
+    order by j.name, r.started_at desc
+)
 select f.finding_id as finding, f.file, f.line, f.rule, f.detail, f.digest
 from catalog.finding f
+join newest using (run_id)
 where f.use_case = :'use_case' and f.severity = 'waiting'
   and not exists (select from catalog.steward_decision d where d.finding_id = f.finding_id)
   and not exists (select from catalog.finding n where n.use_case = f.use_case and n.digest = f.digest

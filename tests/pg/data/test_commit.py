@@ -383,3 +383,49 @@ def test_one_source_of_another_form_is_read_by_its_columns(stage: Stage) -> None
     assert told.dataset.rows == 3
     report = json.loads(ArtifactStore(stage.settings.artifacts).read("check_report", told.report.digest, "report.json"))
     assert [file["format"] for file in report["examples"]["files"]] == ["alpaca", "messages"]
+
+
+def _wording(n: int, *changed: int) -> dict[str, Any]:
+    """Returns an example of sixty words, those at some places exchanged."""
+    words = [f"other{n}at{k}" if k in changed else f"word{n}at{k}" for k in range(60)]
+    turns = [{"role": "user", "content": " ".join(words[:30])}, {"role": "assistant", "content": " ".join(words[30:])}]
+    return {"messages": turns}
+
+
+def _splits_by_wording(stage: Stage) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for row in stage.rows(
+        "select content, split from catalog.example union all select content, split from catalog.locked_example"
+    ):
+        first = row["content"]["messages"][0]["content"].split("at")[0]
+        number = int(first.removeprefix("word"))
+        found.setdefault(number, []).append(row["split"])
+    return found
+
+
+def test_near_duplicates_never_straddle(stage: Stage) -> None:
+    stage.put([row for n in range(60) for row in (_wording(n), _wording(n, 20), _wording(n, 40))])
+    assert stage.commit().dataset.rows == 180
+    found = _splits_by_wording(stage)
+    assert {len(splits) for splits in found.values()} == {3}
+    assert all(len(set(splits)) == 1 for splits in found.values())
+    assert len({splits[0] for splits in found.values()}) > 1
+
+
+def test_a_row_that_links_train_and_test_is_out(stage: Stage) -> None:
+    path = stage.folder / "usecase.yaml"
+    path.write_text(f"{path.read_text()}\nsplits: {{train: 0.5, validation: 0.0, test: 0.5}}\n")
+    apart = [row for n in range(12) for row in (_wording(n), _wording(n, 10, 20, 40))]
+    stage.put(apart)
+    stage.commit()
+    straddling = {n for n, splits in _splits_by_wording(stage).items() if len(set(splits)) > 1}
+    assert straddling
+    assert straddling != set(range(12))
+    stage.put([*apart, *(_wording(n, 10) for n in range(12))])
+    assert stage.commit().dataset.rows == 36 - len(straddling)
+    lines = {25 + n for n in straddling}
+    assert {line for _, line, rule, _ in stage.findings() if rule == "bridges_splits"} == lines
+    still_open = cookbook.run(stage.settings, "open_findings", {"use_case": "demo"})
+    assert {(row["line"], row["rule"]) for row in still_open} == {(line, "bridges_splits") for line in lines}
+    for n, splits in _splits_by_wording(stage).items():
+        assert n in straddling or len(set(splits)) == 1

@@ -174,9 +174,11 @@ def test_public_data_in_place(stage: Stage) -> None:
     keys = {**yaml.safe_load(path.read_text()), "documents": [wiki], "examples": [alpaca, pairs]}
     path.write_text(yaml.safe_dump(keys))
     committed = stage.commit()
-    assert committed.dataset.rows == 985 + 294
+    assert committed.dataset.rows == 983 + 292, (
+        "beside duplicates, addresses in letters and one name in a wrong encoding"
+    )
     assert committed.corpus.rows == 30
-    assert len(stage.findings()) == 14 + 5
+    assert sum(severity != "warning" for *_, severity in stage.findings()) == 999 + 299 - 983 - 292
     assert all(0.05 < committed.dataset.splits[name] / 1279 < 0.15 for name in ("validation", "test"))
     card = data.card(Context(stage.settings, stage.usecase, stage.origin), committed).card
     markdown = ArtifactStore(stage.settings.artifacts).read("card", card.digest, "card.md").decode()

@@ -14,6 +14,7 @@ from pipeline.cli.commands import app
 from pipeline.data.formats import Example
 from pipeline.data.measures import ExampleMeasures, Measures
 from pipeline.errors import BadInput, NotAvailable, Refused
+from pipeline.usecase import Checks
 
 pytestmark = pytest.mark.unit
 
@@ -142,3 +143,14 @@ def test_a_format_that_the_kind_does_not_come_in(tmp_path: Path) -> None:
         data.check_file(file, "preference", "alpaca")
     with pytest.raises(BadInput, match="sft, preference"):
         data.check_file(file, "chat")  # type: ignore[arg-type]
+
+
+def test_a_prompt_with_two_answers_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    pairs = [("Who?", "Ada."), ("Why?", "Because."), ("who?", "Eve."), ("Who?", "Eve."), ("Who? ", "Ada.\u200b")]
+    file.write_text("".join(json.dumps({"instruction": ask, "output": answer}) + "\n" for ask, answer in pairs))
+    found = data.check_file(file, "sft")
+    assert found.warnings == {"other_answers": 1}, "another case is another prompt"
+    assert [row.rule for row in found.rejected] == ["duplicate"]
+    strict = data.check_file(file, "sft", checks=Checks(other_answers="quarantine"))
+    assert [(row.line, row.rule) for row in strict.rejected] == [(4, "other_answers"), (5, "duplicate")]

@@ -23,17 +23,20 @@ def public(name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "rows", "duplicates"),
-    [("alpaca_en_demo.json", "sft", 999, 14), ("dpo_en_demo.json", "preference", 299, 5)],
+    ("name", "kind", "rows", "by_rule"),
+    [
+        ("alpaca_en_demo.json", "sft", 999, {"duplicate": 14, "personal_data": 2}),
+        ("dpo_en_demo.json", "preference", 299, {"duplicate": 5, "personal_data": 1, "mojibake": 1}),
+    ],
 )
-def test_every_row_is_accepted_or_rejected(name: str, kind: ExampleKind, rows: int, duplicates: int) -> None:
+def test_every_row_is_accepted_or_rejected(name: str, kind: ExampleKind, rows: int, by_rule: dict[str, int]) -> None:
     file = public(name)
     found = data.check_file(file, kind)
     assert found.rows == rows == found.accepted + len(found.rejected)
+    assert found.by_rule == by_rule
     # What is rejected is rejected rightly: the same row does stand earlier in the file.
-    assert {entry.rule for entry in found.rejected} == {"duplicate"}
     texts = [json.dumps(row) for row in json.loads(file.read_text())]
-    assert len(texts) - len(set(texts)) == duplicates == len(found.rejected)
+    assert len(texts) - len(set(texts)) == by_rule["duplicate"]
     lines = file.read_text().split("\n")
     assert all(lines[entry.line - 1].strip() == "{" for entry in found.rejected)
 
@@ -42,8 +45,8 @@ def test_every_row_is_accepted_or_rejected(name: str, kind: ExampleKind, rows: i
     ("name", "form", "rows", "by_rule"),
     [
         ("kto_en_demo.json", "messages", 300, {"bad_label": 150}),
-        ("glaive_toolcall_en_demo.json", "sharegpt", 300, {"tools": 191, "duplicate": 16}),
-        ("v1_sft_demo.jsonl", "messages", 500, {"duplicate": 1}),
+        ("glaive_toolcall_en_demo.json", "sharegpt", 300, {"tools": 191, "duplicate": 16, "personal_data": 1}),
+        ("v1_sft_demo.jsonl", "messages", 500, {"duplicate": 1, "personal_data": 2}),
     ],
 )
 def test_what_cannot_be_trained_on_as_it_is_meant_is_rejected_by_name(

@@ -86,3 +86,32 @@ def test_the_shares_are_met(shares: Splits) -> None:
 def test_a_split_depends_on_the_group_alone(group: str) -> None:
     assert splits.assign(group, Splits()) == splits.assign(group, Splits())
     assert splits.assign(group, Splits()) in splits.SPLITS
+
+
+GROUPS = st.lists(st.sampled_from([f"{n:064x}" for n in range(0, 1 << 70, 1 << 65)]), max_size=12, unique=True)
+
+
+@given(GROUPS, st.data())
+def test_linked_groups_share_a_split_and_a_fixed_one_never_moves(groups: list[str], data: st.DataObject) -> None:
+    shares = Splits(train=0.5, validation=0.25, test=0.25)
+    one_of = st.sampled_from(groups) if groups else st.nothing()
+    linked = data.draw(st.lists(st.tuples(one_of, one_of), max_size=8)) if groups else []
+    fixed = data.draw(st.dictionaries(one_of, st.sampled_from(splits.SPLITS), max_size=4)) if groups else {}
+    settled = splits.settle(groups, linked, fixed, shares)
+    assert settled.splits.keys() | settled.bridging == set(groups)
+    assert not settled.splits.keys() & settled.bridging
+    assert {name: settled.splits[name] for name in fixed} == fixed
+    assert settled.fresh == {name: split for name, split in settled.splits.items() if name not in fixed}
+    for one, other in linked:
+        if one in settled.bridging or other in settled.bridging:
+            continue
+        assert settled.splits[one] == settled.splits[other] or {one, other} <= fixed.keys()
+    again = splits.settle(groups, linked, settled.splits, shares)
+    assert again.splits == settled.splits, "on the next night nothing moves"
+
+
+def test_what_links_train_and_test_belongs_to_neither() -> None:
+    fixed: dict[str, splits.Split] = {"a": "train", "b": "test"}
+    settled = splits.settle(["a", "b", "c", "d" * 64], [("a", "c"), ("c", "b")], fixed, Splits())
+    assert settled.bridging == {"c"}
+    assert settled.fresh == {"d" * 64: splits.assign("d" * 64, Splits())}
