@@ -140,7 +140,6 @@ def examples(
 
 # What some trainer reads in a row, beside what messages may say.
 _MEANT = MEANING | {
-    "weight",
     "weights",
     "context",
     "score",

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 from pipeline.data.rows import Damaged
 from pipeline.data.turns import (
+    WEIGHTS,
     Message,
     missing,
     refuse_label,
     refuse_media,
     refuse_tools,
+    refuse_weights,
     said,
     text,
     transcript,
@@ -211,6 +213,7 @@ def _with_system(row: Mapping[str, Any], messages: list[Message]) -> list[Messag
     refuse_tools(row)
     refuse_media(row)
     refuse_label(row)
+    refuse_weights(row)
     if row.get("system") is None or row.get("system") == "":
         return messages
     system = {"role": "system", "content": text(row, "system")}
@@ -221,7 +224,7 @@ def _with_system(row: Mapping[str, Any], messages: list[Message]) -> list[Messag
     return [system, *messages]
 
 
-_ROW = frozenset({"system", "label", "tools", "functions", "images", "videos", "audios"})
+_ROW = frozenset({"system", "label", "tools", "functions", "images", "videos", "audios", *WEIGHTS})
 _PROMPT = frozenset({"prompt", "question", "instruction"})
 _ANSWERS = frozenset({"chosen", "rejected"})
 

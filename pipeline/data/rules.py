@@ -96,7 +96,7 @@ _READING = (
     _read("tools", "it calls tools, or offers them, which nothing here trains"),
     _read("media", "it shows more than text"),
     _read("bad_label", "its label says that the answer is a bad one"),
-    _read("weighted_turn", "it says that an answer is not to be learned, or only in part"),
+    _read("weighted_turn", "it says that it is not to be learned, or not as others are"),
     _read("no_preference", "it prefers none of its answers"),
     _read("no_shared_prompt", "its two conversations do not begin alike"),
     _read("two_systems", "it has two system messages that differ"),

@@ -26,7 +26,7 @@ _ROLES = {
 }
 _TOOLS = ("tool_calls", "function_call", "tool_call_id", "tools", "functions")
 _MEDIA = ("images", "image", "videos", "video", "audios", "audio")
-_WEIGHTS = ("weight", "loss_weight", "train", "trainable", "train_on_turn")
+WEIGHTS = ("weight", "loss_weight", "train", "trainable", "train_on_turn")
 # Keys that say something of how a row or a message is meant, and that nothing here reads.
 MEANING = frozenset({"reasoning_content", "reasoning", "thinking", "prefix", "mask", "loss_mask", "rejection"})
 # Transcripts in one text: a mark at the beginning of a paragraph says who speaks.
@@ -58,7 +58,7 @@ def turn(value: Any, field: str) -> Message:
         raise Damaged("tools", "it calls tools, or offers them, which nothing here trains")
     refuse_media(value)
     if role == "assistant":
-        _refuse_weights(value)
+        refuse_weights(value)
     said = next((value[name] for name in ("content", "value", "text") if value.get(name) is not None), None)
     return {"role": role, "content": _parts(said, field)}
 
@@ -129,11 +129,12 @@ def missing(field: str) -> Damaged:
     return Damaged("missing_field", f"the field {field} is missing")
 
 
-def _refuse_weights(value: Mapping[str, Any]) -> None:
-    for name in _WEIGHTS:
+def refuse_weights(value: Mapping[str, Any]) -> None:
+    """Raises Damaged where a row or an answer says that it counts for less than another, or not at all."""
+    for name in WEIGHTS:
         weight = value.get(name)
         if weight is not None and weight not in (True, 1, 1.0):
-            raise Damaged("weighted_turn", f"its {name} says that an answer is not to be learned, or only in part")
+            raise Damaged("weighted_turn", f"its {name} says that it is not to be learned, or not as others are")
 
 
 def _parts(value: Any, field: str) -> str:

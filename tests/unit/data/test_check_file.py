@@ -101,7 +101,7 @@ def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path, monkeypatch: p
 
 def test_warnings_are_counted_and_what_is_left_unread_is_named(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
-    file.write_text(json.dumps({**GOOD, "subject": "p-1", "weight": 2, "more": 1}))
+    file.write_text(json.dumps({**GOOD, "subject": "p-1", "weights": [2], "more": 1}))
     found = data.check_file(file, "sft")
     assert (found.accepted, found.warnings) == (1, {"unread_meaning": 1, "old_key": 1, "unknown_keys": 1})
 

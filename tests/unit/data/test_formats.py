@@ -134,6 +134,9 @@ def test_the_place_does_not_count_and_the_subject_does() -> None:
         ({"instruction": "a", "output": "b", "label": False}, "sft", "alpaca", "bad_label"),
         ({"messages": weighted(0)}, "sft", "messages", "weighted_turn"),
         ({"messages": weighted(0.5)}, "sft", "messages", "weighted_turn"),
+        ({"messages": said("a", "b"), "weight": 0}, "sft", "messages", "weighted_turn"),
+        ({"instruction": "a", "output": "b", "weight": 0.3}, "sft", "alpaca", "weighted_turn"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "weight": 2}, "preference", "preference", "weighted_turn"),
         ({"messages": [{**turn, "train": False} for turn in said("a", "b")]}, "sft", "messages", "weighted_turn"),
         ({"messages": said("a", "b"), "tools": [{"name": "f"}]}, "sft", "messages", "tools"),
         ({"messages": [*said("a"), {"role": "assistant", "tool_calls": [{"id": 1}]}]}, "sft", "messages", "tools"),
@@ -290,7 +293,7 @@ def test_a_tree_gives_its_best_path_and_a_pair_for_each_ranked_question() -> Non
 @pytest.mark.parametrize(
     ("row", "unread"),
     [
-        ({"messages": said("a", "b"), "weight": 0.1}, ("weight",)),
+        ({"messages": said("a", "b"), "weights": [0.1]}, ("weights",)),
         ({"messages": [*said("a"), {**said("", "b")[1], "reasoning_content": "hm"}]}, ("reasoning_content",)),
         ({"messages": said("a", "b"), "context": "c", "thinking": "d"}, ("context", "thinking")),
         ({"messages": said("a", "b"), "reasoning": None}, ()),
