@@ -30,7 +30,7 @@ from pipeline.data.tombstones import Tombstones
 from pipeline.errors import Refused
 from pipeline.records import load, write
 from pipeline.steps import Attempt, Output, Result, Step
-from pipeline.usecase import Checks
+from pipeline.usecase import Checks, questions
 
 REPORT = "report.json"
 
@@ -67,6 +67,7 @@ def check(context: Context, fetched: Fetched) -> Checked:
     with database.connect(context.settings, "pipeline") as connection:
         erased = tombstones.read(context.settings, connection, usecase.name)
         agreed = frozenset(catalog.accepted(connection, usecase.name))
+    asked = sorted({each for suite in usecase.evaluation.suites for each in questions(suite)})
     spec = Step(
         usecase.name,
         "data.check",
@@ -76,13 +77,14 @@ def check(context: Context, fetched: Fetched) -> Checked:
             "checks": usecase.checks.model_dump(mode="json"),
             "tombstones": erased.digest,
             "accepted": canonical.digest(sorted(agreed)),
+            "asked": canonical.digest(asked),
         },
         inputs={"documents": fetched.documents, "examples": fetched.examples},
         reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
-        judged = _judged(attempt, spec, usecase.checks, erased, agreed)
+        judged = _judged(attempt, spec, usecase.checks, erased, agreed, asked)
         findings = [finding for part in judged.values() for finding in part.findings]
         refusal = _refusal(judged, usecase.checks.max_rejected)
         if refusal is not None:
@@ -122,7 +124,12 @@ def _places(part: Judged) -> list[Document]:
 
 
 def _judged(
-    attempt: Attempt, spec: Step, checks: Checks, erased: Tombstones, agreed: Collection[str]
+    attempt: Attempt,
+    spec: Step,
+    checks: Checks,
+    erased: Tombstones,
+    agreed: Collection[str],
+    asked: Collection[str],
 ) -> dict[str, Judged]:
     store = attempt.store
     pinned = spec.inputs
@@ -141,7 +148,7 @@ def _judged(
         sources.read_files(store, pinned["examples"]),
         rows,
         rules.for_examples(checks),
-        measures.of_examples(rows, erased.holds, standing, checks),
+        measures.of_examples(rows, erased.holds, standing, checks, asked),
         agreed,
     )
     return {"documents": documents, "examples": examples}

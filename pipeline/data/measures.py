@@ -12,6 +12,7 @@ from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.data.layouts import Content
 from pipeline.data.normal import digest, normal
+from pipeline.data.splits import normalised, question
 from pipeline.usecase import Checks
 
 Measures = dict[str, Any]
@@ -22,9 +23,15 @@ class ExampleMeasures:
     """Measures examples one after another: whether one repeats another depends on those before."""
 
     def __init__(
-        self, erased: Callable[[Example], bool], documents: Mapping[str, str] | None, checks: Checks | None = None
+        self,
+        erased: Callable[[Example], bool],
+        documents: Mapping[str, str] | None,
+        checks: Checks | None = None,
+        asked: Iterable[str] = (),
     ) -> None:
-        """`documents` are the documents that there are, id to status; None where they are not known."""
+        """`documents` are the documents that there are, id to status; None where they are not known. `asked` are the
+        questions of the evaluation."""
+        self._asked = frozenset(map(normalised, asked))
         self._erased = erased
         self._checks = checks or Checks()
         self._documents = documents
@@ -48,10 +55,18 @@ class ExampleMeasures:
             "missing_documents": None if self._documents is None else statuses["missing"],
             "withdrawn_documents": statuses["withdrawn"],
             "redacted": int(row.redacted),
+            "contamination": self._contamination(row.content),
             "other_answers": self._other_answers(row.content),
             **_content_measures(row.content),
             **_text_measures(row.content, self._checks),
         }
+
+    def _contamination(self, content: Content) -> int:
+        """Returns how many questions of a row the evaluation asks, too."""
+        if not self._asked:
+            return 0
+        turns = content["messages"] if "messages" in content else content["prompt"]
+        return sum(turn["role"] == "user" and normalised(question(turn["content"])) in self._asked for turn in turns)
 
     def _other_answers(self, content: Content) -> int:
         """Returns 1 where the prompt of a conversation stands earlier with another answer, else 0."""
@@ -69,9 +84,10 @@ def of_examples(
     erased: Callable[[Example], bool],
     documents: Mapping[str, str] | None,
     checks: Checks | None = None,
+    asked: Iterable[str] = (),
 ) -> list[Measures]:
     """Returns the measures of each example; see ExampleMeasures."""
-    measuring = ExampleMeasures(erased, documents, checks)
+    measuring = ExampleMeasures(erased, documents, checks, asked)
     return [measuring.of(row) for row in examples]
 
 
@@ -89,6 +105,7 @@ _EXAMPLE_MEASURES = (
     "missing_documents",
     "withdrawn_documents",
     "redacted",
+    "contamination",
     "other_answers",
     "credentials",
     "personal_data",

@@ -192,6 +192,7 @@ def _of_texts(checks: Checks) -> list[Rule]:
             Between(None, 33),
             "a third of an answer or more says again what stands before",
         ),
+        ("contamination", checks.contamination, Between(None, 0), "it asks what a suite of the evaluation asks"),
         (
             "other_answers",
             checks.other_answers,

@@ -41,6 +41,7 @@ from pipeline.usecase.keys import (
     Training,
     UseCase,
 )
+from pipeline.usecase.suite_questions import questions
 
 __all__ = [
     "CLASSIFICATIONS",
@@ -76,6 +77,7 @@ __all__ = [
     "files",
     "find",
     "load",
+    "questions",
     "read_all",
 ]
 

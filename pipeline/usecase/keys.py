@@ -200,6 +200,8 @@ class Checks(_Model):
     """Examples with letters that were decoded in the wrong encoding."""
     repetition: RuleAction = "report"
     """Answers of which a third or more says again what stands before."""
+    contamination: RuleAction = "reject"
+    """Examples that ask what a suite of the evaluation asks, case and punctuation aside."""
     other_answers: RuleAction = "report"
     """Examples whose prompt stands earlier with another answer."""
     excuses: RuleAction = "report"

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from pipeline import data
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, NotAvailable
 from pipeline.operations import cookbook
+from pipeline.prompt import QUESTION
 from tests.pg.data.conftest import Stage, question
 
 pytestmark = pytest.mark.pg
@@ -104,3 +105,29 @@ def test_no_finding_quotes_what_it_found(stage: Stage) -> None:
     rows = stage.rows("select * from catalog.finding")
     assert len(rows) == 12
     assert MAIL not in str(rows)
+
+
+def test_what_the_evaluation_asks_is_not_trained_on(stage: Stage) -> None:
+    """Also where the row writes it otherwise, or passages stand before it; and it is looked at again with the suite."""
+    asked = {"id": "one", "question": "Is it allowed in case 2?", "principal": "anna", "expect": {"answerable": False}}
+    (stage.folder / "suite.jsonl").write_text(json.dumps(asked) + "\n")
+    path = stage.folder / "usecase.yaml"
+    path.write_text(f"{path.read_text()}\nevaluation: {{suites: [{{name: first, path: suite.jsonl}}]}}\n")
+    passages = question(3)
+    passages["messages"][0]["content"] = f"Some passage.\n\n{QUESTION} is it ALLOWED in\u00a0case 2"
+    stage.put([question(1), question(2), passages, question(22)])
+    assert stage.commit().dataset.rows == 2
+    assert [(line, rule) for _, line, rule, _ in stage.findings()] == [(2, "contamination"), (3, "contamination")]
+    (stage.folder / "suite.jsonl").write_text(json.dumps({**asked, "question": "Is it allowed in case 22?"}) + "\n")
+    stage.commit()
+    open_rows = cookbook.run(stage.settings, "open_findings", {"use_case": "demo"})
+    assert [(row["line"], row["rule"]) for row in open_rows if row["rule"] == "contamination"] == [(4, "contamination")]
+
+
+@pytest.mark.parametrize("suite", ["{broken", '{"id": "one"}', "[1]", "\xff"])
+def test_a_suite_that_cannot_be_read_stops_the_check(stage: Stage, suite: str) -> None:
+    (stage.folder / "suite.jsonl").write_bytes(suite.encode("latin-1"))
+    path = stage.folder / "usecase.yaml"
+    path.write_text(f"{path.read_text()}\nevaluation: {{suites: [{{name: first, path: suite.jsonl}}]}}\n")
+    with pytest.raises((BadInput, NotAvailable), match=r"suite|case"):
+        stage.commit()
