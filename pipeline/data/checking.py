@@ -141,9 +141,7 @@ def _judged(
         measures.of_documents(texts, erased.holds),
     )
     standing = measures.statuses([row for row in documents.accepted if isinstance(row, Document)])
-    rows = sources.read_examples(store, pinned["examples"])
-    if checks.personal_data == "redact":
-        rows = [measures.redacted(row, checks) for row in rows]
+    rows = [measures.redacted(row, checks) for row in sources.read_examples(store, pinned["examples"])]
     examples = _judge(
         sources.read_files(store, pinned["examples"]),
         rows,

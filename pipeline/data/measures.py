@@ -73,10 +73,8 @@ class ExampleMeasures:
         if "messages" not in content:
             return 0
         *prompt, answer = content["messages"]
-        mark = _mark(digest(prompt))
-        return int(
-            self._answered.setdefault(mark, _mark(normal(answer["content"]))) != _mark(normal(answer["content"]))
-        )
+        mark = _mark(normal(answer["content"]))
+        return int(self._answered.setdefault(_mark(digest(prompt)), mark) != mark)
 
 
 def of_examples(
@@ -143,20 +141,20 @@ def _text_measures(content: Content, checks: Checks) -> Measures:
     answers = [turn["content"] for turn in spoken if turn["role"] == "assistant"]
     whole = "\n".join(texts)
 
-    def asked(action: str, measure: Callable[[], int]) -> int | None:
+    def unless_off(action: str, measure: Callable[[], int]) -> int | None:
         return None if action == "off" else measure()
 
     return {
-        "credentials": asked(checks.credentials, lambda: len(credentials.kinds(whole))),
-        "personal_data": asked(checks.personal_data, lambda: len(_personal(whole, checks))),
-        "mojibake": asked(checks.mojibake, lambda: sum(map(quality.mojibake, texts))),
-        "other_language": asked(
+        "credentials": unless_off(checks.credentials, lambda: len(credentials.kinds(whole))),
+        "personal_data": unless_off(checks.personal_data, lambda: len(_personal(whole, checks))),
+        "mojibake": unless_off(checks.mojibake, lambda: sum(map(quality.mojibake, texts))),
+        "other_language": unless_off(
             checks.other_language if checks.languages else "off",
             lambda: int((quality.language(whole) or checks.languages[0]) not in checks.languages),
         ),
-        "debris": asked(checks.debris, lambda: quality.debris(whole)),
-        "repetition": asked(checks.repetition, lambda: max(map(quality.repeated, answers), default=0)),
-        "excuses": asked(checks.excuses, lambda: sum(map(quality.excuse, answers))),
+        "debris": unless_off(checks.debris, lambda: quality.debris(whole)),
+        "repetition": unless_off(checks.repetition, lambda: max(map(quality.repeated, answers), default=0)),
+        "excuses": unless_off(checks.excuses, lambda: sum(map(quality.excuse, answers))),
     }
 
 
@@ -165,8 +163,9 @@ def _personal(text: str, checks: Checks) -> list[personal.Found]:
 
 
 def redacted(row: Example, checks: Checks) -> Example:
-    """Returns an example with the kind of each piece of personal data in its place; the same where it holds none."""
-    if row.content is None:
+    """Returns an example with the kind of each piece of personal data in its place; the same where it holds none, or
+    where the use case does not redact."""
+    if row.content is None or checks.personal_data != "redact":
         return row
     found = {turn["content"]: _personal(turn["content"], checks) for part in row.content.values() for turn in part}
     if not any(found.values()):

@@ -16,7 +16,7 @@ _WORDS = 3  # of a run
 # Pairs at the threshold that no band brings together: fewer than one in ten million.
 _SLOTS, _BANDS = 128, 32
 _SEED = 20261126
-_LIKELY = 0.6  # estimated similarity from which a pair is verified: four standard errors below the threshold
+_LIKELY = 0.6  # estimated similarity from which a pair is verified: five standard errors below the threshold
 _BATCH = 1_000
 
 
@@ -40,7 +40,7 @@ def pairs(texts: Sequence[str]) -> list[tuple[int, int]]:
     found = []
     places = iter(range(len(texts)))
     while batch := list(islice(places, _BATCH)):
-        sketches += rensa.RMinHash.from_token_sets([list(runs(texts[place])) for place in batch], _SLOTS, _SEED)
+        sketches += rensa.RMinHash.from_token_sets([list(runs_of(place)) for place in batch], _SLOTS, _SEED)
         for place in batch:
             if not runs_of(place):
                 continue
