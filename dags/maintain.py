@@ -1,4 +1,5 @@
-"""The daily round: lost attempts, the audit trail and its anchors, the artifacts, indexes that nothing needs.
+"""The daily round: lost attempts, the audit trail and its anchors, what is to be forgotten, the artifacts, indexes that
+nothing needs.
 
 **When a task fails.** `audit` failing means that a record was changed behind the audit trail's back, or an event after
 it was sealed: the message names the rows and the blocks. That is an incident, not a defect of this DAG: keep the
@@ -41,6 +42,15 @@ def artifacts() -> object:
 
 @task
 @factory.fail_without_retry
+def erasures() -> object:
+    from pipeline import data, settings, usecase
+
+    in_force = settings.from_environment()
+    return data.forget(in_force, usecase.read_all(in_force)[0], factory.own_origin())
+
+
+@task
+@factory.fail_without_retry
 def index() -> object:
     from pipeline import retrieval, settings
 
@@ -61,7 +71,7 @@ def index() -> object:
 def flow() -> None:
     lost_attempts()
     audit()
-    artifacts()
+    erasures() >> artifacts()
     index()
 
 

@@ -1,4 +1,4 @@
-"""The task that asks persons about a release, and records what they answer."""
+"""The tasks that ask persons about a release or an erasure, and record what they answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +12,7 @@ from pipeline import settings as settings_module
 from pipeline import usecase as usecase_module
 
 DECISION: Mapping[str, Any] = {"title": "Decision", "description": "what the answer is about", "source": "task"}
+ERASURE: Mapping[str, Any] = {"title": "Erasure", "description": "what the answer is about", "source": "task"}
 REASON: Mapping[str, Any] = {"title": "Reason", "description": "kept on record", "source": "task"}
 
 
@@ -108,6 +109,73 @@ _MESSAGES = {
     "refused": "the approval of decision {decision} was refused: {why}. It waits on: trigger this DAG again and let"
     " another person answer",
 }
+
+
+class ErasureApproval(HITLOperator):
+    """Asks who may agree to an erasure, and records the answer. As for Approval, what is asked comes from the database,
+    and whether an answer counts is the database's to say. Fails for any answer but an approval that counts."""
+
+    template_fields = (*HITLOperator.template_fields, "asked")
+
+    def __init__(self, *, use_case: str, asked: Any, params: Any = None, **keys: Any) -> None:
+        keys |= {
+            "subject": f"{use_case}: erase?",
+            "options": ["Approve", "Reject"],
+            "params": {
+                "erasure": Param(None, type=["null", "integer"], **ERASURE),
+                "reason": Param("", type="string", maxLength=500, **REASON),
+            },
+            "retries": 0,
+            "execution_timeout": None,
+        }
+        super().__init__(**keys)
+        self.use_case = use_case
+        self.asked = asked
+
+    @fail_without_retry
+    def execute(self, context: Any) -> Any:
+        """Asks; raises for Airflow to wait. Fails where nobody may agree to the erasure."""
+        from pipeline import data
+
+        settings = settings_module.from_environment()
+        usecase = usecase_module.find(settings, self.use_case)
+        if data.erasure.get(settings, usecase, self._number).state in ("due", "erased"):
+            return None  # somebody has agreed on the command line
+        question = data.erasure.ask(settings, usecase, self._number)
+        self.body = question.body
+        self.params["erasure"] = Param(question.erasure, type="integer", enum=[question.erasure], **ERASURE)
+        self.assigned_users = [{"id": user, "name": name} for user, name in question.eligible.items()]
+        return super().execute(context)
+
+    @fail_without_retry
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Records the answer, or fails where it is no approval that counts."""
+        from pipeline import data
+
+        if event.get("error_type") == "timeout":
+            raise AirflowFailException("nobody answered in time: nothing was erased, and the erasure waits on")
+        given = super().execute_complete(context, event)
+        approved = given["chosen_options"] == ["Approve"]
+        if approved and given["params_input"].get("erasure") != self._number:
+            raise AirflowFailException("the approval is about another erasure: nothing was recorded")
+        settings = settings_module.from_environment()
+        counted = data.erasure.answer(
+            settings,
+            usecase_module.find(settings, self.use_case),
+            self._number,
+            "approve" if approved else "reject",
+            given["params_input"].get("reason"),
+            _person(given),
+        )
+        message = f"erasure {counted.erasure}: {counted.answer} by {counted.person}: {counted.reason}"
+        self.log.info(message)
+        if counted.answer != "approve":
+            raise AirflowFailException(message)
+        return {"erasure": counted.erasure, "answer": counted.answer, "person": counted.person, "message": message}
+
+    @property
+    def _number(self) -> int:
+        return int(self.asked["erasure"])
 
 
 def _person(given: Any) -> str | None:

@@ -106,7 +106,7 @@ class Assets:
 
 
 # The files that make DAGs of use cases, by the last part of their DAGs' ids.
-KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback")
+KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback", "erase")
 _inspecting = False
 
 
@@ -231,6 +231,17 @@ def origin(settings: Settings, use_case: str, context: Mapping[str, Any]) -> "Or
     instance = context["ti"]
     requester = requested_by(settings, use_case, context)
     return Origin("airflow", requester, instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
+
+
+def own_origin() -> "Origin":
+    """Returns where the running task runs, for a DAG that is no use case's: the clock's, or whoever triggered it."""
+    from pipeline.people import origins
+    from pipeline.steps import Origin
+
+    running = get_current_context()
+    instance, user = running["ti"], running["dag_run"].triggering_user_name
+    requester = origins.of_airflow(str(user)) if user else "schedule"
+    return Origin("airflow", requester, instance.dag_id, instance.run_id, instance.task_id)
 
 
 def requested_by(settings: Settings, use_case: str, context: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ class ArtifactStore:
         contents = {name: digests.content_digest(name, source) for name, source in sorted(files.items())}
         digest = digests.of_contents(kind, contents)
         sizes = {name: _size(source) for name, source in files.items()}
-        stored = Stored(kind, digest, self._uri(kind, digest), sum(sizes.values()))
+        stored = Stored(kind, digest, self.uri(kind, digest), sum(sizes.values()))
         folder = self._folder(kind, digest)
         self._mark()
         if self.fs.exists(posixpath.join(folder, MANIFEST)) and not self.verify(kind, digest):
@@ -96,7 +96,7 @@ class ArtifactStore:
         if self.role is not None and kind in _READERS and self.role not in _READERS[kind]:
             raise Refused(
                 f"the role {self.role} may not read this kind of artifact",
-                where=self._uri(kind, digest),
+                where=self.uri(kind, digest),
                 found=kind,
                 allowed=", ".join(sorted(_READERS[kind])),
             )
@@ -106,7 +106,7 @@ class ArtifactStore:
             self._require_store()
             raise NotAvailable(
                 f"the artifact {kind} {digest[:12]} is not in the store",
-                where=self._uri(kind, digest),
+                where=self.uri(kind, digest),
                 next_step="run the step that makes it again with reuse: never",
             ) from None
         manifest = _manifest(content)
@@ -115,7 +115,7 @@ class ArtifactStore:
             digest,
             digest,
         ):
-            raise Refused("the manifest does not give the artifact's digest", where=self._uri(kind, digest))
+            raise Refused("the manifest does not give the artifact's digest", where=self.uri(kind, digest))
         return manifest
 
     def read(self, kind: str, digest: str, name: str) -> bytes:
@@ -163,29 +163,36 @@ class ArtifactStore:
                 moved += 1
         return moved
 
+    def uri(self, kind: str, digest: str) -> str:
+        """Returns where an artifact stands, or would."""
+        return f"{self.url}/{_place(kind, digest)}"
+
     def exists(self, kind: str, digest: str) -> bool:
         """Returns whether the artifact has a manifest here, sound or not."""
         return bool(self.fs.exists(posixpath.join(self._folder(kind, digest), MANIFEST)))
 
-    def delete(self, kind: str, digest: str) -> None:
-        """Removes an artifact: the manifest first, so that it never exists by half."""
+    def delete(self, kind: str, digest: str) -> bool:
+        """Removes an artifact: the manifest first, so that it never exists by half. Returns whether anything of it was
+        there."""
         folder = self._folder(kind, digest)
+        there = bool(self.fs.exists(folder))
         if self.fs.exists(posixpath.join(folder, MANIFEST)):
             self.fs.rm_file(posixpath.join(folder, MANIFEST))
         if self.fs.exists(folder):
             self.fs.rm(folder, recursive=True)
+        return there
 
     def _read(self, kind: str, digest: str, name: str, manifest: Mapping[str, Any]) -> bytes:
         entry = manifest["files"].get(name)
         if entry is None:
-            raise NotAvailable(f"the artifact {kind} {digest[:12]} has no file {name}", where=self._uri(kind, digest))
+            raise NotAvailable(f"the artifact {kind} {digest[:12]} has no file {name}", where=self.uri(kind, digest))
         try:
             data: bytes = self.fs.cat_file(posixpath.join(self._folder(kind, digest), name))
         except FileNotFoundError:
-            raise NotAvailable(f"{name} is missing", where=self._uri(kind, digest)) from None
+            raise NotAvailable(f"{name} is missing", where=self.uri(kind, digest)) from None
         recorded = (len(data), hashlib.sha256(data).hexdigest()) == (entry["size"], entry["sha256"])
         if not recorded or not _is_content(name, data, entry["content"]):
-            raise Refused(f"{name} does not match its recorded hash", where=self._uri(kind, digest))
+            raise Refused(f"{name} does not match its recorded hash", where=self.uri(kind, digest))
         return data
 
     def _require_store(self) -> None:
@@ -223,9 +230,6 @@ class ArtifactStore:
 
     def _folder(self, kind: str, digest: str) -> str:
         return posixpath.join(self.root, _place(kind, digest))
-
-    def _uri(self, kind: str, digest: str) -> str:
-        return f"{self.url}/{_place(kind, digest)}"
 
 
 def store_of(uri: str, kind: str, digest: str) -> str:

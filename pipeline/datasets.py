@@ -1,10 +1,16 @@
-"""Which dataset version is the newest: what training pins, and what a use case without suites is evaluated on."""
+"""Dataset versions: which is the newest, and whether it is what it was: what training pins, and what a use case without
+suites is evaluated on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline import database, steps
+from pipeline import canonical, database, steps
 from pipeline.database import Connection
+from pipeline.errors import Refused
 from pipeline.steps import Version
+
+# Row digest to split; of documents, version digest to status.
+Members = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -13,6 +19,8 @@ class DatasetVersion:
 
     number: int  # counts from 1 in each use case
     artifact: Version
+    digest: str = ""
+    erased: int = 0  # of its rows, since it was committed
 
 
 def newest(connection: Connection, use_case: str) -> DatasetVersion | None:
@@ -20,4 +28,33 @@ def newest(connection: Connection, use_case: str) -> DatasetVersion | None:
     row = database.fetch_one(connection, "datasets", "newest", use_case=use_case)
     if row is None:
         return None
-    return DatasetVersion(row["version"], steps.version(connection, row["artifact_version_id"]))
+    artifact = steps.version(connection, row["artifact_version_id"])
+    return DatasetVersion(row["version"], artifact, row["digest"], row["erased"])
+
+
+def require_trainable(connection: Connection, use_case: str, version: DatasetVersion) -> None:
+    """Raises Refused where rows of the version were erased, or its rows do not give the digest that it was committed
+    under."""
+    if version.erased:
+        raise Refused(
+            f"dataset version {version.number} of {use_case} is redacted: nothing is trained on it",
+            found=f"{version.erased} of its rows were erased",
+            next_step=f"`nightshift data commit {use_case}`, or the DAG {use_case}_data, makes one without them",
+        )
+    rows = database.fetch(connection, "datasets", "members", use_case=use_case, version=version.number)
+    if (actual := digest({row["digest"]: row["split"] for row in rows})) != version.digest:
+        raise Refused(
+            f"dataset version {version.number} of {use_case} does not give its digest",
+            found=f"{actual[:12]}, committed as {version.digest[:12]}",
+            next_step="treat it as an incident: the DAG `maintain` says which rows were changed",
+        )
+
+
+def digest(members: Members) -> str:
+    """Returns the digest of a version: of its sorted (row digest, label) pairs, so that order and age do not count."""
+    return canonical.digest(listed(members))
+
+
+def listed(members: Members) -> list[tuple[str, str]]:
+    """Returns the sorted pairs of row digest and label."""
+    return sorted(members.items())

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import base_models, history, installation, people, stages
+from pipeline.cli import base_models, erasing, history, installation, people, stages
 
 app = typer.Typer(
     name="nightshift",
@@ -32,6 +32,7 @@ def options(
 
 
 stages.register(app)
+erasing.register(app)
 people.register(app)
 history.register(app)
 base_models.register(app)

@@ -40,7 +40,7 @@ def login(
     from pipeline.login import session
 
     in_force = settings()
-    kept = session.log_in(in_force, server or session.server(in_force), user, _password(user))
+    kept = session.log_in(in_force, server or session.server(in_force), user, password(user))
     return {"user": kept.user, "server": kept.server, "expires_at": kept.expires_at}
 
 
@@ -86,12 +86,12 @@ def _answer(name: str, decision: int | None, answer: str, reason: str | None, lo
     from pipeline.login import answers, identity
 
     context = context_of(name)
-    own = None if login is None else identity.own_login(context.settings, login, _password(login))
+    own = None if login is None else identity.own_login(context.settings, login, password(login))
     choice: answers.Choice = "approve" if answer == "approve" else "reject"
     return asdict(answers.give(context.settings, context.usecase.name, decision, choice, reason, own))
 
 
-def _password(user: str) -> str:
+def password(user: str) -> str:
     """Returns a password that is typed, or the first line of a pipe. It never stands among the arguments."""
     if sys.stdin.isatty():
         return getpass.getpass(f"password of {user}: ")

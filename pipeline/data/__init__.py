@@ -3,11 +3,14 @@
 A nightly run calls fetch → check → commit → card; each takes what the one before returned.
 """
 
+from pipeline.data import erasure
 from pipeline.data.card import card
+from pipeline.data.certificate import certify
 from pipeline.data.checking import check
 from pipeline.data.commits import commit
 from pipeline.data.filecheck import check_file
 from pipeline.data.findings import of_runs
+from pipeline.data.forgetting import forget
 from pipeline.data.history import diff, versions
 from pipeline.data.records import Checked, Committed, Fetched
 from pipeline.data.review import accept, waiting
@@ -19,11 +22,14 @@ __all__ = [
     "Fetched",
     "accept",
     "card",
+    "certify",
     "check",
     "check_file",
     "commit",
     "diff",
+    "erasure",
     "fetch",
+    "forget",
     "of_runs",
     "versions",
     "waiting",

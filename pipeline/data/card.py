@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import steps
 from pipeline.artifacts import ArtifactStore
@@ -13,6 +14,9 @@ from pipeline.data.records import Card, CardContent, CheckReport, Committed, Com
 from pipeline.records import read, write
 from pipeline.steps import Attempt, Output, Result, Step
 from pipeline.usecase import UseCase
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -80,14 +84,19 @@ def _version(store: ArtifactStore, committed: CommittedVersion) -> VersionCard:
 
 def render(content: CardContent) -> str:
     """Returns the card as Markdown."""
+    return environment().get_template("data_card.md.j2").render(vars(content))
+
+
+def environment() -> "Environment":
+    """Returns what the templates of this stage are rendered in."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     # Markdown, not HTML: names come from the use case's own files.
-    environment = Environment(  # noqa: S701
+    made = Environment(  # noqa: S701
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["cell"] = cell
-    return environment.get_template("data_card.md.j2").render(vars(content))
+    made.filters["cell"] = cell
+    return made
 
 
 def cell(value: object) -> str:

@@ -44,6 +44,7 @@ class Current:
     groups: tuple[str, ...]
     fresh_until: str | None
     first_seen_at: datetime
+    erased: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,13 @@ def _current(row: Mapping[str, Any]) -> Current:
         tuple(row["groups"]),
         None if row["fresh_until"] is None else str(row["fresh_until"]),
         row["first_seen_at"],
+        row.get("erased", False),
     )
+
+
+def erased_examples(connection: Connection, use_case: str) -> set[str]:
+    """Returns the digests of the examples that were erased."""
+    return {row["digest"] for row in database.fetch(connection, "erasure", "erased_examples", use_case=use_case)}
 
 
 def places(connection: Connection, use_case: str) -> dict[str, Place]:

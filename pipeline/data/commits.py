@@ -178,21 +178,23 @@ def _shrunk(connection: Connection, use_case: str, labels: Members, checks: Chec
     """Returns the current members where these would be far fewer of them and nobody has accepted that; else None."""
     current = catalog.standing(connection, use_case, "examples")
     before = catalog.members(connection, use_case, "examples", current.version)
-    gone = sorted(before.keys() - labels.keys())
+    gone = sorted(before.keys() - labels.keys() - catalog.erased_examples(connection, use_case))
     if len(gone) < _FEW or len(gone) <= checks.max_removed * len(before):
         return None
     digest = canonical.digest({"removed": gone, "from": current.digest})
     if digest in catalog.accepted(connection, use_case):
         return None
     detail = f"{len(gone)} of {len(before)} examples are not there any more; the version stays as it was"
-    return Shrunk(before, Finding("examples", None, "examples_removed", "waiting", detail, digest))
+    kept = {row: label for row, label in before.items() if row in labels or row in set(gone)}
+    return Shrunk(kept, Finding("examples", None, "examples_removed", "waiting", detail, digest))
 
 
 def _held(
     connection: Connection, spec: Step, read: list[Document], before: Mapping[str, Current], usecase: UseCase
 ) -> Held:
+    # What was erased is missed by nobody, and does not stay.
     catalogue = Catalogue(
-        before,
+        {key: current for key, current in before.items() if not current.erased},
         catalog.last_documents(connection, usecase.name),
         catalog.places(connection, usecase.name),
         catalog.accepted(connection, usecase.name),

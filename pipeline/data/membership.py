@@ -1,13 +1,12 @@
 """What a dataset version holds, as values: its digest, and what changes from one version to another."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline import canonical
+from pipeline.datasets import Members, digest, listed
 
-# Row digest to split; of documents, version digest to status.
-Members = Mapping[str, str]
+__all__ = ["Change", "Members", "apply", "change", "counts", "digest", "listed"]
 
 
 @dataclass(frozen=True)
@@ -19,16 +18,6 @@ class Change:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed)
-
-
-def digest(members: Members) -> str:
-    """Returns the digest of a version: of its sorted (row digest, label) pairs, so that order and age do not count."""
-    return canonical.digest(listed(members))
-
-
-def listed(members: Members) -> list[tuple[str, str]]:
-    """Returns the sorted pairs of row digest and label."""
-    return sorted(members.items())
 
 
 def change(before: Members, after: Members) -> Change:

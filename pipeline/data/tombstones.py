@@ -14,7 +14,7 @@ from pipeline.data.formats import Example
 from pipeline.database import Connection
 from pipeline.settings import Settings, secret
 
-RowKind = Literal["example", "document"]
+RowKind = Literal["example", "document", "subject", "document_key"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Tombstones:
         return canonical.digest(sorted(self.marks))
 
     def holds(self, row: Example | Document) -> bool:
-        """Returns whether a row was erased: by its identity, or by its content under any metadata."""
+        """Returns whether a row was erased: by its identity, by its content under any metadata, or by the names that it
+        carries."""
         if row.problem is not None or not self.marks:
             return False
         return not self.marks.isdisjoint(
@@ -57,10 +58,23 @@ def add(
 
 def identities(row: Example | Document) -> list[tuple[RowKind, str]]:
     """Returns the digests under which a row is recognised: its own, that of its text, and that of what the eye sees of
-    it, so that another way to write the same does not bring it back."""
+    it, so that another way to write the same does not bring it back; and those of the names that it carries, for a
+    person or a document that is forgotten whatever is written of it."""
     if isinstance(row, Example):
-        return [("example", digest) for digest in (row.digest, row.content_digest, row.normal_digest)]
-    return [("document", digest) for digest in (row.digest, row.text_digest, normal.digest(row.text))]
+        own: list[tuple[RowKind, str]] = [
+            ("example", digest) for digest in (row.digest, row.content_digest, row.normal_digest)
+        ]
+        person: list[tuple[RowKind, str]] = [("subject", name_digest(row.subject))] if row.subject else []
+        return own + person + [("document_key", name_digest(key)) for key in row.documents]
+    text: list[tuple[RowKind, str]] = [
+        ("document", digest) for digest in (row.digest, row.text_digest, normal.digest(row.text))
+    ]
+    return text + ([("document_key", name_digest(row.key))] if row.key else [])
+
+
+def name_digest(name: str) -> str:
+    """Returns the digest of a person's or a document's name as the eye sees it."""
+    return normal.digest(name)
 
 
 def mark(key: bytes, use_case: str, kind: RowKind, digest: str) -> str:

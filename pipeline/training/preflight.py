@@ -61,10 +61,13 @@ def run(context: Context, *, base: BaseModel) -> Prepared:
 
 
 def _newest(context: Context) -> DatasetVersion:
-    """Returns the newest dataset version. Raises NotAvailable where there is none."""
+    """Returns the newest dataset version. Raises NotAvailable where there is none, Refused where rows of it were erased
+    or it is not what was committed."""
     name = context.usecase.name
     with database.connect(context.settings, sandbox.ROLE) as connection:
         newest = datasets.newest(connection, name)
+        if newest is not None:
+            datasets.require_trainable(connection, name, newest)
     if newest is None:
         raise NotAvailable(
             f"the use case {name} has no dataset version",

@@ -110,7 +110,8 @@ class DocumentDefaults(_Model):
     fresh_until: date | None = None
     """The day after which it answers nobody any more; null: it does not expire."""
     retain_until: date | None = None
-    """The day until which it has to be kept: on record with the document; nothing acts on it yet."""
+    """The day until which it is kept: after it `maintain` erases it, and the examples that speak of it. null: it
+    stays."""
 
 
 class DocumentSource(_Model):
@@ -163,6 +164,15 @@ class Splits(_Model):
         if abs(self.train + self.validation + self.test - 1) > 1e-9:
             raise ValueError("the three shares must add up to 1")
         return self
+
+
+class Retention(_Model):
+    """How long what was erased may stand elsewhere, and whether dates erase by themselves."""
+
+    erase_expired: bool = True
+    """`maintain` erases documents whose `retain_until` has gone by."""
+    backup_days: int = Field(35, ge=0, le=36_500)
+    """How long backups of the database are kept: what a certificate of erasure says of them."""
 
 
 # What becomes of a row that a rule finds: it is left out; it waits until a person accepts it; it is reported, no more.
@@ -479,6 +489,8 @@ class UseCase(_Model):
     """How rows are split."""
     checks: Checks = Checks()
     """What is accepted."""
+    retention: Retention = Retention()
+    """How long what was erased may stand elsewhere."""
     base_model: BaseModelSource = BaseModelSource()
     """What is trained on."""
     prompt: Path | None = None

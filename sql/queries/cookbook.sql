@@ -243,3 +243,39 @@ order by e.event_id;
 select block_no, previous_hash, hash, events, sealed_at
 from audit.chain
 order by block_no desc;
+
+-- erasures --
+-- What was asked to be forgotten in a use case, newest first: by whom, who agreed, where it stands and what went. Whom it was about is not shown.
+select erasure_id, kind, basis, state, reason, requested_by, requested_at, person, answer_reason, answered_at, erased_at, counts
+from catalog.erasures
+where use_case = :'use_case'
+order by erasure_id desc;
+
+-- erasure_story --
+-- What came of an erasure: the rows that went, the dataset versions that are redacted, the models that were trained on them and whether one is live, and the newest model, with how many erased rows it was trained on.
+with e as (select * from catalog.erasures where erasure_id = :'erasure'::bigint)
+select 1 as step, 'asked for' as what, e.kind as name, e.requested_by as who, null as digest, null::bigint as erased_rows, false as live, e.requested_at as at from e
+union all
+select 2, 'agreed to', e.answer_reason, e.person, null, null, false, e.answered_at from e where e.answered_at is not null
+union all
+select 3, 'row erased', concat_ws(' ', r.split, r.kind), null, r.digest, 1, false, r.erased_at from e join catalog.erased_rows r using (erasure_id)
+union all
+select 4, 'version redacted', v.kind || ' ' || v.version, null, v.digest, v.erased, false, null from e join catalog.redacted_versions v using (use_case)
+union all
+select 5, case when m.live then 'live, to be trained again' when m.purged_at is not null then 'model purged' else 'nobody goes back to it' end,
+       m.name, null, m.digest, m.erased_rows, m.live, m.created_at
+from e join lineage.to_retrain m using (use_case)
+union all
+select 6, 'newest model', a.name, null, a.digest, catalog.trained_on_erased(a.version_id), l.deployment_id is not null, a.created_at
+from e
+cross join lateral (select * from lineage.artifacts a where a.use_case = e.use_case and a.kind = 'adapter' order by a.version_id desc limit 1) a
+left join lineage.live l on l.model_version_id = a.version_id
+order by step, at, name, digest;
+
+-- redacted_versions --
+-- The dataset versions that hold rows which were erased since: their digests verify still, and nothing is trained on them.
+select kind, version, digest, erased from catalog.redacted_versions where use_case = :'use_case' order by kind, version;
+
+-- to_retrain --
+-- The models that were trained on rows which were erased since, and which of them is live.
+select kind, name, digest, erased_rows, live, created_at, purged_at from lineage.to_retrain where use_case = :'use_case' order by version_id;

@@ -53,7 +53,7 @@ order by v.digest;
 -- current_documents --
 -- The documents of the current corpus, without their text.
 select o.document_key, v.digest, v.text_digest, v.title, v.tenant, v.classification, v.groups, v.owner, v.source, v.status,
-       v.fresh_until, v.retain_until, v.first_seen_at
+       v.fresh_until, v.retain_until, v.first_seen_at, v.body is null as erased
 from catalog.dataset d
 join catalog.document_member m on m.dataset_id = d.dataset_id and m.removed_in is null
 join catalog.document_version v using (document_version_id)
@@ -66,13 +66,14 @@ select group_digest, split from catalog.split_assignment
 where use_case = :'use_case' and group_digest = any (:'groups'::text[]);
 
 -- rows_of_file --
--- How many rows of the current dataset version came from a file.
+-- How many rows of the current dataset version came from a file, and were not erased.
 select count(*) as rows
 from catalog.dataset d
 join catalog.example_member m on m.dataset_id = d.dataset_id and m.removed_in is null
 left join catalog.example e on e.use_case = d.use_case and e.digest = m.example_digest
 left join catalog.locked_example l on l.use_case = d.use_case and l.digest = m.example_digest
-where d.use_case = :'use_case' and d.kind = 'examples' and coalesce(e.source, l.source) = :'file';
+where d.use_case = :'use_case' and d.kind = 'examples' and coalesce(e.source, l.source) = :'file'
+  and coalesce(e.content, l.content) is not null;
 
 -- seen --
 -- Of document versions that the catalog has: whether they were withdrawn since they were first seen, and how often their

@@ -54,7 +54,7 @@ create table lineage.artifact (
     use_case text not null,
     kind text not null check (kind in (
         'snapshot', 'check_report', 'dataset', 'corpus', 'card', 'base_model', 'adapter', 'merged_model',
-        'index_plan', 'index_generation', 'evaluation', 'gate_report', 'packet')),
+        'index_plan', 'index_generation', 'evaluation', 'gate_report', 'packet', 'certificate')),
     name text not null,
     unique (use_case, kind, name)
 );
@@ -126,6 +126,8 @@ insert into lineage.permission (login, job, kinds) values
     ('pipeline', 'data.commit', '{dataset, corpus}'),
     ('pipeline', 'data.commit_documents', '{corpus}'),
     ('pipeline', 'data.card', '{card}'),
+    ('pipeline', 'data.erase', '{}'),
+    ('pipeline', 'data.certify', '{certificate}'),
     ('pipeline', 'retrieval.plan', '{index_plan}'),
     ('pipeline', 'retrieval.embed', '{}'),
     ('pipeline', 'retrieval.build', '{index_generation}'),

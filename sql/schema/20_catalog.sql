@@ -142,7 +142,7 @@ create table catalog.steward_decision (
 create table catalog.tombstone (
     hmac text primary key check (hmac ~ '^[0-9a-f]{64}$'),
     use_case text not null,
-    kind text not null check (kind in ('example', 'document')),
+    kind text not null check (kind in ('example', 'document', 'subject', 'document_key')),
     reason text not null,
     buried_at timestamptz not null default clock_timestamp()
 );

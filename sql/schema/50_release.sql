@@ -334,6 +334,8 @@ begin
     elsif new.model_version_id is null
        and not exists (select from jsonb_array_elements(new.checks) c where c ->> 'name' = 'registry.to_nothing') then
         raise exception 'this pair has no model: nothing would answer' using errcode = 'NS024';
+    elsif catalog.trained_on_erased(new.model_version_id) > 0 then
+        raise exception 'this model was trained on rows that were erased since: nobody goes back to it' using errcode = 'NS042';
     elsif not new.needs_person and release.rollback_asks(new.use_case, new.model_version_id, new.index_version_id) then
         raise exception 'a second person has to agree to this rollback' using errcode = 'NS024';
     elsif not exists (select from release.person p where p.name = release.person_of(new.requested_by) and p.ended_at is null) then
@@ -588,6 +590,11 @@ begin
     if exists (select from release.approval a where a.decision_id = p_decision and a.answer in ('reject', 'timeout', 'superseded'))
        or (v_decision.needs_person and v_approver is null) then
         raise exception 'decision % has no approval by a person', p_decision using errcode = 'NS023';
+    end if;
+    -- An index that swaps under the live model keeps it, whatever it was trained on: until another is released, it answers.
+    if v_decision.kind <> 'index' and catalog.trained_on_erased(v_decision.model_version_id) > 0 then
+        raise exception 'the model of decision % was trained on rows that were erased since: train it again', p_decision
+            using errcode = 'NS042';
     end if;
     select d.deployment_id into v_live from lineage.deployment d
     where d.use_case = v_decision.use_case and d.alias = 'live' and d.valid_to is null for update;

@@ -138,6 +138,9 @@ begin
     perform audit.cover('catalog.finding', '{finding_id, use_case, rule, severity}');
     perform audit.cover('catalog.steward_decision', '{steward_decision_id, finding_id, decision, person}');
     perform audit.cover('catalog.tombstone', '{hmac, use_case, kind}');
+    perform audit.cover('catalog.erasure', '{erasure_id, use_case, kind, basis, requested_by, run_id, erased_at}', p_ignored => '{reference}');
+    perform audit.cover('catalog.erasure_answer', '{erasure_answer_id, erasure_id, answer, person}');
+    perform audit.cover('catalog.erased_row', '{use_case, kind, digest, erasure_id}');
     perform audit.cover('rag.principal', '{use_case, name, tenant, groups, clearance}');
     perform audit.cover('rag.acl_set', '{acl_id, use_case, tenant, classification, groups}');
     perform audit.cover('rag.generation', '{generation_id, use_case, state, digest}');

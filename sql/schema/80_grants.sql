@@ -25,6 +25,18 @@ grant update (source, file) on catalog.document_place to pipeline;
 grant update (content) on catalog.example, catalog.locked_example to pipeline;
 grant execute on function catalog.example_members, catalog.document_members to pipeline, trainer, evaluator, auditor;
 
+-- Erasures. Whoever asks and whoever agrees does so through functions; the rows go through one.
+grant execute on function catalog.rows_about, catalog.retained, catalog.request_erasure, catalog.erase, catalog.rewrite_erased,
+    lineage.purge_snapshots, lineage.purge_retrained to pipeline;
+grant usage on schema catalog to approver, approvers, gatekeeper;
+grant execute on function catalog.answer_erasure to approver, approvers;
+grant execute on function catalog.erasure_refusal, catalog.erasure_eligible to pipeline, approver, approvers;
+grant execute on function catalog.trained_on_erased, catalog.erased_rows_of
+    to pipeline, trainer, evaluator, gatekeeper, reader, auditor, approver;
+grant select on catalog.erasures, catalog.erasure_answers, catalog.erased_rows, catalog.redacted_versions, lineage.to_retrain
+    to pipeline, trainer, evaluator, gatekeeper, reader, auditor, approver, approvers;
+grant select on catalog.erased_row to auditor;
+
 -- The trainer reads the rows it trains and selects on, and no other text: neither locked rows nor documents.
 grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.example_member to trainer;
 
@@ -70,7 +82,7 @@ begin
                      ('approver', 'release', 'waiver'), ('gatekeeper', 'eval', 'comparison')) w (login, table_schema, table_name)
         join information_schema.columns c on c.table_schema = w.table_schema and c.table_name = coalesce(w.table_name, c.table_name)
         join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name and t.table_type = 'BASE TABLE'
-        where c.is_identity = 'NO' and coalesce(c.column_default, '') !~* 'clock_timestamp|session_user|now\(\)'
+        where c.table_name not in ('erasure', 'erasure_answer', 'erased_row') and c.is_identity = 'NO' and coalesce(c.column_default, '') !~* 'clock_timestamp|session_user|now\(\)'
         group by w.login, c.table_schema, c.table_name
     loop
         execute format('grant insert (%s) on %I.%I to %I', v_grant.columns, v_grant.table_schema, v_grant.table_name, v_grant.login);
@@ -130,6 +142,9 @@ begin
         execute format('alter role %I in database %I set statement_timeout = ''2h''', name, current_database());
         execute format('alter role %I in database %I set idle_in_transaction_session_timeout = ''30min''', name, current_database());
     end loop;
+    -- What a failed statement was about (its row, its key) is text that an erasure would not reach in the server's log.
+    execute format('alter database %I set log_error_verbosity = ''terse''', current_database());
     grant pg_signal_backend, pg_read_all_stats to nightshift_owner;
+    grant pg_checkpoint to pipeline with inherit true, set false; -- the files of a table that was written anew go with the next checkpoint
 end
 $$;

@@ -14,7 +14,7 @@ from pipeline.settings import ROOT
 
 pytestmark = pytest.mark.unit
 
-KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback")
+KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback", "erase")
 Loaded = dict[str, Any]
 
 
@@ -96,8 +96,8 @@ def test_every_dag_says_what_to_do_when_it_fails_and_does_not_catch_up(three: Lo
         assert "Clearing is safe" in dag["doc"], dag_id
         assert dag["catchup"] is False
         assert "nightshift" in dag["tags"]
-        # A question may wait for a day: a newer candidate's release must be able to begin beside it.
-        assert dag["max_active_runs"] == (16 if dag_id.endswith("_release") else 1)
+        # A question may wait for days: a newer candidate's release, or another erasure, must be able to begin beside it.
+        assert dag["max_active_runs"] == (16 if dag_id.endswith(("_release", "_erase")) else 1)
 
 
 def test_every_task_has_owner_timeout_and_retries_with_backoff_but_for_acts_of_persons(three: Loaded) -> None:
@@ -120,6 +120,19 @@ def test_training_tasks_alone_are_bound_to_the_gpu(three: Loaded) -> None:
     for name in bound:
         assert (found[name]["queue"], found[name]["pool"]) == ("gpu", "gpu")
         assert found[name]["timeout"] == 90 * 60
+
+
+def test_nothing_is_erased_before_a_person_has_answered(three: Loaded) -> None:
+    found = tasks(three, "first_erase")
+    assert {name: task["downstream"] for name, task in found.items()} == {
+        "ask": ["approve", "erase"],
+        "approve": ["erase"],
+        "erase": ["certify"],
+        "certify": ["commit"],
+        "commit": [],
+    }
+    assert (found["approve"]["queue"], found["approve"]["defaults"]) == ("release", None)
+    assert {task["rule"] for task in found.values()} == {"TriggerRule.ALL_SUCCESS"}
 
 
 def test_runs_can_be_asked_to_reuse_nothing(three: Loaded) -> None:
