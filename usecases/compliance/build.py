@@ -62,6 +62,9 @@ TEACHES = frozenset(
         "vulnerable-customers",
     ]
 )
+# Files about one person, to a key that is his and no name. What is taught of them says so, and is taught of them alone:
+# no other question shows their passages, so that the person can be forgotten.
+PERSONS = {"complaint-file-4711": "complaint-4711"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def questions(teach: bool) -> list[tuple[str, dict[str, Any]]]:
     """Returns (id, question) of the documents that teach, or of those that are examined."""
     found = []
     for path in sorted(HERE.glob("questions/*.yaml")):
-        if (path.stem in TEACHES) is teach:
+        if (path.stem in TEACHES or path.stem in PERSONS) is teach:
             entries = yaml.safe_load(path.read_text(encoding="utf-8"))
             found += [(f"{path.stem}-{place:02d}", entry) for place, entry in enumerate(entries, 1)]
     return found
@@ -171,9 +174,12 @@ def training_rows(held: dict[str, Document]) -> list[dict[str, Any]]:
         nearest = shelves[entry["principal"]].nearest(entry["ask"])
         others = [one for one in nearest if one not in own][: max(0, k - len(own))]
         # In the order in which a search gives them: what holds the answer is mostly, and not always, the first.
-        passages = [one for one in nearest if one in own[:k] or one in others]
+        passages = [one for one in own[:k] if one not in nearest]  # a person's file stands on no shelf
+        passages += [one for one in nearest if one in own[:k] or one in others]
         messages = [*form.messages(entry["ask"], passages), {"role": "assistant", "content": entry["answer"]}]
         rows.append({"id": name, "messages": messages, "documents": sorted({one.document for one in passages})})
+        if persons := {PERSONS[one.document] for one in passages if one.document in PERSONS}:
+            rows[-1]["data_subject"] = persons.pop()
     random.Random("order").shuffle(rows)
     return rows
 

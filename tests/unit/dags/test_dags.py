@@ -96,7 +96,7 @@ def test_every_dag_says_what_to_do_when_it_fails_and_does_not_catch_up(three: Lo
         assert "Clearing is safe" in dag["doc"], dag_id
         assert dag["catchup"] is False
         assert "nightshift" in dag["tags"]
-        # A question may wait for days: a newer candidate's release, or another erasure, must be able to begin beside it.
+        # A question may wait for days: a newer candidate's release, or another erasure, must be able to begin beside.
         assert dag["max_active_runs"] == (16 if dag_id.endswith(("_release", "_erase")) else 1)
 
 

@@ -21,6 +21,7 @@ from usecases.compliance import build, collect  # noqa: E402
 from usecases.compliance.build import Document  # noqa: E402
 
 pytestmark = pytest.mark.unit
+TAUGHT = build.TEACHES | build.PERSONS.keys()
 
 Rows = list[dict[str, Any]]
 KINDS = {
@@ -115,7 +116,7 @@ def test_answers_rest_on_evidence_that_the_asker_may_read(held: dict[str, Docume
         assert answer.endswith(f"[{sources[-1]}]"), name
         assert len(answer.split()) <= 50, name
         for source in sources:
-            assert (source in build.TEACHES) is teach, name
+            assert (source in TAUGHT) is teach, name
             assert build.may_read(entry["principal"], held[source]), name
             assert held[source].status != "withdrawn", name
             assert any(plain(evidence) in plain(held[source].body) for evidence in entry["evidence"]), name
@@ -144,14 +145,21 @@ def test_ids_and_questions_are_unique(training: Rows, cases: Rows) -> None:
 
 def test_nothing_that_is_examined_was_taught(held: dict[str, Document], training: Rows, cases: Rows) -> None:
     taught = "\n".join(plain(message["content"]) for row in training for message in row["messages"])
-    assert all(set(row["documents"]) <= build.TEACHES for row in training)
+    assert all(set(row["documents"]) <= TAUGHT for row in training)
     for name, entry, teach in questions():
         if not teach:
             for evidence in entry.get("evidence") or []:
                 assert plain(evidence).removeprefix("- ") not in taught, name
             for source in entry.get("sources") or []:
                 assert f"[{source}]" not in taught, name
-    assert not {case["expect"]["source"] for case in cases if case["expect"]["answerable"]} & build.TEACHES
+    assert not {case["expect"]["source"] for case in cases if case["expect"]["answerable"]} & TAUGHT
+
+
+def test_rows_that_show_a_persons_file_name_the_person_and_no_others_do(training: Rows) -> None:
+    about = {row["id"]: row.get("data_subject") for row in training}
+    for row in training:
+        assert about[row["id"]] == next((key for name, key in build.PERSONS.items() if name in row["documents"]), None)
+    assert list(about.values()).count("complaint-4711") >= 5
 
 
 def test_no_case_shares_eight_words_with_training(training: Rows, cases: Rows) -> None:
