@@ -194,6 +194,7 @@ def insert_documents(connection: Connection, use_case: str, versions: Mapping[st
             "status": row.status,
             "fresh_until": row.fresh_until,
             "retain_until": row.retain_until,
+            "subject": row.subject,
         }
         for version, row in versions.items()
     )

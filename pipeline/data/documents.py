@@ -25,6 +25,7 @@ FIELDS = (
     "fresh_until",
     "retain_until",
     "source",
+    "data_subject",
 )
 _FENCE = re.compile(r"^---[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(r"^#+[ \t]+(.+?)[ \t]*$", re.MULTILINE)
@@ -54,6 +55,7 @@ class Document:
     status: str = "approved"
     fresh_until: str | None = None  # ISO dates
     retain_until: str | None = None
+    subject: str | None = None  # the person a document is about, if any
     problem: Problem | None = None
 
     @property
@@ -84,7 +86,10 @@ _METADATA = ("document_key", "text_digest", "title", "tenant", "classification",
 def metadata_digest(row: Mapping[str, Any]) -> str:
     """Returns the digest of a document version, from its fields as catalog.document_version names them."""
     dates = {name: None if row[name] is None else str(row[name]) for name in ("fresh_until", "retain_until")}
-    return canonical.digest({**{name: row[name] for name in _METADATA}, "groups": sorted(row["groups"]), **dates})
+    # A document about nobody has the digest that it had before documents could say so.
+    person = {"subject": row["subject"]} if row.get("subject") else {}
+    fields = {name: row[name] for name in _METADATA}
+    return canonical.digest({**fields, "groups": sorted(row["groups"]), **dates, **person})
 
 
 class _Unfit(Exception):
@@ -201,7 +206,7 @@ def _fields(front: Mapping[Any, Any]) -> dict[str, Any]:
         elif not isinstance(value, str):
             raise _Unfit("front_matter", f"{name} is text")
         else:
-            fields[name] = value.strip()
+            fields["subject" if name == "data_subject" else name] = value.strip() or None
     return fields
 
 

@@ -70,7 +70,7 @@ def request(context: Context, target: Target, reason: str, basis: Basis = "reque
     Raises BadInput for an empty reason, and where no row that has its text is about the target.
     """
     if not reason.strip():
-        raise BadInput("an erasure has a reason", where="--reason", next_step="say in a sentence on what ground")
+        raise BadInput("an erasure has a reason", where="reason", next_step="say in a sentence on what ground")
     name = context.usecase.name
     with database.connect(context.settings, "pipeline") as connection:
         impact.require(connection, name, target)
@@ -215,12 +215,9 @@ def _bury(settings: Settings, connection: Connection, use_case: str, target: Tar
     """Writes the tombstones of all that a target is about. A document whose date has come may come back with another
     text; what was asked to be forgotten comes back in no form that carries its name."""
     reason = f"erased by {basis}"
-    marks = impact.identities(connection, use_case, target)
-    if basis == "request" and target.kind == "subject":
-        marks["subject"] = {tombstones.name_digest(target.reference)}
-    if basis == "request" and target.kind == "document":
-        marks["document_key"] = {tombstones.name_digest(target.reference)}
-    for kind, digests in marks.items():
+    for kind, digests in impact.identities(connection, use_case, target).items():
+        if basis == "retention" and kind == "document_key":
+            continue
         tombstones.add(settings, connection, use_case, kind, sorted(digests), reason)
 
 

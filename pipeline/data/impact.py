@@ -9,7 +9,7 @@ from typing import Literal
 
 from pipeline import database
 from pipeline.artifacts import ArtifactStore
-from pipeline.data import normal, purging
+from pipeline.data import normal, purging, tombstones
 from pipeline.data.formats import Example
 from pipeline.data.tombstones import RowKind
 from pipeline.database import Connection
@@ -89,18 +89,14 @@ def measure(connection: Connection, settings: Settings, use_case: str, target: T
     versions = database.fetch(connection, "erasure", "versions_about", use_case=use_case, digests=digests)
     trained_on = {row["artifact_version_id"] for row in versions if row["trained"]}
     made = _made(connection, [row["artifact_version_id"] for row in versions], trained_on)
-    document = target.reference if target.kind == "document" else None
-    chunks = (
-        database.fetch(connection, "erasure", "chunks_of_document", use_case=use_case, document=document)
-        if document
-        else []
-    )
+    documents = sorted({row["document_key"] for row in _documents(connection, use_case, target)})
+    chunks = database.fetch(connection, "erasure", "chunks_of_documents", use_case=use_case, documents=documents)
     answers = database.fetch_one(
         connection,
         "erasure",
         "answers_given",
         use_case=use_case,
-        document=document,
+        documents=documents,
         digests=digests,
         models=[each.digest for each in made if each.trained],
     )
@@ -108,6 +104,7 @@ def measure(connection: Connection, settings: Settings, use_case: str, target: T
     assert answers is not None
     assert running is not None
     store = ArtifactStore(settings.artifacts, "pipeline")
+    held = _held_by(target, set(digests), documents)
     return Impact(
         use_case,
         target.kind,
@@ -118,7 +115,7 @@ def measure(connection: Connection, settings: Settings, use_case: str, target: T
         made,
         {f"{row['generation_id']} ({row['state']})": row["chunks"] for row in chunks},
         answers["answers"],
-        [each.digest for each in purging.snapshots_with(connection, store, use_case, _held_by(target, set(digests)))],
+        sorted({each.digest for each in purging.snapshots_with(connection, store, use_case, held)}),
         _sources(connection, use_case, target),
         running["running"],
         _same_text(connection, use_case, target, digests),
@@ -136,7 +133,7 @@ def require(connection: Connection, use_case: str, target: Target) -> list[dict[
             f"no row of {use_case} that has its text is about this {target.kind}",
             found=target.reference,
             allowed={
-                "subject": "a value of `data_subject` in a committed example, letter by letter",
+                "subject": "a value of `data_subject` in a committed example or document, letter by letter",
                 "document": "the id of a committed document, or one that a committed example speaks of",
                 "example": "the whole digest of a committed example",
             }[target.kind],
@@ -146,12 +143,16 @@ def require(connection: Connection, use_case: str, target: Target) -> list[dict[
 
 
 def identities(connection: Connection, use_case: str, target: Target) -> dict[RowKind, set[str]]:
-    """Returns the digests under which the rows of a target are recognised when they come again."""
+    """Returns the digests under which the rows of a target are recognised when they come again, and those of its
+    documents' ids and of its person."""
     examples = {digest for row in _examples(connection, use_case, target) for digest in row.identities}
-    documents = set()
+    documents, named = set(), {target.reference} if target.kind == "document" else set()
     for row in _documents(connection, use_case, target):
         documents |= {row["digest"], row["text_digest"], normal.digest(row["body"])}
-    return {"example": examples, "document": documents}
+        named.add(row["document_key"])
+    keys = set(map(tombstones.name_digest, named))
+    persons = {tombstones.name_digest(target.reference)} if target.kind == "subject" else set()
+    return {"example": examples, "document": documents, "document_key": keys, "subject": persons}
 
 
 def lines(impact: Impact) -> Iterator[str]:
@@ -220,14 +221,15 @@ def _made(connection: Connection, versions: Sequence[int], trained_on: set[int])
     ]
 
 
-def _held_by(target: Target, digests: set[str]) -> purging.Holds:
+def _held_by(target: Target, digests: set[str], documents: Sequence[str]) -> purging.Holds:
     """Returns whether a row of a snapshot is one that the target is about."""
+    keys = {*documents, *([target.reference] if target.kind == "document" else [])}
 
     def holds(row: purging.Row) -> bool:
         if isinstance(row, Example):
-            about = {"subject": row.subject == target.reference, "document": target.reference in row.documents}
-            return row.content is not None and (row.digest in digests or about.get(target.kind, False))
-        return row.text is not None and target.kind == "document" and row.key == target.reference
+            named = target.kind == "subject" and row.subject == target.reference
+            return row.content is not None and (row.digest in digests or named or not keys.isdisjoint(row.documents))
+        return row.text is not None and row.key in keys
 
     return holds
 

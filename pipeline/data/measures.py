@@ -206,7 +206,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202
 
 
 def _named(row: Document) -> tuple[str, ...]:
-    return row.title, row.owner, row.source or ""
+    return row.title, row.owner, row.source or "", row.subject or ""
 
 
 _DOCUMENT_MEASURES = (

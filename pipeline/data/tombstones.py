@@ -69,7 +69,9 @@ def identities(row: Example | Document) -> list[tuple[RowKind, str]]:
     text: list[tuple[RowKind, str]] = [
         ("document", digest) for digest in (row.digest, row.text_digest, normal.digest(row.text))
     ]
-    return text + ([("document_key", name_digest(row.key))] if row.key else [])
+    named: list[tuple[RowKind, str]] = [("document_key", name_digest(row.key))] if row.key else []
+    about: list[tuple[RowKind, str]] = [("subject", name_digest(row.subject))] if row.subject else []
+    return text + named + about
 
 
 def name_digest(name: str) -> str:

@@ -53,7 +53,7 @@ order by v.digest;
 -- current_documents --
 -- The documents of the current corpus, without their text.
 select o.document_key, v.digest, v.text_digest, v.title, v.tenant, v.classification, v.groups, v.owner, v.source, v.status,
-       v.fresh_until, v.retain_until, v.first_seen_at, v.body is null as erased
+       v.fresh_until, v.retain_until, v.first_seen_at, v.subject, v.body is null as erased
 from catalog.dataset d
 join catalog.document_member m on m.dataset_id = d.dataset_id and m.removed_in is null
 join catalog.document_version v using (document_version_id)
@@ -118,12 +118,12 @@ on conflict do nothing;
 -- insert_document_versions --
 -- Writes the document versions that the catalog does not have.
 insert into catalog.document_version as v (document_id, digest, text_digest, title, body, tenant, classification, groups,
-                                           owner, source, status, fresh_until, retain_until)
+                                           owner, source, status, fresh_until, retain_until, subject)
 select o.document_id, r.digest, r.text_digest, r.title, r.body, r.tenant, r.classification, r.groups,
-       r.owner, r.source, r.status, r.fresh_until, r.retain_until
+       r.owner, r.source, r.status, r.fresh_until, r.retain_until, r.subject
 from jsonb_to_recordset(:'rows'::jsonb)
     as r (document_key text, digest text, text_digest text, title text, body text, tenant text, classification text,
-          groups text[], owner text, source text, status text, fresh_until date, retain_until date)
+          groups text[], owner text, source text, status text, fresh_until date, retain_until date, subject text)
 join catalog.document o on o.use_case = :'use_case' and o.document_key = r.document_key
 on conflict (document_id, digest) do update set body = excluded.body where v.body is null;
 

@@ -16,7 +16,7 @@ order by e.digest;
 
 -- documents_about --
 -- The document versions that an erasure is about, with what their tombstones are made of.
-select d.document_key, v.digest, v.text_digest, v.body, p.file
+select d.document_key, v.digest, v.text_digest, v.body, v.subject, p.file
 from catalog.rows_about(:'use_case', :'about', :'reference') a
 join catalog.document_version v using (document_version_id)
 join catalog.document d using (document_id)
@@ -53,24 +53,24 @@ where v.version_id <> all (:'versions'::bigint[])
 group by a.kind, a.name, v.version_id, v.digest, v.purged_at
 order by v.version_id;
 
--- chunks_of_document --
--- The chunks of a document in every index generation that stands.
+-- chunks_of_documents --
+-- The chunks of documents in every index generation that stands.
 select g.generation_id, g.state, sum(c.chunks)::bigint as chunks
 from rag.generation g
 cross join lateral rag.contents(g.generation_id) c
-where g.use_case = :'use_case' and g.state in ('attached', 'live', 'retired') and c.document_key = :'document'
+where g.use_case = :'use_case' and g.state in ('attached', 'live', 'retired') and c.document_key = any (:'documents'::text[])
 group by g.generation_id, g.state
 order by g.generation_id;
 
 -- answers_given --
--- Stored answers that were given from a document, to a question about one of these rows, or by one of these models.
+-- Stored answers that were given from one of these documents, to a question about one of these rows, or by one of these models.
 select count(*) as answers
 from eval.result r
 join eval.evaluation e using (evaluation_id)
 join eval.suite_case c using (case_id)
 join lineage.artifact_version m on m.version_id = e.model_version_id
 where e.use_case = :'use_case' and r.answer is not null
-  and (:'document'::text = any (r.documents) or c.expect ->> 'source' = :'document'::text
+  and (r.documents && :'documents'::text[] or c.expect ->> 'source' = any (:'documents'::text[])
        or c.case_key = any (:'digests'::text[]) or m.digest = any (:'models'::text[]));
 
 -- same_text --

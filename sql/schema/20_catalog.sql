@@ -43,6 +43,7 @@ create table catalog.document_version (
     retain_until date,
     first_seen_at timestamptz not null default clock_timestamp(),
     withdrawal_mark bigint not null default 0, -- the last withdrawal of the document that came before this version
+    subject text, -- the person it is about, if any
     unique (document_id, digest)
 );
 

@@ -7,6 +7,7 @@ alter table lineage.artifact drop constraint artifact_kind_check;
 alter table lineage.artifact add constraint artifact_kind_check check (kind in (
     'snapshot', 'check_report', 'dataset', 'corpus', 'card', 'base_model', 'adapter', 'merged_model',
     'index_plan', 'index_generation', 'evaluation', 'gate_report', 'packet', 'certificate'));
+alter table catalog.document_version add column subject text;
 alter table catalog.tombstone drop constraint tombstone_kind_check;
 alter table catalog.tombstone add constraint tombstone_kind_check check (kind in ('example', 'document', 'subject', 'document_key'));
 insert into lineage.permission (login, job, kinds) values
@@ -53,22 +54,30 @@ create table catalog.erased_row (
 create index erased_row_by_erasure on catalog.erased_row (erasure_id);
 create index erased_row_by_document on catalog.erased_row (document_version_id) where document_version_id is not null;
 
--- rows_about: the rows with text that are about a person, of a document or speak of it, or have a digest.
+-- rows_about: the rows with text that are about a person, of a document, or have a digest; and the examples that speak of such a
+-- document.
 create function catalog.rows_about(p_use_case text, p_kind text, p_reference text)
 returns table (kind text, digest text, split text, document_version_id bigint)
 language sql stable security invoker set search_path = pg_catalog, pg_temp as $$
+    with keys as (
+        select d.document_id, d.document_key from catalog.document d
+        where d.use_case = p_use_case and case p_kind
+            when 'document' then d.document_key = p_reference
+            when 'subject' then exists (select from catalog.document_version v
+                                        where v.document_id = d.document_id and v.subject = p_reference and v.body is not null) end
+    )
     select 'example', e.digest, e.split, null::bigint
     from (select x.use_case, x.digest, x.split, x.subject, x.documents from catalog.example x where x.content is not null
           union all
           select x.use_case, x.digest, x.split, x.subject, x.documents from catalog.locked_example x where x.content is not null) e
     where e.use_case = p_use_case and case p_kind
-        when 'subject' then e.subject = p_reference
+        when 'subject' then e.subject = p_reference or e.documents && array(select k.document_key from keys k)
         when 'document' then e.documents @> array[p_reference]
         when 'example' then e.digest = p_reference end
     union all
     select 'document', v.digest, null, v.document_version_id
-    from catalog.document d join catalog.document_version v using (document_id)
-    where p_kind = 'document' and d.use_case = p_use_case and d.document_key = p_reference and v.body is not null
+    from keys k join catalog.document_version v using (document_id)
+    where v.body is not null
 $$;
 
 -- retained: whether a document still has to be kept, by the dates of any of its versions; one without a date is.
@@ -209,6 +218,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set lock
 declare
     v_erasure catalog.erasure;
     v_generation int;
+    v_keys text[];
+    v_key text;
     v_gone record;
     v_chunks bigint := 0;
     v_embeddings bigint := 0;
@@ -250,35 +261,40 @@ begin
     from catalog.erased_row r
     where r.erasure_id = p_erasure and r.kind = 'example' and e.use_case = r.use_case and e.digest = r.digest;
     get diagnostics v_locked = row_count;
-    update catalog.document_version v set body = null, title = '', source = null
+    update catalog.document_version v set body = null, title = '', source = null, subject = null
     from catalog.erased_row r
     where r.erasure_id = p_erasure and r.document_version_id = v.document_version_id;
     get diagnostics v_documents = row_count;
 
-    if v_erasure.kind = 'document' then
+    v_keys := array(select distinct d.document_key from catalog.erased_row r
+                    join catalog.document_version v using (document_version_id)
+                    join catalog.document d using (document_id)
+                    where r.erasure_id = p_erasure);
+    if v_documents > 0 then
         -- What a build has staged would come in with it, and embeddings of chunks that stand nowhere are of nobody knows what.
         for v_generation in select g.generation_id from rag.generation g
                             where g.use_case = v_erasure.use_case and g.state = 'building' loop
             perform rag.drop_version(v_generation);
         end loop;
-        if v_documents > 0 then
-            select * into v_gone from rag.erase(v_erasure.use_case, v_erasure.reference, 'it was erased');
-            v_chunks := v_gone.chunks;
-            v_embeddings := v_gone.embeddings + rag.prune_cache(interval '0');
-        end if;
+        foreach v_key in array v_keys loop
+            select * into v_gone from rag.erase(v_erasure.use_case, v_key, 'it was erased');
+            v_chunks := v_chunks + v_gone.chunks;
+            v_embeddings := v_embeddings + v_gone.embeddings;
+        end loop;
+        v_embeddings := v_embeddings + rag.prune_cache(interval '0');
     end if;
 
     update eval.suite_case c set question = null, expect = null
     from eval.suite s
     where s.suite_id = c.suite_id and s.use_case = v_erasure.use_case and (c.question is not null or c.expect is not null)
       and (exists (select from catalog.erased_row r where r.erasure_id = p_erasure and r.kind = 'example' and r.digest = c.case_key)
-           or (v_erasure.kind = 'document' and c.expect ->> 'source' = v_erasure.reference));
+           or c.expect ->> 'source' = any (v_keys));
     get diagnostics v_cases = row_count;
     -- What a model that learned from the rows has said may be what it learned.
     update eval.result r set answer = null
     from eval.evaluation e, eval.suite_case c
     where e.evaluation_id = r.evaluation_id and c.case_id = r.case_id and e.use_case = v_erasure.use_case and r.answer is not null
-      and ((v_erasure.kind = 'document' and v_erasure.reference = any (r.documents))
+      and (r.documents && v_keys
            or c.expect is null
            or exists (select from catalog.erased_row x where x.erasure_id = p_erasure and x.kind = 'example' and x.digest = c.case_key)
            or e.model_version_id in (select m.model_version_id from (
@@ -300,6 +316,7 @@ create function catalog.rewrite_erased(p_erasure bigint) returns setof text
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '60s' as $$
 declare
     v_erasure catalog.erasure;
+    v_documents boolean;
     v_table regclass;
 begin
     perform lineage.permitted('data.certify');
@@ -307,14 +324,15 @@ begin
     if v_erasure.erased_at is null then
         raise exception 'erasure % has not been carried out', p_erasure using errcode = 'NS040';
     end if;
+    v_documents := exists (select from catalog.erased_row r where r.erasure_id = p_erasure and r.kind = 'document');
     for v_table in
         select t::regclass from unnest(array['catalog.example', 'catalog.locked_example', 'catalog.document_version', 'catalog.erasure',
                                              'eval.suite_case', 'eval.result', 'rag.embedding_cache']) t
-        where t not in ('catalog.document_version', 'rag.embedding_cache') or v_erasure.kind = 'document'
+        where t not in ('catalog.document_version', 'rag.embedding_cache') or v_documents
         union all
         select leaf.relid from rag.generation g
         cross join lateral pg_partition_tree(to_regclass(format('rag.chunk_g%s', g.generation_id))) leaf
-        where v_erasure.kind = 'document' and g.use_case = v_erasure.use_case and g.state in ('attached', 'live', 'retired') and leaf.isleaf
+        where v_documents and g.use_case = v_erasure.use_case and g.state in ('attached', 'live', 'retired') and leaf.isleaf
     loop
         execute format('cluster %s using %s', v_table, (
             select quote_ident(c.relname) from pg_index i join pg_class c on c.oid = i.indexrelid
@@ -381,7 +399,7 @@ for each row when (new.body is not null) execute function catalog.stay_erased();
 alter table catalog.example alter column content set statistics 0, alter column subject set statistics 0;
 alter table catalog.locked_example alter column content set statistics 0, alter column subject set statistics 0;
 alter table catalog.document_version alter column body set statistics 0, alter column title set statistics 0,
-    alter column source set statistics 0;
+    alter column source set statistics 0, alter column subject set statistics 0;
 alter table eval.suite_case alter column question set statistics 0, alter column expect set statistics 0;
 alter table eval.result alter column answer set statistics 0;
 alter table catalog.erasure alter column reference set statistics 0;
@@ -567,6 +585,7 @@ begin
 end
 $$;
 
+grant insert (subject) on catalog.document_version to pipeline;
 grant select on catalog.erasure, catalog.erasure_answer, catalog.erased_row to pipeline;
 -- Erasures. Whoever asks and whoever agrees does so through functions; the rows go through one.
 grant execute on function catalog.rows_about, catalog.retained, catalog.request_erasure, catalog.erase, catalog.rewrite_erased,

@@ -103,6 +103,21 @@ def test_nothing_of_the_text_is_left_anywhere(stage: Stage, installation: Settin
     assert stands_in(stage, installation, "It is long. It is long.") == []
 
 
+def test_a_person_s_documents_go_with_him_and_what_speaks_of_them(stage: Stage, installation: Settings) -> None:
+    stage.put([question(n) for n in range(5)] + [question(9, f"{MARKER} too.", documents=["file", "limits"])])
+    stage.document("limits")
+    stage.document("file", f"# His file\n\n{MARKER}.", data_subject=PERSON)
+    stage.commit()
+    gone, _ = erased(stage, Target("subject", PERSON))
+    assert (gone.document_versions, gone.examples + gone.locked_examples) == (1, 1)
+    assert stands_in(stage, installation, MARKER) == []
+    assert stage.rows("select * from catalog.document_version where subject is not null") == []
+    after = stage.commit()
+    assert (after.dataset.rows, after.corpus.rows) == (5, 1)
+    stage.document("file", "# His file\n\nWritten anew.")
+    assert stage.commit().corpus.rows == 1
+
+
 def test_the_impact_is_told_before_anything_goes(stage: Stage) -> None:
     committed = fill(stage)
     model = train(stage, committed)
@@ -112,7 +127,7 @@ def test_the_impact_is_told_before_anything_goes(stage: Stage) -> None:
     assert [(each.kind, each.trained) for each in touched.made if each.digest == model.outputs["adapter"].digest] == [
         ("adapter", set(touched.examples) != {"test"})
     ]
-    assert len(touched.snapshots) == 2  # as fetched, and as checked
+    assert len(touched.snapshots) == 1  # what was fetched is what was accepted, and is one content
     assert touched.sources == ["sft.jsonl"]
     assert [each.name for each in touched.same_text] == []
     assert not touched.live
