@@ -3,6 +3,7 @@
 Starting it takes longer than most tests, so they share it and keep to a use case of their own.
 """
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pipeline.services import airflow
 from pipeline.services.rest import Airflow
 from pipeline.settings import ROOT, Settings
 
+PERSON = "customer-17"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
@@ -95,6 +97,15 @@ def small_usecase(folder: Path) -> None:
     (folder / "usecase.yaml").write_text(yaml.safe_dump(keys, sort_keys=False))
 
 
+def forgetful_usecase(folder: Path) -> None:
+    """Writes the same, with four rows about one person."""
+    small_usecase(folder)
+    path = folder / "examples" / "sft.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [{**row, "data_subject": PERSON} if place < 4 else row for place, row in enumerate(rows)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 @pytest.fixture(scope="session")
 def world(own_folder: Path) -> Iterator[World]:
     """The installation, with the use cases `small` and, where the public data is there, `real`."""
@@ -102,6 +113,7 @@ def world(own_folder: Path) -> Iterator[World]:
     if SHARED_DATA.exists():
         real_usecase(root / "usecases" / "real")
     small_usecase(root / "usecases" / "small")
+    forgetful_usecase(root / "usecases" / "forgetful")
     settings = settings_module.from_environment(
         {"NIGHTSHIFT_HOME": str(root / "home"), "NIGHTSHIFT_USECASES": str(root / "usecases")}
     )
