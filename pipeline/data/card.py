@@ -33,7 +33,7 @@ def card(context: Context, committed: Committed) -> Card:
             "title": usecase.title,
             "owner": usecase.owner,
             "versions": {"dataset": committed.dataset.version, "corpus": committed.corpus.version},
-            "shares": usecase.splits.model_dump(),
+            "shares": usecase.splits.shares,
             "checks": usecase.checks.model_dump(),
         },
         inputs={
@@ -61,7 +61,7 @@ def contents(store: ArtifactStore, usecase: UseCase, committed: Committed) -> Ca
         use_case=usecase.name,
         title=usecase.title,
         owner=usecase.owner,
-        shares=usecase.splits.model_dump(),
+        shares=usecase.splits.shares,
         checks=usecase.checks.model_dump(),
         dataset=_version(store, committed.dataset),
         corpus=_version(store, committed.corpus),

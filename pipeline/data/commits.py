@@ -146,20 +146,31 @@ class Taken:
 
 
 def _taken(connection: Connection, use_case: str, rows: Sequence[Example], shares: Splits) -> Taken:
-    """Returns the rows with their splits, near duplicates in one, without those that would link two splits."""
+    """Returns the rows with their splits: near duplicates in one, and rows that share a key; without those that would
+    link two splits, and those that a row of the test split goes with since before that was known."""
     contents = [row.content for row in rows if row.content is not None]
     groups = {row.digest: splits.group(content) for row, content in zip(rows, contents, strict=True)}
     near_pairs = near.pairs([near.text(content) for content in contents])
     linked = [(groups[rows[one].digest], groups[rows[other].digest]) for one, other in near_pairs]
-    fixed = catalog.assignments(connection, use_case, set(groups.values()))
-    settled = splits.settle(groups.values(), linked, fixed, shares)
-    out = [row for row in rows if groups[row.digest] in settled.bridging]
-    detail = "it says almost the same as rows of different splits"
+    keyed = [(groups[row.digest], splits.key_group(key)) for row in rows for key in row.keys]
+    names = {*groups.values(), *(key for _, key in keyed)}
+    fixed = catalog.assignments(connection, use_case, names)
+    settled = splits.settle(names, [*linked, *keyed], fixed, shares)
+    out = {
+        "bridges_splits": (settled.bridging, "it goes with rows of different splits"),
+        "straddles_splits": (splits.straddling(linked, keyed, fixed), "it goes with a row of the test split"),
+    }
+    left_out = {group for groups_of, _ in out.values() for group in groups_of}
     return Taken(
-        [row for row in rows if groups[row.digest] not in settled.bridging],
-        {digest: settled.splits[group] for digest, group in groups.items() if group in settled.splits},
+        [row for row in rows if groups[row.digest] not in left_out],
+        {digest: settled.splits[group] for digest, group in groups.items() if group not in left_out},
         settled.fresh,
-        [Finding(row.file, row.line, "bridges_splits", "rejected", detail, row.digest) for row in out],
+        [
+            Finding(row.file, row.line, rule, "rejected", detail, row.digest)
+            for rule, (groups_of, detail) in out.items()
+            for row in rows
+            if groups[row.digest] in groups_of
+        ],
     )
 
 

@@ -20,6 +20,9 @@ SAMPLE = 200  # rows that a form is recognised by
 _KNOWN = frozenset({"id", "source", "data_subject", "subject", "documents"})
 
 
+_LISTS = ("documents", "unread", "keys")
+
+
 @dataclass(frozen=True)
 class Example:
     """One training row in its canonical form, with the place it came from."""
@@ -33,6 +36,7 @@ class Example:
     unknown_keys: int = 0  # keys that nothing here reads
     unread: tuple[str, ...] = ()  # of these: keys that say how the row is meant, by our own names for them
     old_names: int = 0  # keys that have a new name
+    keys: tuple[str, ...] = ()  # values that rows of one split share, as `field=value`
     redacted: bool = False  # whether personal data in it was taken out
     problem: Problem | None = None
 
@@ -55,13 +59,14 @@ class Example:
     def as_dict(self) -> dict[str, Any]:
         """Returns the row as a snapshot keeps it."""
         problem = None if self.problem is None else [self.problem.rule, self.problem.detail]
-        return {**self.__dict__, "documents": list(self.documents), "unread": list(self.unread), "problem": problem}
+        lists = {name: list(getattr(self, name)) for name in _LISTS}
+        return {**self.__dict__, **lists, "problem": problem}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "Example":
         """Returns the row that a snapshot kept."""
         problem = None if row["problem"] is None else Problem(*row["problem"])
-        lists = {name: tuple(row.get(name, ())) for name in ("documents", "unread")}
+        lists = {name: tuple(row.get(name, ())) for name in _LISTS}
         return cls(**{**row, **lists, "problem": problem})
 
 
@@ -110,11 +115,16 @@ def _fits(contents: Any, value: dict[str, Any]) -> bool:
 
 
 def examples(
-    row: Row, file: str, kind: ExampleKind, form: str, columns: Mapping[str, str] | None = None
+    row: Row,
+    file: str,
+    kind: ExampleKind,
+    form: str,
+    columns: Mapping[str, str] | None = None,
+    group_by: Sequence[str] = (),
 ) -> list[Example]:
     """Returns the examples that a row holds, mostly one, or the problem it has: the reader's, or that of its format.
 
-    `columns` are the names that the file has for our fields.
+    `columns` are the names that the file has for our fields, `group_by` the fields whose values rows of a split share.
     """
     if row.problem is not None:
         return [Example(file, row.line, kind, None, problem=row.problem)]
@@ -125,15 +135,16 @@ def examples(
         layout = LAYOUTS[kind][form]
         contents = layout.contents(value)
         subject, old_names = _subject(value)
+        keys = _keys(value, group_by)
     except Damaged as damaged:
         return [Example(file, row.line, kind, None, problem=damaged.problem)]
     documents = _documents(value.get("documents"))
     given = {key for key, part in value.items() if part is not None}
-    unknown = given - layout.reads - _KNOWN
+    unknown = given - layout.reads - _KNOWN - set(group_by)
     unread = sorted(meaning(_objects(value, layout.reads)) | (unknown & _MEANT))
     count = len(unknown) + (documents is None)
     return [
-        Example(file, row.line, kind, content, subject, documents or (), count, tuple(unread), old_names)
+        Example(file, row.line, kind, content, subject, documents or (), count, tuple(unread), old_names, keys)
         for content in contents
     ]
 
@@ -178,6 +189,20 @@ def _subject(row: Mapping[str, Any]) -> tuple[str | None, int]:
     if len(set(values.values())) > 1:
         raise Damaged("two_subjects", "data_subject and subject name different persons")
     return next(iter(values.values()), None), int("subject" in values)
+
+
+def _keys(row: Mapping[str, Any], group_by: Sequence[str]) -> tuple[str, ...]:
+    """Returns the values of the fields that rows are grouped by, each as `field=value`; of a list, each of its entries.
+    Raises Damaged where one is neither text nor a number."""
+    keys = set()
+    for name in group_by:
+        # The old name of a field counts as the field.
+        value = row.get(name, row.get("subject") if name == "data_subject" else None)
+        for part in value if isinstance(value, list) else [] if value is None else [value]:
+            if not isinstance(part, str | int | float):
+                raise Damaged("wrong_type", f"the field {name}, which rows are grouped by, is text or a number")
+            keys.add(f"{name}={normal.normal(str(part))}")
+    return tuple(sorted(keys))
 
 
 def _documents(value: Any) -> tuple[str, ...] | None:

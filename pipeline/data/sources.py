@@ -82,13 +82,14 @@ def fetch(context: Context) -> Fetched:
                 f"{n} {file.name}": [source.kind, form, source.columns, file.sha256]
                 for n, (source, form, file) in enumerate(rows)
             },
+            "group_by": context.usecase.splits.group_by,
             "tombstones": erased.digest,
         },
         reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
-        return _snapshots(attempt.store, texts, rows, erased)
+        return _snapshots(attempt.store, texts, rows, erased, context.usecase.splits.group_by)
 
     outcome = steps.run(context.settings, context.origin, spec, work)
     snapshots = outcome.outputs
@@ -116,7 +117,12 @@ class Examples:
 
 
 def examples_of(
-    data: bytes | BinaryIO, file: str, kind: ExampleKind, form: str, columns: Mapping[str, str] | None = None
+    data: bytes | BinaryIO,
+    file: str,
+    kind: ExampleKind,
+    form: str,
+    columns: Mapping[str, str] | None = None,
+    group_by: Sequence[str] = (),
 ) -> Examples:
     """Returns the examples of a file. `form` may be `auto`: what most of its first rows have.
 
@@ -126,7 +132,8 @@ def examples_of(
     if form == formats.DETECT:
         first = list(islice(rows, formats.SAMPLE))
         form, rows = formats.detect(first, kind, file, columns), chain(first, rows)
-    return Examples(form, (example for row in rows for example in formats.examples(row, file, kind, form, columns)))
+    read = (formats.examples(row, file, kind, form, columns, group_by) for row in rows)
+    return Examples(form, chain.from_iterable(read))
 
 
 def read_examples(store: ArtifactStore, version: Version) -> list[Example]:
@@ -162,10 +169,11 @@ def _snapshots(
     texts: list[tuple[DocumentSource, list[SourceFile], str]],
     rows: list[tuple[ExampleSource, str, SourceFile]],
     erased: Tombstones,
+    group_by: Sequence[str],
 ) -> Result:
     fetched_documents = [row for source, files, _ in texts for file in files for row in _documents(source, file)]
     read = [
-        (source, file, examples_of(file.content(), file.name, source.kind, form, source.columns))
+        (source, file, examples_of(file.content(), file.name, source.kind, form, source.columns, group_by))
         for source, form, file in rows
     ]
     fetched_examples = [row for _, _, examples in read for row in examples.rows]

@@ -31,6 +31,25 @@ def group(content: Content) -> str:
     return canonical.digest_text(normalised(question(first)))
 
 
+def key_group(key: str) -> str:
+    """Returns the digest of the group that all rows with a value belong to, `field=value`."""
+    return canonical.digest({"key": key})
+
+
+def straddling(
+    linked: Iterable[tuple[str, str]], keyed: Iterable[tuple[str, str]], fixed: Mapping[str, Split]
+) -> set[str]:
+    """Returns the groups outside the test split that a group of the test split says the same as, or shares a key with.
+
+    `linked` are pairs of groups that say the same, `keyed` pairs of a group and the group of a key.
+    """
+    tested: set[str] = {name for name, split in fixed.items() if split == "test"}
+    touched = {key for name, key in keyed if name in tested}
+    beside = {name for pair in linked for name in pair if not tested.isdisjoint(pair)}
+    beside |= {name for name, key in keyed if key in touched}
+    return {name for name in beside if fixed.get(name, "test") != "test"}
+
+
 def normalised(text: str) -> str:
     """Returns a text without what may differ between two writings of it: case, width, blanks and punctuation."""
     plain = unicodedata.normalize("NFKC", normal(text)).casefold()

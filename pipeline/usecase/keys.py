@@ -158,6 +158,14 @@ class Splits(_Model):
     """Share that checkpoints are selected on."""
     test: Share = 0.1
     """Share that is locked away for the evaluation."""
+    group_by: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
+    """Fields of rows whose equal values keep rows in one split: `data_subject`, `documents`, or another that the files
+    have, such as the fact that a question is about."""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Returns the share of each split."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
     @model_validator(mode="after")
     def _sum(self) -> "Splits":

@@ -429,3 +429,44 @@ def test_a_row_that_links_train_and_test_is_out(stage: Stage) -> None:
     assert {(row["line"], row["rule"]) for row in still_open} == {(line, "bridges_splits") for line in lines}
     for n, splits in _splits_by_wording(stage).items():
         assert n in straddling or len(set(splits)) == 1
+
+
+def test_rows_that_share_a_key_share_a_split_and_keep_it(stage: Stage) -> None:
+    path = stage.folder / "usecase.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"splits": {"group_by": ["fact", "documents"]}}))
+    rows = [question(n, fact=n % 7) for n in range(70)]
+    stage.put(rows)
+    stage.commit()
+    splits_of = _splits_by_fact(stage)
+    assert set(splits_of) == set(range(7))
+    assert all(len(each) == 1 for each in splits_of.values())
+    stage.put([question(200 + n, fact=n % 7) for n in range(70)])  # other questions, and none of the old
+    stage.commit()
+    assert {fact: set(each) for fact, each in _splits_by_fact(stage).items()} == splits_of
+
+
+def _splits_by_fact(stage: Stage) -> dict[int, set[str]]:
+    rows = stage.rows(
+        "select content, split from catalog.example_member m join (select digest, content from catalog.example"
+        " union all select digest, content from catalog.locked_example) e on e.digest = m.example_digest where removed_in is null"
+    )
+    found: dict[int, set[str]] = {}
+    for row in rows:
+        number = int(row["content"]["messages"][0]["content"].rpartition(" ")[2].rstrip("?"))
+        found.setdefault((number - 200 if number >= 200 else number) % 7, set()).add(row["split"])
+    return found
+
+
+def test_a_key_that_joins_rows_of_old_takes_the_others_out_of_training(stage: Stage) -> None:
+    rows = [question(n, fact=n // 35) for n in range(70)]
+    stage.put(rows)
+    before = stage.commit().dataset
+    assert set(before.splits) == {"train", "validation", "test"}
+    path = stage.folder / "usecase.yaml"
+    keys = yaml.safe_load(path.read_text()) | {"splits": {"group_by": ["fact"]}, "checks": {"max_removed": 1}}
+    path.write_text(yaml.safe_dump(keys))
+    after = stage.commit().dataset
+    assert set(after.splits) == {"test"}
+    assert after.splits["test"] == before.splits["test"]
+    rules = {rule for _, _, rule, severity in stage.findings() if severity == "rejected"}
+    assert rules == {"straddles_splits"}

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import canonical, prompt
-from pipeline.data import splits
+from pipeline.data import formats, splits
 from pipeline.data.layouts import Content
+from pipeline.data.rows import Row
 from pipeline.prompt import Passage
 from pipeline.settings import ROOT
 from pipeline.usecase import Splits
@@ -115,3 +116,33 @@ def test_what_links_train_and_test_belongs_to_neither() -> None:
     settled = splits.settle(["a", "b", "c", "d" * 64], [("a", "c"), ("c", "b")], fixed, Splits())
     assert settled.bridging == {"c"}
     assert settled.fresh == {"d" * 64: splits.assign("d" * 64, Splits())}
+
+
+GROUPS = st.sampled_from([canonical.digest_text(name) for name in "abcdefgh"])
+KEYS = st.sampled_from([splits.key_group(f"fact={name}") for name in "KLM"])
+FIXED = st.dictionaries(GROUPS, st.sampled_from(splits.SPLITS))
+
+
+@given(st.lists(st.tuples(GROUPS, GROUPS)), st.lists(st.tuples(GROUPS, KEYS)), FIXED)
+def test_what_goes_with_a_test_row_is_outside_no_other_split(
+    linked: list[tuple[str, str]], keyed: list[tuple[str, str]], fixed: dict[str, splits.Split]
+) -> None:
+    """Whatever is known of old: of two that say the same or share a key, none is of the test split alone."""
+    names = {name for pair in linked for name in pair} | {part for pair in keyed for part in pair}
+    settled = splits.settle(names, [*linked, *keyed], {n: s for n, s in fixed.items() if n in names}, Splits())
+    out = settled.bridging | splits.straddling(linked, keyed, fixed)
+    kept = {name: split for name, split in settled.splits.items() if name not in out}
+    sharing = [(one, other) for one, key in keyed for other, same in keyed if key == same]
+    for one, other in [*linked, *sharing]:
+        if one in kept and other in kept:
+            assert (kept[one] == "test") == (kept[other] == "test")
+
+
+def test_rows_are_grouped_by_what_their_fields_say() -> None:
+    row = {"messages": supervised("Who?", "We.")["messages"], "fact": 17, "documents": ["a", "b"], "data_subject": "p "}
+    (example,) = formats.examples(Row(1, row), "f", "sft", "messages", None, ("fact", "documents", "data_subject"))
+    assert example.keys == ("data_subject=p", "documents=a", "documents=b", "fact=17")
+    assert example.unknown_keys == 0
+    (damaged,) = formats.examples(Row(1, {**row, "fact": {}}), "f", "sft", "messages", None, ("fact",))
+    assert damaged.problem is not None
+    assert damaged.problem.rule == "wrong_type"
