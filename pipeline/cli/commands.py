@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import base_models, erasing, history, installation, people, stages
+from pipeline.cli import base_models, datasets, erasing, history, installation, people, stages
 
 app = typer.Typer(
     name="nightshift",
@@ -31,6 +31,7 @@ def options(
     """Retrains, re-indexes, evaluates and documents a language-model assistant every night."""
 
 
+datasets.register(app)
 stages.register(app)
 erasing.register(app)
 people.register(app)

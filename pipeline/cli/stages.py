@@ -1,21 +1,17 @@
-"""Commands that do a stage's work: data, train, index, search, evaluate, gate, approve, promote, rollback."""
+"""Commands that do a stage's work: train, index, search, evaluate, gate, promote, rollback."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from pipeline import database, deployments, steps
 from pipeline.cli.context import context_of, person
-from pipeline.cli.output import Answer, command, waiting
+from pipeline.cli.output import command, waiting
 from pipeline.context import Context
 from pipeline.database import Connection
 from pipeline.errors import BadInput, NotAvailable
-from pipeline.records import plain
 from pipeline.results import Subject
-from pipeline.settings import from_environment
 from pipeline.steps import Version
-from pipeline.usecase import ExampleKind, find
 
 UseCaseName = Annotated[str, typer.Argument(metavar="USECASE", help="A folder's name under usecases/.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do the work even where an earlier run could answer.")]
@@ -26,13 +22,6 @@ Stage = Literal["sft", "dpo", "all"]
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this module to the app."""
-    data = typer.Typer(no_args_is_help=True, help="Check and commit examples and documents.")
-    app.add_typer(data, name="data")
-    command(data, "check", ok=lambda answer: not answer["rejected"], view=_by_rule)(data_check)
-    command(data, "commit", ok=lambda answer: not answer["rejected_documents"] and not answer["waiting"])(data_commit)
-    command(data, "accept")(data_accept)
-    command(data, "versions")(data_versions)
-    command(data, "diff")(data_diff)
     command(app, "train")(train)
     index = typer.Typer(no_args_is_help=True, help="Build and look at the index.")
     app.add_typer(index, name="index")
@@ -43,111 +32,6 @@ def register(app: typer.Typer) -> None:
     command(app, "gate", ok=lambda answer: answer["decision"] != "block")(gate)
     command(app, "promote")(promote)
     command(app, "rollback")(rollback)
-
-
-def data_check(
-    # Whether it can be read is this command's answer, and no matter of usage.
-    file: Annotated[
-        Path,
-        typer.Argument(
-            readable=False,
-            help="JSON, JSONL, CSV, TSV or Parquet, also .gz or .zst; a folder of such files; - for standard input.",
-        ),
-    ],
-    kind: Annotated[ExampleKind, typer.Option(help="What its rows are.")],
-    form: Annotated[str, typer.Option("--format", help="As in usecase.yaml: examples.format.")] = "auto",
-    column: Annotated[
-        list[str] | None, typer.Option(help="The file's name for a field of ours, as instruction=question; repeatable.")
-    ] = None,
-    usecase: Annotated[str | None, typer.Option(help="Whose checks count; without it, the defaults.")] = None,
-) -> object:
-    """Check files of training rows, without a database."""
-    from pipeline import data
-
-    checks = None if usecase is None else find(from_environment(), usecase).checks
-    return data.check_file(file, kind, form, checks, _columns(column or []))
-
-
-_SHOWN = 8  # lines of a rule
-
-
-def _by_rule(answer: Answer) -> Answer:
-    """Returns a check for a person: a line for each rule with the first lines that broke it, instead of one a row."""
-    rules: dict[tuple[str, str], list[str]] = {}
-    for row in answer["rejected"]:
-        place = f"{row['file']}:{row['line']}" if len(answer["formats"]) > 1 else str(row["line"])
-        rules.setdefault((row["rule"], row["detail"]), []).append(place)
-    shown = [
-        {
-            "rule": rule,
-            "rows": len(places),
-            "lines": ", ".join(places[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""),
-            "why": detail,
-        }
-        for (rule, detail), places in sorted(rules.items(), key=lambda entry: -len(entry[1]))
-    ]
-    return {**{key: value for key, value in answer.items() if key != "by_rule"}, "rejected": shown}
-
-
-def _columns(given: list[str]) -> dict[str, str]:
-    pairs = [each.partition("=") for each in given]
-    if wrong := [
-        each for each, (ours, sign, theirs) in zip(given, pairs, strict=True) if not (ours and sign and theirs)
-    ]:
-        raise BadInput("this names no column", where="--column", found=wrong, allowed="ours=theirs")
-    return {ours: theirs for ours, _, theirs in pairs}
-
-
-def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:
-    """Fetch, check and commit a use case's examples and documents."""
-    from pipeline import data
-
-    context = context_of(name, fresh)
-    fetched = data.fetch(context)
-    checked = data.check(context, fetched)
-    committed = data.commit(context, checked)
-    data.card(context, committed)
-    with database.connect(context.settings, "pipeline") as connection:
-        problems = data.of_runs(connection, [checked.run])
-    findings = f"nightshift sql open_findings --param use_case={name}"
-    rejected = checked.facts.documents.rejected
-    return plain(committed) | {
-        "checks": checked.facts,
-        "findings": findings if checked.facts.rejected else None,
-        "rejected_documents": [row for row in problems if row.severity == "rejected"][:rejected] if rejected else [],
-        "waiting": data.waiting(context.settings, context.usecase),
-    }
-
-
-def data_accept(
-    name: UseCaseName,
-    findings: Annotated[list[int] | None, typer.Argument(help="The findings to accept; none: list what waits.")] = None,
-    reason: Annotated[str, typer.Option(help="Kept on record.")] = "",
-) -> object:
-    """Accept what waits for a person: rights that were widened, a source that lost its documents."""
-    from pipeline import data
-
-    context = context_of(name)
-    if not findings:
-        return {"accepted": [], "waiting": data.waiting(context.settings, context.usecase)}
-    accepted = data.accept(context.settings, context.usecase, findings, person(context, "an acceptance"), reason)
-    return {"accepted": accepted, "waiting": data.waiting(context.settings, context.usecase)}
-
-
-def data_versions(name: UseCaseName) -> object:
-    """List the versions of a use case's examples and documents."""
-    from pipeline import data
-
-    context = context_of(name)
-    return data.versions(context.settings, context.usecase)
-
-
-def data_diff(name: UseCaseName, before: int, after: int) -> object:
-    """Compare two dataset versions."""
-    from pipeline import data
-
-    context = context_of(name)
-    return data.diff(context.settings, context.usecase, before, after)
 
 
 def train(name: UseCaseName, stage: Stage = "all", fresh: Fresh = False) -> object:

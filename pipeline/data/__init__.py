@@ -13,7 +13,7 @@ from pipeline.data.findings import of_runs
 from pipeline.data.forgetting import forget
 from pipeline.data.history import diff, versions
 from pipeline.data.records import Checked, Committed, Fetched
-from pipeline.data.review import accept, waiting
+from pipeline.data.review import accept, confirm, waiting, worklist
 from pipeline.data.sources import fetch
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "check",
     "check_file",
     "commit",
+    "confirm",
     "diff",
     "erasure",
     "fetch",
@@ -33,4 +34,5 @@ __all__ = [
     "of_runs",
     "versions",
     "waiting",
+    "worklist",
 ]

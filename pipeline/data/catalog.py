@@ -138,6 +138,12 @@ def accepted(connection: Connection, use_case: str) -> dict[str, datetime]:
     return {row["digest"]: row["decided_at"] for row in rows}
 
 
+def waivers(connection: Connection, use_case: str) -> frozenset[tuple[str, str]]:
+    """Returns the rows that a person has accepted in spite of a rule, as (rule, digest), as of today."""
+    rows = database.fetch(connection, "data", "waivers", use_case=use_case)
+    return frozenset((row["rule"], row["digest"]) for row in rows)
+
+
 def assignments(connection: Connection, use_case: str, groups: Collection[str]) -> dict[str, Split]:
     """Returns the splits of those groups that have one."""
     rows = database.fetch(connection, "data", "assignments", use_case=use_case, groups=sorted(groups))

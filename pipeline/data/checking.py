@@ -33,6 +33,7 @@ from pipeline.steps import Attempt, Output, Result, Step
 from pipeline.usecase import Checks, questions
 
 REPORT = "report.json"
+Waived = frozenset[tuple[str, str]]  # rules, and the digests of the rows that a person has accepted in spite of them
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def check(context: Context, fetched: Fetched) -> Checked:
     usecase = context.usecase
     with database.connect(context.settings, "pipeline") as connection:
         erased = tombstones.read(context.settings, connection, usecase.name)
-        agreed = frozenset(catalog.accepted(connection, usecase.name))
+        waived = catalog.waivers(connection, usecase.name)
     asked = sorted({each for suite in usecase.evaluation.suites for each in questions(suite)})
     spec = Step(
         usecase.name,
@@ -76,7 +77,7 @@ def check(context: Context, fetched: Fetched) -> Checked:
         params={
             "checks": usecase.checks.model_dump(mode="json"),
             "tombstones": erased.digest,
-            "accepted": canonical.digest(sorted(agreed)),
+            "waived": canonical.digest(sorted(waived)),
             "asked": canonical.digest(asked),
         },
         inputs={"documents": fetched.documents, "examples": fetched.examples},
@@ -84,7 +85,7 @@ def check(context: Context, fetched: Fetched) -> Checked:
     )
 
     def work(attempt: Attempt) -> Result:
-        judged = _judged(attempt, spec, usecase.checks, erased, agreed, asked)
+        judged = _judged(attempt, spec, usecase.checks, erased, waived, asked)
         findings = [finding for part in judged.values() for finding in part.findings]
         refusal = _refusal(judged, usecase.checks.max_rejected)
         if refusal is not None:
@@ -128,7 +129,7 @@ def _judged(
     spec: Step,
     checks: Checks,
     erased: Tombstones,
-    agreed: Collection[str],
+    waived: Waived,
     asked: Collection[str],
 ) -> dict[str, Judged]:
     store = attempt.store
@@ -147,7 +148,7 @@ def _judged(
         rows,
         rules.for_examples(checks),
         measures.of_examples(rows, erased.holds, standing, checks, asked),
-        agreed,
+        waived,
     )
     return {"documents": documents, "examples": examples}
 
@@ -157,10 +158,10 @@ def _judge(
     rows: Sequence[Example | Document],
     table: Sequence[Rule],
     measures: Sequence[Measures],
-    agreed: Collection[str] = (),
+    waived: Waived = frozenset(),
 ) -> Judged:
-    """Returns the rows as Great Expectations found them: left out by the first rule in the table that each breaks, but
-    for those that wait for a person who has agreed to their digest."""
+    """Returns the rows as Great Expectations found them: left out by the first rule in the table that each breaks and
+    that nobody has waived for it."""
     applied = expectations.validate(table, measures)
     rejected: dict[int, Rule] = {}
     warned: list[tuple[int, Rule]] = []
@@ -168,7 +169,7 @@ def _judge(
         for place in each.unexpected:
             if each.rule.severity == "warning":
                 warned.append((place, each.rule))
-            elif each.rule.severity == "rejected" or rows[place].digest not in agreed:
+            elif not (each.rule.may_be_waived and (each.rule.name, rows[place].digest) in waived):
                 rejected.setdefault(place, each.rule)
     breaches = [*sorted(rejected.items(), key=lambda breach: breach[0]), *(w for w in warned if w[0] not in rejected)]
     findings = [_finding(rows[place], rule) for place, rule in breaches]

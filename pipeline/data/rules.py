@@ -77,6 +77,29 @@ class Rule:
     detail: str
     severity: Severity = "rejected"
 
+    @property
+    def may_be_waived(self) -> bool:
+        """Returns whether a person may accept a row that breaks the rule."""
+        return self.severity == "waiting" or self.name in WAIVABLE
+
+
+# What a rule of these says is a matter of judgement. What cannot be read or trained on, was erased, stands twice, or
+# would show the evaluation's questions, no person lets in.
+WAIVABLE = frozenset(
+    {
+        "short_answer",
+        "long_row",
+        "credentials",
+        "personal_data",
+        "mojibake",
+        "other_language",
+        "debris",
+        "repetition",
+        "other_answers",
+        "excuses",
+    }
+)
+
 
 def _read(name: str, detail: str) -> Rule:
     """Returns the rule that reading did not find this problem."""

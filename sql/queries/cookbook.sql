@@ -163,22 +163,18 @@ group by h.started_at, f.run_id, f.rule, f.severity
 order by h.started_at desc, findings desc, f.rule;
 
 -- open_findings --
--- Rows that the newest check and commit rejected and on which the data steward has not decided: place and rule, no text.
--- A row that was mended is not among them, and a decision on a row holds for every later check.
-with newest as (
-    select distinct on (h.job) coalesce(h.reused_from, h.run_id) as run_id
-    from lineage.run_history h
-    where h.use_case = :'use_case' and h.job in ('data.check', 'data.commit')
-      and (h.state in ('succeeded', 'reused') or exists (select from catalog.findings f where f.run_id = h.run_id))
-    order by h.job, h.started_at desc
-)
-select f.finding_id, f.run_id, f.file, f.line, f.rule, f.detail
-from catalog.findings f
-join newest using (run_id)
-where f.use_case = :'use_case' and f.severity = 'rejected' and f.decision is null
-  and not exists (select from catalog.findings d where d.use_case = f.use_case and d.rule = f.rule
-                  and d.digest = f.digest and d.file = f.file and d.decision is not null)
-order by f.finding_id;
+-- The steward's work list: rows that the newest check and commit left out and nobody has decided. Place and rule, no text.
+select finding_id, run_id, file, line, rule, severity, detail
+from catalog.worklist
+where use_case = :'use_case'
+order by finding_id;
+
+-- waivers --
+-- Rows that a rule leaves out and a person has accepted: who, why, until when, and whether it counts today.
+select rule, file, line, digest, person, reason, decided_at, until, in_force
+from catalog.waivers
+where use_case = :'use_case'
+order by decided_at desc;
 
 -- dataset_growth --
 -- How a use case's examples and documents grew: what each version added, removed and holds.

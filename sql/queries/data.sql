@@ -223,11 +223,16 @@ where (document_place.source, document_place.file) is distinct from (excluded.so
 select f.digest, max(s.decided_at) as decided_at
 from catalog.finding f
 cross join lateral (
-    select d.decision, d.decided_at from catalog.steward_decision d
+    select d.decision, d.decided_at, d.until from catalog.steward_decision d
     where d.finding_id = f.finding_id order by d.steward_decision_id desc limit 1
 ) s
 where f.use_case = :'use_case' and f.severity = 'waiting' and s.decision = 'accept' and f.digest is not null
+  and (s.until is null or s.until >= (clock_timestamp() at time zone 'UTC')::date)
 group by f.digest;
+
+-- waivers --
+-- The rows that a person has accepted in spite of a rule, as of today.
+select rule, digest from catalog.waivers where use_case = :'use_case' and in_force;
 
 -- findings_of_runs --
 -- What these runs rejected, or set aside until a person accepts it.
@@ -236,25 +241,16 @@ from catalog.finding
 where run_id = any (:'runs'::uuid[]) and severity in ('rejected', 'waiting')
 order by finding_id;
 
--- waiting_findings --
--- The findings of a use case that wait for a person: those of its newest check and commit that nobody has answered.
-with newest as (
-    select distinct on (j.name) coalesce(r.reused_from, r.run_id) as run_id
-    from lineage.run r
-    join lineage.job j using (job_id)
-    where j.use_case = :'use_case' and j.name in ('data.check', 'data.commit') and r.state in ('succeeded', 'reused')
-    order by j.name, r.started_at desc
-)
-select f.finding_id as finding, f.file, f.line, f.rule, f.detail, f.digest
-from catalog.finding f
-join newest using (run_id)
-where f.use_case = :'use_case' and f.severity = 'waiting'
-  and not exists (select from catalog.steward_decision d where d.finding_id = f.finding_id)
-  and not exists (select from catalog.finding n where n.use_case = f.use_case and n.digest = f.digest
-                  and n.severity = 'waiting' and n.finding_id > f.finding_id)
-order by f.finding_id;
+-- worklist --
+-- What the newest check and commit of a use case left out and nobody has decided.
+select w.finding_id as finding, w.file, w.line, w.rule, w.severity, w.detail
+from catalog.worklist w
+where w.use_case = :'use_case'
+  and not exists (select from catalog.worklist n where n.use_case = w.use_case and n.digest = w.digest and n.rule = w.rule
+                  and n.file = w.file and n.line is not distinct from w.line and n.finding_id > w.finding_id)
+order by w.finding_id;
 
 -- insert_steward_decision --
 -- A person's answer to a finding.
-insert into catalog.steward_decision (finding_id, decision, person, reason)
-values (:'finding'::bigint, :'decision', :'person', :'reason');
+insert into catalog.steward_decision (finding_id, decision, person, reason, until)
+values (:'finding'::bigint, :'decision', :'person', :'reason', :'until'::date);

@@ -127,6 +127,7 @@ create table catalog.finding (
     digest text
 );
 create index finding_by_run on catalog.finding (run_id);
+create index finding_by_digest on catalog.finding (use_case, digest) where digest is not null;
 
 -- The data steward's answers to findings. A correction is a new row.
 create table catalog.steward_decision (
@@ -135,8 +136,11 @@ create table catalog.steward_decision (
     decision text not null check (decision in ('accept', 'reject')),
     person text not null,
     reason text not null,
-    decided_at timestamptz not null default clock_timestamp()
+    decided_at timestamptz not null default clock_timestamp(),
+    until date, -- the last day that an acceptance counts; null: it has no end
+    check (until is null or decision = 'accept')
 );
+create index steward_decision_by_finding on catalog.steward_decision (finding_id);
 
 -- What was erased must not come back, and the list of it must not be a list of what it was: HMACs, under a key that
 -- stands outside the database.

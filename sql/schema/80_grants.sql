@@ -116,6 +116,7 @@ grant select on eval.suite, eval.evaluation, eval.comparison to auditor, approve
 grant select on lineage.live, lineage.deployments, lineage.production_lineage, lineage.production_documents,
     lineage.nightly_results, lineage.run_history, lineage.artifacts, lineage.edges, lineage.outputs, lineage.attempts,
     lineage.run_keys, lineage.broken, lineage.nights to reader;
+grant select on catalog.worklist, catalog.waivers to reader, auditor, pipeline;
 grant select on catalog.dataset_versions, catalog.findings, catalog.document_uses, catalog.dataset_changes to reader, auditor;
 grant select on eval.evaluations to reader;
 grant select on rag.retrievals, rag.generations, rag.served_documents, rag.access, rag.document_retrievals to reader, auditor;

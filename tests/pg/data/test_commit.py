@@ -448,7 +448,8 @@ def test_rows_that_share_a_key_share_a_split_and_keep_it(stage: Stage) -> None:
 def _splits_by_fact(stage: Stage) -> dict[int, set[str]]:
     rows = stage.rows(
         "select content, split from catalog.example_member m join (select digest, content from catalog.example"
-        " union all select digest, content from catalog.locked_example) e on e.digest = m.example_digest where removed_in is null"
+        " union all select digest, content from catalog.locked_example) e on e.digest = m.example_digest"
+        " where removed_in is null"
     )
     found: dict[int, set[str]] = {}
     for row in rows:

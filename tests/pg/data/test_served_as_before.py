@@ -81,7 +81,7 @@ def test_a_widening_waits_for_a_person_and_then_goes_through(served: "Stage", ri
     assert corpus(served).get("salaries") == (None if "tenant" in rights else BOARD)
     with pytest.raises(BadInput, match="a reason"):
         data.accept(served.settings, served.usecase, [finding.finding], "steward", " ")
-    with pytest.raises(BadInput, match="does not wait"):
+    with pytest.raises(BadInput, match="not on the work list"):
         data.accept(served.settings, served.usecase, [finding.finding + 1000], "steward", "x")
     data.accept(served.settings, served.usecase, [finding.finding], "steward", "published in the report")
     assert data.waiting(served.settings, served.usecase) == []

@@ -1,14 +1,17 @@
 """What the texts of training rows hold: credentials are out, personal data wait for a person or are taken out."""
 
 import json
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from pipeline import data
+from pipeline import data, database
 from pipeline.errors import BadInput, NotAvailable
 from pipeline.operations import cookbook
 from pipeline.prompt import QUESTION
+from pipeline.settings import Settings
+from tests.conftest import superuser
 from tests.pg.data.conftest import Stage, question
 
 pytestmark = pytest.mark.pg
@@ -57,7 +60,7 @@ def test_who_takes_the_row_out_ends_the_waiting(stage: Stage) -> None:
     stage.put([question(1), question(2)])
     stage.commit()
     assert data.waiting(stage.settings, stage.usecase) == []
-    with pytest.raises(BadInput, match="does not wait"):
+    with pytest.raises(BadInput, match="not on the work list"):
         data.accept(stage.settings, stage.usecase, [finding.finding], "steward", "too late")
 
 
@@ -131,3 +134,87 @@ def test_a_suite_that_cannot_be_read_stops_the_check(stage: Stage, suite: str) -
     path.write_text(f"{path.read_text()}\nevaluation: {{suites: [{{name: first, path: suite.jsonl}}]}}\n")
     with pytest.raises((BadInput, NotAvailable), match=r"suite|case"):
         stage.commit()
+
+
+SECRET = "The key is AKIA2E0A8F3B244C9986."
+
+
+def test_a_row_that_a_rule_of_judgement_left_out_is_accepted_for_a_time(stage: Stage) -> None:
+    rows = [question(1), question(2, SECRET)]
+    stage.put(rows)
+    assert stage.commit().dataset.rows == 1
+    (finding,) = data.worklist(stage.settings, stage.usecase)
+    assert (finding.rule, finding.severity, finding.may_be_accepted) == ("credentials", "rejected", True)
+    for wrong, until in (("the past", date(2020, 1, 1)), ("  ", None)):
+        with pytest.raises(BadInput):
+            data.accept(stage.settings, stage.usecase, [finding.finding], "steward", wrong, until)
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    data.accept(stage.settings, stage.usecase, [finding.finding], "steward", "an example of the manual", tomorrow)
+    assert data.worklist(stage.settings, stage.usecase) == []
+    assert stage.commit().dataset.rows == 2
+    stage.put([*rows, question(3)])
+    assert stage.commit().dataset.rows == 3, "it survives the next commit"
+    (waiver,) = cookbook.run(stage.settings, "waivers", {"use_case": stage.usecase.name})
+    assert (waiver["person"], waiver["rule"], waiver["until"], waiver["in_force"]) == (
+        "steward",
+        "credentials",
+        tomorrow.isoformat(),
+        True,
+    )
+
+
+def test_an_acceptance_that_has_ended_counts_no_more(stage: Stage, installation: Settings) -> None:
+    stage.put([question(1), question(2, SECRET)])
+    stage.commit()
+    (finding,) = data.worklist(stage.settings, stage.usecase)
+    data.accept(stage.settings, stage.usecase, [finding.finding], "steward", "for a while", datetime.now(UTC).date())
+    assert stage.commit().dataset.rows == 2
+    with database.connect(stage.settings, "reader") as connection:
+        name = connection.info.dbname
+    with superuser(installation, name) as connection:
+        connection.execute("update catalog.steward_decision set until = '2020-01-01'")
+    assert stage.commit().dataset.rows == 1
+    assert [row.rule for row in data.worklist(stage.settings, stage.usecase)] == ["credentials"]
+
+
+def test_a_waiver_is_of_one_rule_and_one_row(stage: Stage) -> None:
+    stage.put([question(1), question(2, SECRET), question(3, SECRET), question(4)])
+    stage.commit()
+    first, _ = data.worklist(stage.settings, stage.usecase)
+    data.accept(stage.settings, stage.usecase, [first.finding], "steward", "an example of the manual")
+    assert stage.commit().dataset.rows == 3
+    stage.put([question(1), question(2, f"{SECRET} And more."), question(3, SECRET), question(4)])
+    assert stage.commit().dataset.rows == 2, "another text is another row"
+
+
+@pytest.mark.parametrize(
+    ("row", "rule"),
+    [
+        ({"messages": [{"role": "user", "content": "Who?"}]}, "roles"),
+        (question(1), "duplicate"),
+        (question(5, " "), "empty_answer"),
+        (question(6, prompt=3), "malformed"),
+    ],
+)
+def test_what_no_person_lets_in(stage: Stage, row: dict[str, Any], rule: str) -> None:
+    stage.put([question(1), question(2), question(3), row])
+    if rule == "malformed":
+        with (stage.folder / "sft.jsonl").open("a") as file:
+            file.write("{not JSON\n")
+    stage.commit()
+    found = {each.rule: each for each in data.worklist(stage.settings, stage.usecase)}
+    assert not found[rule].may_be_accepted
+    with pytest.raises(BadInput, match="nobody may accept this"):
+        data.accept(stage.settings, stage.usecase, [found[rule].finding], "steward", "let it in")
+
+
+def test_a_confirmed_row_stays_out_and_off_the_list(stage: Stage) -> None:
+    rows = [question(1), question(2, SECRET)]
+    stage.put(rows)
+    stage.commit()
+    (finding,) = data.worklist(stage.settings, stage.usecase)
+    data.confirm(stage.settings, stage.usecase, [finding.finding], "steward", "it is a real key")
+    assert data.worklist(stage.settings, stage.usecase) == []
+    stage.put([*rows, question(3)])
+    assert stage.commit().dataset.rows == 2
+    assert data.worklist(stage.settings, stage.usecase) == [], "the decision survives the next commit"

@@ -1,0 +1,170 @@
+"""Commands about data: check, commit, the steward's work list, versions."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline import database
+from pipeline.cli.context import context_of, person
+from pipeline.cli.output import Answer, command
+from pipeline.cli.stages import Fresh, UseCaseName
+from pipeline.errors import BadInput
+from pipeline.records import plain
+from pipeline.settings import from_environment
+from pipeline.usecase import ExampleKind, find
+
+if TYPE_CHECKING:
+    from pipeline.data.review import OpenFinding
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module to the app."""
+    data = typer.Typer(no_args_is_help=True, help="Check and commit examples and documents.")
+    app.add_typer(data, name="data")
+    command(data, "check", ok=lambda answer: not answer["rejected"], view=_by_rule)(data_check)
+    command(data, "commit", ok=lambda answer: not answer["rejected_documents"] and not answer["waiting"])(data_commit)
+    command(data, "worklist", ok=lambda answer: not answer["findings"])(data_worklist)
+    command(data, "accept")(data_accept)
+    command(data, "confirm")(data_confirm)
+    command(data, "versions")(data_versions)
+    command(data, "diff")(data_diff)
+
+
+def data_check(
+    # Whether it can be read is this command's answer, and no matter of usage.
+    file: Annotated[
+        Path,
+        typer.Argument(
+            readable=False,
+            help="JSON, JSONL, CSV, TSV or Parquet, also .gz or .zst; a folder of such files; - for standard input.",
+        ),
+    ],
+    kind: Annotated[ExampleKind, typer.Option(help="What its rows are.")],
+    form: Annotated[str, typer.Option("--format", help="As in usecase.yaml: examples.format.")] = "auto",
+    column: Annotated[
+        list[str] | None, typer.Option(help="The file's name for a field of ours, as instruction=question; repeatable.")
+    ] = None,
+    usecase: Annotated[str | None, typer.Option(help="Whose checks count; without it, the defaults.")] = None,
+) -> object:
+    """Check files of training rows, without a database."""
+    from pipeline import data
+
+    checks = None if usecase is None else find(from_environment(), usecase).checks
+    return data.check_file(file, kind, form, checks, _columns(column or []))
+
+
+_SHOWN = 8  # lines of a rule
+
+
+def _by_rule(answer: Answer) -> Answer:
+    """Returns a check for a person: a line for each rule with the first lines that broke it, instead of one a row."""
+    rules: dict[tuple[str, str], list[str]] = {}
+    for row in answer["rejected"]:
+        place = f"{row['file']}:{row['line']}" if len(answer["formats"]) > 1 else str(row["line"])
+        rules.setdefault((row["rule"], row["detail"]), []).append(place)
+    shown = [
+        {
+            "rule": rule,
+            "rows": len(places),
+            "lines": ", ".join(places[:_SHOWN]) + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""),
+            "why": detail,
+        }
+        for (rule, detail), places in sorted(rules.items(), key=lambda entry: -len(entry[1]))
+    ]
+    return {**{key: value for key, value in answer.items() if key != "by_rule"}, "rejected": shown}
+
+
+def _columns(given: list[str]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    if wrong := [
+        each for each, (ours, sign, theirs) in zip(given, pairs, strict=True) if not (ours and sign and theirs)
+    ]:
+        raise BadInput("this names no column", where="--column", found=wrong, allowed="ours=theirs")
+    return {ours: theirs for ours, _, theirs in pairs}
+
+
+def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:
+    """Fetch, check and commit a use case's examples and documents."""
+    from pipeline import data
+
+    context = context_of(name, fresh)
+    fetched = data.fetch(context)
+    checked = data.check(context, fetched)
+    committed = data.commit(context, checked)
+    data.card(context, committed)
+    with database.connect(context.settings, "pipeline") as connection:
+        problems = data.of_runs(connection, [checked.run])
+    findings = f"nightshift sql open_findings --param use_case={name}"
+    rejected = checked.facts.documents.rejected
+    return plain(committed) | {
+        "checks": checked.facts,
+        "findings": findings if checked.facts.rejected else None,
+        "rejected_documents": [row for row in problems if row.severity == "rejected"][:rejected] if rejected else [],
+        "waiting": data.waiting(context.settings, context.usecase),
+    }
+
+
+def data_worklist(name: UseCaseName) -> object:
+    """List what the newest check and commit left out, and nobody has decided."""
+    from pipeline import data
+
+    context = context_of(name)
+    return {"findings": _listed(data.worklist(context.settings, context.usecase))}
+
+
+Findings = Annotated[list[int] | None, typer.Argument(help="The findings; none: list the work list.")]
+Reason = Annotated[str, typer.Option(help="Kept on record.")]
+
+
+def data_accept(
+    name: UseCaseName,
+    findings: Findings = None,
+    reason: Reason = "",
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day that it counts; without, for good.")
+    ] = None,
+) -> object:
+    """Accept what waits for a person, or a row that a rule left out which is a matter of judgement."""
+    from pipeline import data
+
+    context = context_of(name)
+    if not findings:
+        return {"accepted": [], "findings": _listed(data.worklist(context.settings, context.usecase))}
+    who = person(context, "an acceptance")
+    day = None if until is None else until.date()
+    accepted = data.accept(context.settings, context.usecase, findings, who, reason, day)
+    return {"accepted": accepted, "findings": _listed(data.worklist(context.settings, context.usecase))}
+
+
+def data_confirm(name: UseCaseName, findings: Findings = None, reason: Reason = "") -> object:
+    """Confirm that rows stay out, so that they leave the work list."""
+    from pipeline import data
+
+    context = context_of(name)
+    if not findings:
+        return {"confirmed": [], "findings": _listed(data.worklist(context.settings, context.usecase))}
+    confirmed = data.confirm(context.settings, context.usecase, findings, person(context, "a decision"), reason)
+    return {"confirmed": confirmed, "findings": _listed(data.worklist(context.settings, context.usecase))}
+
+
+def _listed(findings: "Sequence[OpenFinding]") -> list[Answer]:
+    return [plain(finding) | {"may_be_accepted": finding.may_be_accepted} for finding in findings]
+
+
+def data_versions(name: UseCaseName) -> object:
+    """List the versions of a use case's examples and documents."""
+    from pipeline import data
+
+    context = context_of(name)
+    return data.versions(context.settings, context.usecase)
+
+
+def data_diff(name: UseCaseName, before: int, after: int) -> object:
+    """Compare two dataset versions."""
+    from pipeline import data
+
+    context = context_of(name)
+    return data.diff(context.settings, context.usecase, before, after)
