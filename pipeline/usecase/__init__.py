@@ -9,40 +9,37 @@ from pydantic import ValidationError
 from pipeline import parsing, validation
 from pipeline.errors import BadInput, nearest
 from pipeline.settings import Settings
+from pipeline.usecase.data import Checks, DocumentDefaults, DocumentSource, ExampleSource, Retention, Splits
 from pipeline.usecase.keys import (
-    CLASSIFICATIONS,
     REFUSALS,
     Approval,
     BaseModelSource,
-    Checks,
-    Classification,
-    Cron,
-    DocumentDefaults,
-    DocumentSource,
     DpoRecipe,
-    Dtype,
     Evaluation,
-    ExampleKind,
-    ExampleSource,
     Freshness,
-    Line,
-    Login,
-    Name,
     Principal,
-    Quantize,
     Release,
-    Retention,
     Retrieval,
     Schedule,
     SftRecipe,
-    Share,
-    Splits,
     Suite,
     Threshold,
     Training,
     UseCase,
 )
 from pipeline.usecase.suite_questions import questions
+from pipeline.usecase.types import (
+    CLASSIFICATIONS,
+    Classification,
+    Cron,
+    Dtype,
+    ExampleKind,
+    Line,
+    Login,
+    Name,
+    Quantize,
+    Share,
+)
 
 __all__ = [
     "CLASSIFICATIONS",

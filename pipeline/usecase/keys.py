@@ -2,86 +2,17 @@
 this (`make reference`)."""
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings import ROOT
-
-# The order is the order of clearances: who may read one may read those before it.
-Classification = Literal["public", "internal", "confidential", "restricted"]
-CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
-Dtype = Literal["float32", "bfloat16"]
-Quantize = Literal["none", "nf4"]
-ExampleKind = Literal["sft", "preference"]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # a caller's name; part of no identifier
-Share = Annotated[float, Field(ge=0, le=1)]
-Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]  # text without line ends
-# What Postgres ships: `select cfgname from pg_ts_config`.
-TextSearch = Literal[
-    "simple",
-    "arabic",
-    "armenian",
-    "basque",
-    "catalan",
-    "danish",
-    "dutch",
-    "english",
-    "estonian",
-    "finnish",
-    "french",
-    "german",
-    "greek",
-    "hindi",
-    "hungarian",
-    "indonesian",
-    "irish",
-    "italian",
-    "lithuanian",
-    "nepali",
-    "norwegian",
-    "portuguese",
-    "romanian",
-    "russian",
-    "serbian",
-    "spanish",
-    "swedish",
-    "tamil",
-    "turkish",
-    "yiddish",
-]
-_PRESETS = {"@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"}
+from pipeline.usecase.data import Checks, DocumentSource, ExampleSource, Retention, Splits
+from pipeline.usecase.types import Classification, Cron, Dtype, Line, Login, Name, Quantize, Section, Share, TextSearch
 
 
-def _cron(expression: str) -> str:
-    """Returns a cron expression that Airflow will take, and that fires. Raises ValueError."""
-    from croniter import CroniterError, croniter  # what Airflow reads it with
-
-    if expression in _PRESETS:
-        return expression
-    if len(expression) > 200 or len(expression.split()) != 5 or "@" in expression:
-        raise ValueError(f"five fields such as 30 1 * * *, or one of {', '.join(sorted(_PRESETS))}")
-    try:
-        croniter(expression, datetime(2000, 1, 1, tzinfo=UTC), max_years_between_matches=8).get_next()
-    except (CroniterError, ValueError, KeyError, IndexError, OverflowError) as error:
-        raise ValueError(f"a cron expression in UTC that fires: {error}") from None
-    return expression
-
-
-Cron = Annotated[str, AfterValidator(_cron)]
-
-
-class _Model(BaseModel):
-    # The line below each key is its description in the reference.
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=4_000, use_attribute_docstrings=True
-    )
-
-
-class Schedule(_Model):
+class Schedule(Section):
     """When the DAGs run: cron expressions in UTC, or null for never by itself."""
 
     data: Cron | None = "@hourly"
@@ -96,145 +27,11 @@ class Schedule(_Model):
     """Renew the evidence packet of what is live."""
 
 
-class DocumentDefaults(_Model):
-    """What a document is where its source does not say: readable by nobody, until the YAML or it says more."""
-
-    tenant: Name = "default"
-    """Whose document it is: callers of other tenants never see it."""
-    classification: Classification = "restricted"
-    """How confidential it is."""
-    groups: tuple[str, ...] = Field(("nobody",), min_length=1, max_length=64)
-    """Who may read it; a public document, everyone of the tenant."""
-    owner: str = "unassigned"
-    """Who answers for it."""
-    fresh_until: date | None = None
-    """The day after which it answers nobody any more; null: it does not expire."""
-    retain_until: date | None = None
-    """The day until which it is kept: after it `maintain` erases it, and the examples that speak of it. null: it
-    stays."""
-
-
-class DocumentSource(_Model):
-    """One place that documents come from."""
-
-    path: Path
-    """A folder of Markdown files, or a text file. Nothing outside it is read."""
-    format: Literal["markdown", "lines"] = "markdown"
-    """`markdown`: files with front matter; `lines`: one document a line."""
-    front_matter: Literal["required", "optional"] = "required"
-    """Whether a Markdown file without a readable front matter is rejected, or has the rights of the defaults."""
-    defaults: DocumentDefaults = DocumentDefaults()
-    """What a document is where its source does not say."""
-    licence: str | None = None
-    """For the data card."""
-
-
-class ExampleSource(_Model):
-    """One file of training rows."""
-
-    path: Path
-    """A file of training rows."""
-    kind: ExampleKind
-    """What the rows are for."""
-    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "oasst", "preference", "ranking"] = (
-        "auto"
-    )
-    """`auto`: what most of the first 200 rows have. `messages`: {messages}; `sharegpt`: {conversations}, of pairs also
-    {chosen, rejected}; `alpaca`: {instruction, output}, also {input, context, history, instances};
-    `prompt_completion`: {prompt, completion}; `preference`: {chosen, rejected}, with or without {prompt};
-    `ranking`: {prompt, responses, scores or ranks}, the best beside the worst; `oasst`: a tree of {text, replies}."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Names that the file has for our fields: `{instruction: question, output: reply}`."""
-    licence: str | None = None
-    """For the data card."""
-
-
-class Splits(_Model):
-    """Shares of the splits. A prompt's split is fixed when it is first seen."""
-
-    train: Share = 0.8
-    """Share of the prompts that are trained on."""
-    validation: Share = 0.1
-    """Share that checkpoints are selected on."""
-    test: Share = 0.1
-    """Share that is locked away for the evaluation."""
-    group_by: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
-    """Fields of rows whose equal values keep rows in one split: `data_subject`, `documents`, or another that the files
-    have, such as the fact that a question is about."""
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """Returns the share of each split."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
-
-    @model_validator(mode="after")
-    def _sum(self) -> "Splits":
-        if abs(self.train + self.validation + self.test - 1) > 1e-9:
-            raise ValueError("the three shares must add up to 1")
-        return self
-
-
-class Retention(_Model):
-    """How long what was erased may stand elsewhere, and whether dates erase by themselves."""
-
-    erase_expired: bool = True
-    """`maintain` erases documents whose `retain_until` has gone by."""
-    backup_days: int = Field(35, ge=0, le=36_500)
-    """How long backups of the database are kept: what a certificate of erasure says of them."""
-
-
-# What becomes of a row that a rule finds: it is left out; it waits until a person accepts it; it is reported, no more.
-RuleAction = Literal["reject", "quarantine", "report", "off"]
-
-
-class Checks(_Model):
-    """What an example or a document must pass to be accepted."""
-
-    min_characters: int = Field(1, ge=1, le=1_000_000)
-    """Of an answer."""
-    max_characters: int = Field(20_000, ge=1, le=10_000_000)
-    """Of a row's whole text."""
-    max_rejected: Share = 0.5
-    """A file with a larger share of bad rows stops the commit."""
-    max_removed: Share = 0.5
-    """A commit that would take out a larger share of the examples, and ten or more, waits for `nightshift data accept`;
-    the version stays as it was until then."""
-    personal_data: Literal["reject", "redact", "quarantine", "report", "off"] = "quarantine"
-    """Examples with e-mail addresses, telephone, card or account numbers, or national ids. `quarantine`: they wait for
-    `nightshift data accept`; `redact`: `[email]` stands in their place."""
-    public_contacts: list[Annotated[str, Field(min_length=1, max_length=200)]] = []
-    """Patterns of addresses and numbers that are nobody's own: `*@bank.example`, `00 800 *`."""
-    phone_regions: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = ["US", "GB"]
-    """Countries whose telephone numbers are found without their country code; those with it always are."""
-    credentials: RuleAction = "reject"
-    """Examples with keys, tokens, private keys, or connection strings with a password."""
-    languages: list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]] = []
-    """Languages that examples are in (ISO 639-1); empty: any. Short texts are in any."""
-    other_language: RuleAction = "reject"
-    """Examples that are surely in another language."""
-    debris: RuleAction = "report"
-    """Examples with tags or entities of HTML outside code."""
-    mojibake: RuleAction = "reject"
-    """Examples with letters that were decoded in the wrong encoding."""
-    repetition: RuleAction = "report"
-    """Answers of which a third or more says again what stands before."""
-    contamination: RuleAction = "reject"
-    """Examples that ask what a suite of the evaluation asks, case and punctuation aside."""
-    other_answers: RuleAction = "report"
-    """Examples whose prompt stands earlier with another answer."""
-    excuses: RuleAction = "report"
-    """Answers that speak of themselves as a model."""
-    max_widened: int = Field(0, ge=0, le=1_000_000)
-    """So many documents that more may read from now on go through; with more of them, all wait for a person."""
-    max_lost: Share = 0.5
-    """A source that lost a larger share of its documents, or all, withdraws none without a person."""
-
-
 def _local(path: str) -> bool:
     return Path(path).is_dir() or (ROOT / path).is_dir() or path.startswith(("/", "./", "../", "models/"))
 
 
-class BaseModelSource(_Model):
+class BaseModelSource(Section):
     """The model that adapters are trained on: a name that was pulled or ships, a local path, or a Hugging Face id with
     a pinned revision."""
 
@@ -266,7 +63,7 @@ class BaseModelSource(_Model):
         return self.name or self.path or "models/tiny"
 
 
-class SftRecipe(_Model):
+class SftRecipe(Section):
     """Supervised fine-tuning with LoRA, by TRL."""
 
     learning_rate: float = Field(2e-4, gt=0, le=1)
@@ -295,7 +92,7 @@ class SftRecipe(_Model):
     """Of every random choice."""
 
 
-class DpoRecipe(_Model):
+class DpoRecipe(Section):
     """Preference tuning of the SFT adapter, by TRL."""
 
     enabled: bool = True
@@ -324,7 +121,7 @@ class DpoRecipe(_Model):
     """Of every random choice."""
 
 
-class Training(_Model):
+class Training(Section):
     """How the night trains."""
 
     sft: SftRecipe = SftRecipe()
@@ -339,7 +136,7 @@ class Training(_Model):
     """A training that takes longer is stopped, and has failed."""
 
 
-class Retrieval(_Model):
+class Retrieval(Section):
     """How documents become an index."""
 
     chunk_tokens: int = Field(200, ge=16, le=256)
@@ -358,7 +155,7 @@ class Retrieval(_Model):
     """Generated callers in the leak test before a swap."""
 
 
-class Principal(_Model):
+class Principal(Section):
     """A caller that the gateway may open a session for."""
 
     tenant: Name
@@ -391,7 +188,7 @@ def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-class Suite(_Model):
+class Suite(Section):
     """One file of evaluation cases."""
 
     name: Name
@@ -419,7 +216,7 @@ class Suite(_Model):
         return None if schema is None else _json_schema(schema)
 
 
-class Evaluation(_Model):
+class Evaluation(Section):
     """What the models are asked, and how."""
 
     suites: tuple[Suite, ...] = ()
@@ -434,7 +231,7 @@ class Evaluation(_Model):
     """Of the intervals."""
 
 
-class Threshold(_Model):
+class Threshold(Section):
     """One line of the release policy, applied to a metric of the candidate with retrieval."""
 
     metric: Literal["value", "source", "refusal", "format", "correct", "reference", "likelihood", "preference"]
@@ -445,7 +242,7 @@ class Threshold(_Model):
     """Non-inferiority: the paired difference to the champion may not fall below minus this."""
 
 
-class Approval(_Model):
+class Approval(Section):
     """When a person answers for a release."""
 
     required: bool | None = None
@@ -454,7 +251,7 @@ class Approval(_Model):
     """After which no answer is a no."""
 
 
-class Release(_Model):
+class Release(Section):
     """The release policy. It is sealed before training begins."""
 
     thresholds: tuple[Threshold, ...] = ()
@@ -465,7 +262,7 @@ class Release(_Model):
     """When a person answers for a release."""
 
 
-class Freshness(_Model):
+class Freshness(Section):
     """Ages in hours at which `nightshift status --strict` says no."""
 
     night: float = Field(36, gt=0, le=87_600)
@@ -476,7 +273,7 @@ class Freshness(_Model):
     """Of the audit trail's last anchor."""
 
 
-class UseCase(_Model):
+class UseCase(Section):
     """One assistant."""
 
     name: Name
