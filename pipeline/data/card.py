@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import steps
+from pipeline import canonical, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.data import membership
 from pipeline.data.checking import REPORT
-from pipeline.data.records import Card, CardContent, CheckReport, Committed, CommittedVersion, VersionCard
-from pipeline.records import read, write
+from pipeline.data.records import Card, CardContent, CheckReport, Committed, CommittedVersion, SourceCard, VersionCard
+from pipeline.errors import BadInput
+from pipeline.records import plain, read, write
 from pipeline.steps import Attempt, Output, Result, Step
-from pipeline.usecase import UseCase
+from pipeline.usecase import DocumentSource, ExampleSource, UseCase
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -35,6 +36,9 @@ def card(context: Context, committed: Committed) -> Card:
             "versions": {"dataset": committed.dataset.version, "corpus": committed.corpus.version},
             "shares": usecase.splits.shares,
             "checks": usecase.checks.model_dump(),
+            "described": canonical.digest(plain([sources_of(usecase), usecase.data_card.model_dump()])),
+            "group_by": usecase.splits.group_by,
+            "backup_days": usecase.retention.backup_days,
         },
         inputs={
             "dataset": committed.dataset.artifact,
@@ -67,7 +71,44 @@ def contents(store: ArtifactStore, usecase: UseCase, committed: Committed) -> Ca
         corpus=_version(store, committed.corpus),
         report=read(CheckReport, store.read(report.kind, report.digest, REPORT), f"check report {report.digest[:12]}"),
         report_artifact=report.digest,
+        sources=sources_of(usecase),
+        group_by=usecase.splits.group_by,
+        deletion_path=usecase.data_card.deletion_path,
+        known_issues=usecase.data_card.known_issues,
+        backup_days=usecase.retention.backup_days,
     )
+
+
+def sources_of(usecase: UseCase) -> list[SourceCard]:
+    """Returns the sources of a use case as it describes them."""
+    described: list[tuple[str, DocumentSource | ExampleSource]] = [("documents", one) for one in usecase.documents]
+    described += [(one.kind, one) for one in usecase.examples]
+    return [
+        SourceCard(source.path.name, holds, source.licence, source.owner, source.rights, source.sensitivity)
+        for holds, source in described
+    ]
+
+
+def require(usecase: UseCase) -> None:
+    """Raises BadInput that names every field which the data card must have and the use case does not give."""
+    described, missing = usecase.data_card, []
+    for name in described.required:
+        if name in ("deletion_path", "known_issues"):
+            missing += [f"data_card.{name}"] if getattr(described, name) is None else []
+        else:
+            missing += [
+                f"{part}.{place}.{name}"
+                for part, sources in (("documents", usecase.documents), ("examples", usecase.examples))
+                for place, source in enumerate(sources)
+                if getattr(source, name) is None
+            ]
+    if missing:
+        raise BadInput(
+            "the data card lacks what data_card.required asks for: nothing is committed without it",
+            where=f"{usecase.name}/usecase.yaml",
+            found=f"no {', '.join(missing)}",
+            next_step="say it in the YAML, or take it out of data_card.required",
+        )
 
 
 def _version(store: ArtifactStore, committed: CommittedVersion) -> VersionCard:

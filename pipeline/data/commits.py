@@ -9,6 +9,7 @@ from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.data import catalog, findings, holds, membership, near, sources, splits, withdrawals
+from pipeline.data.card import require as require_card
 from pipeline.data.catalog import Current, DatasetKind, Place, Standing
 from pipeline.data.documents import Document
 from pipeline.data.findings import Finding
@@ -52,9 +53,11 @@ def commit(context: Context, checked: Checked) -> Committed:
 
     Documents that are withdrawn, or that fewer may read now, leave every index in the same transaction. What stays
     served as it was (holds.py) is counted as `kept`, what waits for a person as `waiting`. `changed` is false where the
-    rows are those of the current version. Commits of a use case wait for each other. Raises Refused where a file that
-    the current version has rows from gives none any more.
+    rows are those of the current version. Commits of a use case wait for each other. Raises BadInput where the data
+    card lacks a field that it must have, Refused where a file that the current version has rows from gives none any
+    more.
     """
+    require_card(context.usecase)
     folder = context.settings.usecases / context.usecase.name
     with database.connect(context.settings, "pipeline") as connection:
         current = {kind: catalog.standing(connection, context.usecase.name, kind) for kind in catalog.KINDS}

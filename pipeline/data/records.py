@@ -210,10 +210,22 @@ class VersionCard:
 
 
 @dataclass(frozen=True)
+class SourceCard:
+    """A source on a data card, as its use case describes it."""
+
+    path: str
+    holds: str  # documents, or the kind of its examples
+    licence: str | None
+    owner: str | None
+    rights: str | None
+    sensitivity: str | None
+
+
+@dataclass(frozen=True)
 class CardContent:
     """What a data card says, as it is stored."""
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     use_case: str
     title: str
@@ -224,10 +236,15 @@ class CardContent:
     corpus: VersionCard
     report: CheckReport
     report_artifact: str
+    sources: Sequence[SourceCard] = ()
+    group_by: Sequence[str] = ()  # fields whose equal values keep rows in one split
+    deletion_path: str | None = None
+    known_issues: Sequence[str] | None = None
+    backup_days: int | None = None  # how long backups may hold what was erased
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
-        """Returns the value: there is no older format."""
+        """Returns the value: format 1 did not describe the sources, nor what becomes of them."""
         return value
 
 

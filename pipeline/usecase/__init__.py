@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pipeline import parsing, validation
 from pipeline.errors import BadInput, nearest
 from pipeline.settings import Settings
-from pipeline.usecase.data import Checks, DocumentDefaults, DocumentSource, ExampleSource, Retention, Splits
+from pipeline.usecase.data import Checks, DataCard, DocumentDefaults, DocumentSource, ExampleSource, Retention, Splits
 from pipeline.usecase.keys import (
     REFUSALS,
     Approval,
@@ -49,6 +49,7 @@ __all__ = [
     "Checks",
     "Classification",
     "Cron",
+    "DataCard",
     "DocumentDefaults",
     "DocumentSource",
     "DpoRecipe",

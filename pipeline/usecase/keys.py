@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings import ROOT
-from pipeline.usecase.data import Checks, DocumentSource, ExampleSource, Retention, Splits
+from pipeline.usecase.data import Checks, DataCard, DocumentSource, ExampleSource, Retention, Splits
 from pipeline.usecase.types import Classification, Cron, Dtype, Line, Login, Name, Quantize, Section, Share, TextSearch
 
 
@@ -294,6 +294,8 @@ class UseCase(Section):
     """How rows are split."""
     checks: Checks = Checks()
     """What is accepted."""
+    data_card: DataCard = DataCard()
+    """What the data card says beyond what is measured."""
     retention: Retention = Retention()
     """How long what was erased may stand elsewhere."""
     base_model: BaseModelSource = BaseModelSource()

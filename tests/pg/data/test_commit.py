@@ -471,3 +471,34 @@ def test_a_key_that_joins_rows_of_old_takes_the_others_out_of_training(stage: St
     assert after.splits["test"] == before.splits["test"]
     rules = {rule for _, _, rule, severity in stage.findings() if severity == "rejected"}
     assert rules == {"straddles_splits"}
+
+
+SAID = {
+    "licence": "CC0",
+    "owner": "steward@example.org",
+    "rights": "our own writing",
+    "sensitivity": "none",
+}
+
+
+def test_nothing_is_committed_without_what_the_data_card_must_say(stage: Stage) -> None:
+    path = stage.folder / "usecase.yaml"
+    keys = yaml.safe_load(path.read_text())
+    card: dict[str, Any] = {"required": [*SAID, "deletion_path", "known_issues"]}
+    path.write_text(yaml.safe_dump(keys | {"data_card": card}))
+    with pytest.raises(BadInput) as refusal:
+        stage.commit()
+    missing = str(refusal.value.details["found"])
+    for name in ("documents.0.licence", "examples.0.sensitivity", "data_card.deletion_path", "data_card.known_issues"):
+        assert name in missing
+    assert stage.rows("select * from catalog.dataset_version") == []
+    for part in ("documents", "examples"):
+        keys[part] = [source | SAID for source in keys[part]]
+    path.write_text(
+        yaml.safe_dump(keys | {"data_card": card | {"deletion_path": "ask the steward", "known_issues": []}})
+    )
+    committed = stage.commit()
+    made = data.card(Context(stage.settings, stage.usecase, stage.origin), committed)
+    text = ArtifactStore(stage.settings.artifacts).read(made.card.kind, made.card.digest, "card.md").decode()
+    for said in (*SAID.values(), "ask the steward", "Known issues: none.", "Personal data: quarantine"):
+        assert said in text

@@ -1,0 +1,169 @@
+"""The keys about data: sources, splits, retention, checks."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.usecase.types import Classification, ExampleKind, Line, Name, Section, Share
+
+
+class DocumentDefaults(Section):
+    """What a document is where its source does not say: readable by nobody, until the YAML or it says more."""
+
+    tenant: Name = "default"
+    """Whose document it is: callers of other tenants never see it."""
+    classification: Classification = "restricted"
+    """How confidential it is."""
+    groups: tuple[str, ...] = Field(("nobody",), min_length=1, max_length=64)
+    """Who may read it; a public document, everyone of the tenant."""
+    owner: str = "unassigned"
+    """Who answers for it."""
+    fresh_until: date | None = None
+    """The day after which it answers nobody any more; null: it does not expire."""
+    retain_until: date | None = None
+    """The day until which it is kept: after it `maintain` erases it, and the examples that speak of it. null: it
+    stays."""
+
+
+class DocumentSource(Section):
+    """One place that documents come from."""
+
+    path: Path
+    """A folder of Markdown files, or a text file. Nothing outside it is read."""
+    format: Literal["markdown", "lines"] = "markdown"
+    """`markdown`: files with front matter; `lines`: one document a line."""
+    front_matter: Literal["required", "optional"] = "required"
+    """Whether a Markdown file without a readable front matter is rejected, or has the rights of the defaults."""
+    defaults: DocumentDefaults = DocumentDefaults()
+    """What a document is where its source does not say."""
+    licence: Line | None = None
+    """For the data card: under what licence its content may be used."""
+    owner: Line | None = None
+    """For the data card: who answers for it."""
+    rights: Line | None = None
+    """For the data card: on what ground it may be used, such as a contract or consent."""
+    sensitivity: Line | None = None
+    """For the data card: what would follow if somebody else read it."""
+
+
+class ExampleSource(Section):
+    """One file of training rows."""
+
+    path: Path
+    """A file of training rows."""
+    kind: ExampleKind
+    """What the rows are for."""
+    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "oasst", "preference", "ranking"] = (
+        "auto"
+    )
+    """`auto`: what most of the first 200 rows have. `messages`: {messages}; `sharegpt`: {conversations}, of pairs also
+    {chosen, rejected}; `alpaca`: {instruction, output}, also {input, context, history, instances};
+    `prompt_completion`: {prompt, completion}; `preference`: {chosen, rejected}, with or without {prompt};
+    `ranking`: {prompt, responses, scores or ranks}, the best beside the worst; `oasst`: a tree of {text, replies}."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Names that the file has for our fields: `{instruction: question, output: reply}`."""
+    licence: Line | None = None
+    """For the data card: under what licence its content may be used."""
+    owner: Line | None = None
+    """For the data card: who answers for it."""
+    rights: Line | None = None
+    """For the data card: on what ground it may be used, such as a contract or consent."""
+    sensitivity: Line | None = None
+    """For the data card: what would follow if somebody else read it."""
+
+
+class Splits(Section):
+    """Shares of the splits. A prompt's split is fixed when it is first seen."""
+
+    train: Share = 0.8
+    """Share of the prompts that are trained on."""
+    validation: Share = 0.1
+    """Share that checkpoints are selected on."""
+    test: Share = 0.1
+    """Share that is locked away for the evaluation."""
+    group_by: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
+    """Fields of rows whose equal values keep rows in one split: `data_subject`, `documents`, or another that the files
+    have, such as the fact that a question is about."""
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Returns the share of each split."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @model_validator(mode="after")
+    def _sum(self) -> "Splits":
+        if abs(self.train + self.validation + self.test - 1) > 1e-9:
+            raise ValueError("the three shares must add up to 1")
+        return self
+
+
+CardField = Literal["licence", "owner", "rights", "sensitivity", "deletion_path", "known_issues"]
+
+
+class DataCard(Section):
+    """What the data card says beyond what is measured."""
+
+    required: tuple[CardField, ...] = ()
+    """Fields without which nothing is committed; the first four are each source's own."""
+    deletion_path: Line | None = None
+    """How somebody has what is about him deleted, and by whom."""
+    known_issues: tuple[Line, ...] | None = None
+    """What is known to be wrong or missing; `[]` says that nothing is."""
+
+
+class Retention(Section):
+    """How long what was erased may stand elsewhere, and whether dates erase by themselves."""
+
+    erase_expired: bool = True
+    """`maintain` erases documents whose `retain_until` has gone by."""
+    backup_days: int = Field(35, ge=0, le=36_500)
+    """How long backups of the database are kept: what a certificate of erasure says of them."""
+
+
+# What becomes of a row that a rule finds: it is left out; it waits until a person accepts it; it is reported, no more.
+RuleAction = Literal["reject", "quarantine", "report", "off"]
+
+
+class Checks(Section):
+    """What an example or a document must pass to be accepted."""
+
+    min_characters: int = Field(1, ge=1, le=1_000_000)
+    """Of an answer."""
+    max_characters: int = Field(20_000, ge=1, le=10_000_000)
+    """Of a row's whole text."""
+    max_rejected: Share = 0.5
+    """A file with a larger share of bad rows stops the commit."""
+    max_removed: Share = 0.5
+    """A commit that would take out a larger share of the examples, and ten or more, waits for `nightshift data accept`;
+    the version stays as it was until then."""
+    personal_data: Literal["reject", "redact", "quarantine", "report", "off"] = "quarantine"
+    """Examples with e-mail addresses, telephone, card or account numbers, or national ids. `quarantine`: they wait for
+    `nightshift data accept`; `redact`: `[email]` stands in their place."""
+    public_contacts: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = ()
+    """Patterns of addresses and numbers that are nobody's own: `*@bank.example`, `00 800 *`."""
+    phone_regions: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2}$")], ...] = ("US", "GB")
+    """Countries whose telephone numbers are found without their country code; those with it always are."""
+    credentials: RuleAction = "reject"
+    """Examples with keys, tokens, private keys, or connection strings with a password."""
+    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2}$")], ...] = ()
+    """Languages that examples are in (ISO 639-1); empty: any. Short texts are in any."""
+    other_language: RuleAction = "reject"
+    """Examples that are surely in another language."""
+    debris: RuleAction = "report"
+    """Examples with tags or entities of HTML outside code."""
+    mojibake: RuleAction = "reject"
+    """Examples with letters that were decoded in the wrong encoding."""
+    repetition: RuleAction = "report"
+    """Answers of which a third or more says again what stands before."""
+    contamination: RuleAction = "reject"
+    """Examples that ask what a suite of the evaluation asks, case and punctuation aside."""
+    other_answers: RuleAction = "report"
+    """Examples whose prompt stands earlier with another answer."""
+    excuses: RuleAction = "report"
+    """Answers that speak of themselves as a model."""
+    max_widened: int = Field(0, ge=0, le=1_000_000)
+    """So many documents that more may read from now on go through; with more of them, all wait for a person."""
+    max_lost: Share = 0.5
+    """A source that lost a larger share of its documents, or all, withdraws none without a person."""

@@ -1,0 +1,76 @@
+"""What the keys of a usecase.yaml are made of: their types, and what every section has in common."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+# The order is the order of clearances: who may read one may read those before it.
+Classification = Literal["public", "internal", "confidential", "restricted"]
+CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
+Dtype = Literal["float32", "bfloat16"]
+Quantize = Literal["none", "nf4"]
+ExampleKind = Literal["sft", "preference"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # a caller's name; part of no identifier
+Share = Annotated[float, Field(ge=0, le=1)]
+Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]  # text without line ends
+# What Postgres ships: `select cfgname from pg_ts_config`.
+TextSearch = Literal[
+    "simple",
+    "arabic",
+    "armenian",
+    "basque",
+    "catalan",
+    "danish",
+    "dutch",
+    "english",
+    "estonian",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "hindi",
+    "hungarian",
+    "indonesian",
+    "irish",
+    "italian",
+    "lithuanian",
+    "nepali",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "serbian",
+    "spanish",
+    "swedish",
+    "tamil",
+    "turkish",
+    "yiddish",
+]
+_PRESETS = {"@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"}
+
+
+def _cron(expression: str) -> str:
+    """Returns a cron expression that Airflow will take, and that fires. Raises ValueError."""
+    from croniter import CroniterError, croniter  # what Airflow reads it with
+
+    if expression in _PRESETS:
+        return expression
+    if len(expression) > 200 or len(expression.split()) != 5 or "@" in expression:
+        raise ValueError(f"five fields such as 30 1 * * *, or one of {', '.join(sorted(_PRESETS))}")
+    try:
+        croniter(expression, datetime(2000, 1, 1, tzinfo=UTC), max_years_between_matches=8).get_next()
+    except (CroniterError, ValueError, KeyError, IndexError, OverflowError) as error:
+        raise ValueError(f"a cron expression in UTC that fires: {error}") from None
+    return expression
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
+
+
+class Section(BaseModel):
+    # The line below each key is its description in the reference.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=4_000, use_attribute_docstrings=True
+    )
