@@ -50,10 +50,10 @@ def ask(name: str) -> object:
 
 @task
 @factory.fail_without_retry
-def erase(name: str, asked: XCom) -> object:
+def erase(name: str, requested: XCom) -> object:
     from pipeline import data
 
-    return data.erasure.erase(factory.stage_context(name), asked["erasure"])
+    return data.erasure.erase(factory.stage_context(name), requested["erasure"])
 
 
 @task
@@ -71,11 +71,15 @@ def build(usecase: UseCase) -> None:
     # More than one run: an answer may take days.
     @dag(**factory.common(usecase, "erase", __doc__, schedule=None, params=PARAMS, max_active_runs=16))
     def flow() -> None:
-        asked = ask(name)
+        requested = ask(name)
         approve = ErasureApproval(
-            task_id="approve", queue=factory.RELEASE, use_case=name, asked=asked, response_timeout=timedelta(days=7)
+            task_id="approve",
+            queue=factory.RELEASE,
+            use_case=name,
+            requested=requested,
+            response_timeout=timedelta(days=7),
         )
-        erased = erase(name, asked)
+        erased = erase(name, requested)
         commit = TriggerDagRunOperator(task_id="commit", trigger_dag_id=f"{name}_data")
         approve >> erased
         certify(name, erased) >> commit

@@ -115,9 +115,9 @@ class ErasureApproval(HITLOperator):
     """Asks who may agree to an erasure, and records the answer. As for Approval, what is asked comes from the database,
     and whether an answer counts is the database's to say. Fails for any answer but an approval that counts."""
 
-    template_fields = (*HITLOperator.template_fields, "asked")
+    template_fields = (*HITLOperator.template_fields, "requested")
 
-    def __init__(self, *, use_case: str, asked: Any, params: Any = None, **keys: Any) -> None:
+    def __init__(self, *, use_case: str, requested: Any, params: Any = None, **keys: Any) -> None:
         keys |= {
             "subject": f"{use_case}: erase?",
             "options": ["Approve", "Reject"],
@@ -130,7 +130,7 @@ class ErasureApproval(HITLOperator):
         }
         super().__init__(**keys)
         self.use_case = use_case
-        self.asked = asked
+        self.requested = requested
 
     @fail_without_retry
     def execute(self, context: Any) -> Any:
@@ -175,7 +175,7 @@ class ErasureApproval(HITLOperator):
 
     @property
     def _number(self) -> int:
-        return int(self.asked["erasure"])
+        return int(self.requested["erasure"])
 
 
 def _person(given: Any) -> str | None:

@@ -48,14 +48,14 @@ def erase(
     touched = plain(data.erasure.touched(context.settings, context.usecase, target))
     if dry_run:
         return _dry_run(touched)
-    asked = data.erasure.request(context, target, reason)
-    if login is not None or data.erasure.may_answer(context.settings, asked.erasure, context.origin.requested_by):
-        return {"impact": touched, **_answer(context, asked.erasure, "approve", reason, login)}
+    requested = data.erasure.request(context, target, reason)
+    if login is not None or data.erasure.may_answer(context.settings, requested.erasure, context.origin.requested_by):
+        return {"impact": touched, **_answer(context, requested.erasure, "approve", reason, login)}
     return {
         "impact": touched,
-        "erasure": asked.erasure,
+        "erasure": requested.erasure,
         "state": "waiting",
-        "next": f"another person agrees by `nightshift erase {name} --request {asked.erasure} --reason …`, "
+        "next": f"another person agrees by `nightshift erase {name} --request {requested.erasure} --reason …`, "
         f"or in Airflow: trigger {name}_erase with this number",
     }
 

@@ -79,22 +79,22 @@ def request(context: Context, target: Target, reason: str, basis: Basis = "reque
         return _erasure(_read(connection, context.usecase, row["request_erasure"]))
 
 
-def requested(context: Context, given: Mapping[str, Any]) -> Erasure:
+def requested(context: Context, params: Mapping[str, Any]) -> Erasure:
     """Returns the erasure that a DAG's parameters name: one that was asked for by its number, or one that is asked for
     now. Raises BadInput unless they name exactly one thing."""
     return (
-        get(context.settings, context.usecase, int(given["request"]))
-        if (target := named(given)) is None
-        else request(context, target, given["reason"] or "")
+        get(context.settings, context.usecase, int(params["request"]))
+        if (target := named(params)) is None
+        else request(context, target, params["reason"] or "")
     )
 
 
-def named(given: Mapping[str, Any]) -> Target | None:
+def named(params: Mapping[str, Any]) -> Target | None:
     """Returns what is to be erased; None where `request` says it. Raises BadInput unless exactly one of `request`,
     `subject`, `document` and `example` is given."""
     kinds: tuple[TargetKind, ...] = ("subject", "document", "example")
-    targets = [Target(kind, given[kind]) for kind in kinds if given.get(kind) is not None]
-    asked_before = given.get("request") is not None
+    targets = [Target(kind, params[kind]) for kind in kinds if params.get(kind) is not None]
+    asked_before = params.get("request") is not None
     if len(targets) + asked_before != 1:
         raise BadInput(
             "an erasure is about one thing",

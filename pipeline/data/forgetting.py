@@ -34,10 +34,10 @@ def forget(settings: Settings, usecases: Sequence[UseCase], origin: Origin) -> F
         for document in documents if usecase.retention.erase_expired else []:
             context = Context(settings, usecase, origin)
             target = Target("document", document)
-            asked = erasure.request(context, target, "the date until which it is kept has gone by", "retention")
-            erasure.erase(context, asked.erasure)
-            certificate.certify(context, asked.erasure)
-            done.append(asked.erasure)
+            requested = erasure.request(context, target, "the date until which it is kept has gone by", "retention")
+            erasure.erase(context, requested.erasure)
+            certificate.certify(context, requested.erasure)
+            done.append(requested.erasure)
     store = ArtifactStore(settings.artifacts, "pipeline")
     with database.connect(settings, "pipeline") as connection:
         recent = [row["use_case"] for row in database.fetch(connection, "erasure", "erased_recently")]

@@ -191,11 +191,11 @@ class _Row:
 
 
 def _examples(connection: Connection, use_case: str, target: Target) -> list[_Row]:
-    found = database.fetch(
+    stored = database.fetch(
         connection, "erasure", "examples_about", use_case=use_case, about=target.kind, reference=target.reference
     )
     rows = []
-    for row in found:
+    for row in stored:
         example = Example(row["source"], 0, row["kind"], row["content"], row["subject"], tuple(row["documents"]))
         texts = tuple(turn["content"] for part in row["content"].values() for turn in part if turn["role"] != "system")
         own = (row["digest"], example.digest, example.content_digest, example.normal_digest)

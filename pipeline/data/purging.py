@@ -29,7 +29,7 @@ class Snapshot:
 def snapshots_with(connection: Connection, store: ArtifactStore, use_case: str, holds: Holds) -> list[Snapshot]:
     """Returns the private snapshots of a use case that have a row which `holds` says yes to. One that cannot be read
     counts: nobody can say what is in it."""
-    found = []
+    matching = []
     for row in database.fetch(connection, "erasure", "snapshots", use_case=use_case):
         version = steps.version(connection, row["version_id"])
         # Its name says which rows it has: `examples.fetched`, `documents.accepted`.
@@ -40,8 +40,8 @@ def snapshots_with(connection: Connection, store: ArtifactStore, use_case: str, 
             log.warning("snapshot %s cannot be read (%s): it goes, too", row["digest"][:12], type(error).__name__)
             hit = True
         if hit:
-            found.append(Snapshot(row["version_id"], row["digest"]))
-    return found
+            matching.append(Snapshot(row["version_id"], row["digest"]))
+    return matching
 
 
 def remove_files(connection: Connection, store: ArtifactStore) -> list[str]:

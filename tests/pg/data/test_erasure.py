@@ -118,7 +118,7 @@ def test_a_person_s_documents_go_with_him_and_what_speaks_of_them(stage: Stage, 
     assert stage.commit().corpus.rows == 1
 
 
-def test_the_impact_is_told_before_anything_goes(stage: Stage) -> None:
+def test_the_impact_is_shown_before_anything_goes(stage: Stage) -> None:
     committed = fill(stage)
     model = train(stage, committed)
     touched = erasure.touched(stage.settings, stage.usecase, Target("subject", PERSON))
