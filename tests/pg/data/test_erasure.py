@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from pipeline.data.certificate import Certified
 from pipeline.data.impact import Target
 from pipeline.errors import BadInput, Refused
 from pipeline.operations import cookbook, maintenance
-from pipeline.services import postgres
-from pipeline.settings import Settings
+from pipeline.services import postgres, rest
+from pipeline.settings import ROOT, Settings
 from pipeline.steps import Attempt, Origin, Outcome, Output, Result, Step
-from tests.conftest import superuser
+from tests.conftest import nightshift, superuser
 from tests.pg.data.conftest import Stage, question
 
 pytestmark = pytest.mark.pg
@@ -336,6 +337,32 @@ def test_it_is_carried_out_once(stage: Stage) -> None:
     assert data.certify(context(stage), number).certificate.kind == "certificate"
     with pytest.raises(Refused, match="touches nothing any more"):
         erasure.impact_of(stage.settings, stage.usecase, number)
+
+
+@pytest.mark.parametrize(("table", "mode"), [("catalog.erased_row", "exclusive"), ("catalog.example", "access share")])
+def test_whoever_is_killed_on_the_way_is_made_up_for(
+    stage: Stage, installation: Settings, table: str, mode: str
+) -> None:
+    """In the transaction that erases, and while the tables are written anew."""
+    fill(stage)
+    number = agreed(stage, Target("subject", PERSON))
+    command = (sys.executable, "-m", "pipeline", "erase", stage.usecase.name, "--request", str(number), "--json")
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **stage.settings.environment()}
+    waits = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with superuser(installation, _name(stage)) as watcher, superuser(installation, _name(stage)) as holder:
+        with holder.transaction():
+            holder.execute(f"lock table {table} in {mode} mode".encode())
+            process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            assert rest.wait(lambda: watcher.execute(waits).fetchall(), 120)
+            process.kill()
+            process.wait()
+        assert rest.wait(lambda: not watcher.execute(waits).fetchall(), 60)
+    answer = nightshift(stage.settings, "erase", stage.usecase.name, "--request", str(number))
+    assert (answer["state"], answer["erased"]["examples"] + answer["erased"]["locked_examples"]) == ("erased", 5)
+    assert answer["dataset"] == 2
+    erased(stage, Target("document", "note"))
+    assert stands_in(stage, installation, MARKER) == []
+    maintenance.verify_artifacts(stage.settings)
 
 
 def test_asked_for_twice_it_is_one(stage: Stage) -> None:
