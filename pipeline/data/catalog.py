@@ -20,6 +20,7 @@ from pipeline.records import load
 from pipeline.steps import Version
 
 DatasetKind = Literal["examples", "documents"]
+Waived = frozenset[tuple[str, str]]  # rules, and the digests of what a person has accepted in spite of them
 KINDS: tuple[DatasetKind, ...] = ("examples", "documents")
 _BATCH = 2_000  # rows a statement: bounds the memory that one JSON parameter takes
 
@@ -138,7 +139,7 @@ def accepted(connection: Connection, use_case: str) -> dict[str, datetime]:
     return {row["digest"]: row["decided_at"] for row in rows}
 
 
-def waivers(connection: Connection, use_case: str) -> frozenset[tuple[str, str]]:
+def waivers(connection: Connection, use_case: str) -> Waived:
     """Returns the rows that a person has accepted in spite of a rule, as (rule, digest), as of today."""
     rows = database.fetch(connection, "data", "waivers", use_case=use_case)
     return frozenset((row["rule"], row["digest"]) for row in rows)

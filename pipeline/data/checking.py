@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from pipeline import canonical, database, steps
 from pipeline.context import Context
-from pipeline.data import catalog, expectations, measures, rules, sources, tombstones
+from pipeline.data import catalog, expectations, jumps, measures, rules, sources, tombstones
 from pipeline.data import findings as findings_module
+from pipeline.data.catalog import Waived
 from pipeline.data.documents import Document
 from pipeline.data.expectations import Applied
 from pipeline.data.findings import Finding
@@ -33,7 +34,6 @@ from pipeline.steps import Attempt, Output, Result, Step
 from pipeline.usecase import Checks, questions
 
 REPORT = "report.json"
-Waived = frozenset[tuple[str, str]]  # rules, and the digests of the rows that a person has accepted in spite of them
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Judged:
 def check(context: Context, fetched: Fetched) -> Checked:
     """Returns the accepted rows as private snapshots, the report, and counts.
 
-    Raises Refused, with the findings recorded, where a file ends before its rows do, or more than `checks.max_rejected`
-    of its rows are bad.
+    Raises Refused, with the findings recorded, where a file ends before its rows do, more than `checks.max_rejected` of
+    its rows are bad, or a rule suddenly leaves out many more of the examples than before.
     """
     usecase = context.usecase
     with database.connect(context.settings, "pipeline") as connection:
@@ -88,6 +88,10 @@ def check(context: Context, fetched: Fetched) -> Checked:
         judged = _judged(attempt, spec, usecase.checks, erased, waived, asked)
         findings = [finding for part in judged.values() for finding in part.findings]
         refusal = _refusal(judged, usecase.checks.max_rejected)
+        if refusal is None:
+            counts, snapshot = judged["examples"].counts(), fetched.examples.digest
+            refusal, sudden = jumps.refusal(attempt.connection, usecase, snapshot, counts, waived)
+            findings += sudden
         if refusal is not None:
             with attempt.connection.transaction():
                 database.call(attempt.connection, "lineage.hold_attempt", attempt.run_id, attempt.fence)

@@ -135,6 +135,9 @@ class Checks(Section):
     """Of a row's whole text."""
     max_rejected: Share = 0.5
     """A file with a larger share of bad rows stops the commit."""
+    max_jump: Share = 0.1
+    """A rule that leaves out ten examples or more, and a share of them that grew by more than this since the check
+    before, stops the commit until `nightshift data accept`."""
     max_removed: Share = 0.5
     """A commit that would take out a larger share of the examples, and ten or more, waits for `nightshift data accept`;
     the version stays as it was until then."""

@@ -241,6 +241,16 @@ from catalog.finding
 where run_id = any (:'runs'::uuid[]) and severity in ('rejected', 'waiting')
 order by finding_id;
 
+-- check_before --
+-- What the newest check of a use case that ended well counted of its examples.
+select coalesce(o.facts, r.facts) -> 'examples' as examples
+from lineage.run r
+join lineage.job j using (job_id)
+left join lineage.run o on o.run_id = r.reused_from
+where j.use_case = :'use_case' and j.name = 'data.check' and r.state in ('succeeded', 'reused')
+order by r.started_at desc
+limit 1;
+
 -- worklist --
 -- What the newest check and commit of a use case left out and nobody has decided.
 select w.finding_id as finding, w.file, w.line, w.rule, w.severity, w.detail

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline import data, database
-from pipeline.errors import BadInput, NotAvailable
+from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.operations import cookbook
 from pipeline.prompt import QUESTION
 from pipeline.settings import Settings
@@ -218,3 +218,19 @@ def test_a_confirmed_row_stays_out_and_off_the_list(stage: Stage) -> None:
     stage.put([*rows, question(3)])
     assert stage.commit().dataset.rows == 2
     assert data.worklist(stage.settings, stage.usecase) == [], "the decision survives the next commit"
+
+
+def test_a_rule_that_suddenly_leaves_out_many_stops_the_commit_until_a_person_accepts_it(stage: Stage) -> None:
+    stage.put([question(n) for n in range(60)])
+    assert stage.commit().dataset.rows == 60
+    stage.put([question(n, SECRET if n < 15 else "Yes, by all means.") for n in range(60)])
+    with pytest.raises(Refused, match="suddenly leaves out many more") as refusal:
+        stage.commit()
+    assert "credentials leaves out 15 of 60 examples; before, 0% of them" in str(refusal.value.details["found"])
+    with pytest.raises(Refused, match="suddenly leaves out many more"):
+        stage.commit()
+    (jump,) = [row for row in data.worklist(stage.settings, stage.usecase) if row.severity == "waiting"]
+    data.accept(stage.settings, stage.usecase, [jump.finding], "steward", "the export was changed on purpose")
+    assert stage.commit().dataset.rows == 45
+    stage.put([question(n, SECRET if n < 16 else "Yes, by all means.") for n in range(60)])
+    assert stage.commit().dataset.rows == 44, "now it is what the check before found"
