@@ -1,6 +1,7 @@
 """A person is forgotten: asked for in Airflow, agreed to by another, and the next night's model is without him."""
 
 import json
+import time
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from pipeline import usecase
 from pipeline.data import erasure
 from pipeline.demo.approval import WAITING
 from pipeline.demo.watch import Ended
+from pipeline.login import answers
 from pipeline.operations import cookbook
 from pipeline.services import rest
 from pipeline.steps import Origin
@@ -52,6 +54,7 @@ def forgotten(world: World, asked: Ended) -> Ended:
     path = f"dags/{asked.dag_id}/dagRuns/{asked.run_id}/taskInstances/approve/-1/hitlDetails"
     question = world.reviewer.call("GET", path)
     params = {"erasure": question["params"]["erasure"]["value"], "reason": "her identity is checked"}
+    time.sleep(2 * answers.REST_SECONDS)  # a busy scheduler sees late that the process which asked has ended
     before = {run["dag_run_id"] for run in world.engineer.everything(f"dags/{NAME}_data/dagRuns", "dag_runs")}
     world.reviewer.call("PATCH", path, {"chosen_options": ["Approve"], "params_input": params})
     ended = world.watch.follow(asked.dag_id, asked.run_id)
