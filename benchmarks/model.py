@@ -217,8 +217,14 @@ def main() -> None:
             log(f"{name}, seed {seed}")
             results = examine(load(settings, own, adapter), own, asked, conditions)
             report.append({"model": name, "seed": seed, "adapter": adapter.digest, "results": results})
-    text = "".join(json.dumps(line) + "\n" for line in report)
-    (chosen.report.write_text if chosen.report else sys.stdout.write)(text)
+            if chosen.report:  # after hours of training: whoever is stopped keeps what was measured
+                chosen.report.write_text(_lines(report))
+    if not chosen.report:
+        sys.stdout.write(_lines(report))
+
+
+def _lines(report: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in report)
 
 
 if __name__ == "__main__":
