@@ -18,9 +18,9 @@ def refusal(
     """Returns why the examples of a snapshot (its digest) cannot go on, with a finding for each rule that a person may
     accept; None where nothing is unusual or all of it is accepted."""
     row = database.fetch_one(connection, "data", "check_before", use_case=usecase.name)
-    if row is None or not row["examples"]["rows"]:
+    before, limit = row and row["examples"], usecase.checks.max_jump
+    if not before or not before["rows"]:
         return None, []
-    before, limit = row["examples"], usecase.checks.max_jump
     findings = []
     for rule, rows in counts.by_rule.items():
         earlier = before["by_rule"].get(rule, 0) / before["rows"]

@@ -42,6 +42,9 @@ COMMANDS: Mapping[str, Command] = {
     "data check": Command((FILE, "--kind", "sft"), wrong=(FILE, "--kind", "kto")),
     "data commit": Command(DEMO, (1, 1), True),  # its file has one row of the nineteen, and that waits for a person
     "data accept": Command(DEMO, (0, 0), True, wrong=("demo", "one")),
+    "data worklist": Command(DEMO, (1, 1), True),
+    "data confirm": Command(DEMO, (0, 0), True, wrong=("demo", "one")),
+    "erase": Command(("demo", "--document", "leave", "--dry-run"), (0, 0), True, wrong=("demo",)),
     "data versions": Command(DEMO, (0, 0), True),
     "data diff": Command(("demo", "0", "1"), (0, 0), True, wrong=("demo", "0", "one")),
     "train": Command(DEMO, (1, 1), True, wrong=("demo", "--stage", "rlhf")),

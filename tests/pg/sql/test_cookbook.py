@@ -9,8 +9,13 @@ import psycopg
 import pytest
 
 from pipeline import database, sql
+from pipeline.context import Context
+from pipeline.data import erasure
+from pipeline.data.impact import Target
 from pipeline.errors import BadInput
 from pipeline.operations import cookbook
+from pipeline.steps import Origin
+from pipeline.usecase import Retention, UseCase
 
 if TYPE_CHECKING:
     from tests.pg.conftest import World
@@ -146,6 +151,65 @@ def open_findings(world: "World", rows: Rows) -> None:
     assert [row["line"] for row in rows] == [3, 9, 12]
 
 
+def forgotten(world: "World") -> str:
+    """Returns the number of the erasure of a document that the live model was trained on."""
+    keys: dict[str, Any] = {"name": DEMO["use_case"], "retention": Retention()}
+    case = UseCase.model_construct(**keys)
+    context = Context(world.settings, case, Origin("cli", "engineer"))
+    known = cookbook.run(world.settings, "erasures", DEMO)
+    if known:
+        return str(known[0]["erasure_id"])
+    number = erasure.request(context, Target("document", "leave"), "its author asked").erasure
+    erasure.answer(world.settings, case, number, "approve", "he is right", "reviewer")
+    erasure.erase(context, number)
+    return str(number)
+
+
+def erasures(world: "World", rows: Rows) -> None:
+    (row,) = rows
+    assert (row["kind"], row["state"], row["requested_by"], row["person"]) == (
+        "document",
+        "erased",
+        "engineer",
+        "reviewer",
+    )
+    assert (row["counts"]["examples"], row["counts"]["document_versions"], row["counts"]["chunks"]) == (1, 1, 1)
+
+
+def erasure_story(world: "World", rows: Rows) -> None:
+    told = {row["what"]: row for row in rows}
+    assert told["asked for"]["who"] == "engineer"
+    assert told["agreed to"]["who"] == "reviewer"
+    assert sum(row["what"] == "row erased" for row in rows) == 2
+    champion = world.versions["night-1.sft.adapter"].digest
+    assert [row["digest"] for row in rows if row["what"] == "live, to be trained again"] == [champion]
+    assert told["newest model"]["digest"] == world.versions["night-2.sft.adapter"].digest
+    assert told["newest model"]["erased_rows"] == 1
+
+
+def redacted_versions(world: "World", rows: Rows) -> None:
+    assert [(row["kind"], row["version"], row["erased"]) for row in rows] == [("documents", 1, 1), ("examples", 2, 1)]
+
+
+def to_retrain(world: "World", rows: Rows) -> None:
+    nights = [world.versions[f"night-{n}.sft.adapter"].digest for n in (1, 2)]
+    assert [(row["digest"], row["live"]) for row in rows] == [(nights[0], True), (nights[1], False)]
+
+
+def waived(world: "World") -> dict[str, str]:
+    """Accepts the oldest finding, and returns the use case."""
+    with database.connect(world.settings, "pipeline") as connection:
+        connection.execute(
+            "insert into catalog.steward_decision (finding_id, decision, person, reason)"
+            " select min(finding_id), 'accept', 'steward', 'it is short and right' from catalog.finding"
+        )
+    return DEMO
+
+
+def waivers(world: "World", rows: Rows) -> None:
+    assert [(row["line"], row["person"], row["until"], row["in_force"]) for row in rows] == [(3, "steward", None, True)]
+
+
 def dataset_growth(world: "World", rows: Rows) -> None:
     assert [(row["kind"], row["version"], row["added"], row["removed"], row["members"]) for row in rows] == [
         ("documents", 1, 3, 0, 3),
@@ -234,6 +298,12 @@ ANSWERS: dict[str, tuple[Callable[["World"], dict[str, str]], Callable[["World",
     "stale_documents": (lambda world: DEMO | {"day": "2024-01-01"}, stale_documents),
     "audit_of_deployment": (lambda world: {"deployment": str(world.deployments["model"])}, audit_of_deployment),
     "audit_chain": (lambda world: {}, audit_chain),
+    # Last, for they begin with an erasure of what the live model was trained on.
+    "erasures": (lambda world: DEMO if forgotten(world) else {}, erasures),
+    "erasure_story": (lambda world: {"erasure": forgotten(world)}, erasure_story),
+    "redacted_versions": (lambda world: DEMO, redacted_versions),
+    "to_retrain": (lambda world: DEMO, to_retrain),
+    "waivers": (waived, waivers),
 }
 
 

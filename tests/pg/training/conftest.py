@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pipeline import canonical, steps
+from pipeline import canonical, datasets, steps
 from pipeline import usecase as usecases
 from pipeline.database import Connection
 from pipeline.settings import Settings
@@ -144,7 +144,9 @@ def commit(settings: Settings) -> Callable[..., Version]:
         sft = sft_rows(sft) if isinstance(sft, int) else sft
         preference = preference_rows(preference) if isinstance(preference, int) else preference
         rows = [("sft", content) for content in sft] + [("preference", content) for content in preference]
-        digest = canonical.digest([canonical.digest(content) for _, content in rows])
+        splits = ["test" if place < locked else SPLITS[place % len(SPLITS)] for place in range(len(rows))]
+        names = [canonical.digest({"kind": kind, "content": content}) for kind, content in rows]
+        digest = datasets.digest(dict(zip(names, splits, strict=True)))
 
         def write(connection: Connection, versions: Mapping[str, Version]) -> None:
             connection.execute(
@@ -160,9 +162,7 @@ def commit(settings: Settings) -> Callable[..., Version]:
                 "update catalog.example_member set removed_in = %s where dataset_id = %s and removed_in is null",
                 [number, dataset["dataset_id"]],
             )
-            for place, (kind, content) in enumerate(rows):
-                split = "test" if place < locked else SPLITS[place % len(SPLITS)]
-                name = canonical.digest({"kind": kind, "content": content})
+            for (kind, content), name, split in zip(rows, names, splits, strict=True):
                 table = "locked_example" if split == "test" else "example"
                 connection.execute(
                     f"insert into catalog.{table} (use_case, digest, kind, split, content, source)"

@@ -23,7 +23,7 @@ from pipeline.steps import Origin, Version
 from pipeline.training import sandbox
 from pipeline.training.records import Measures, Precision, PreflightFacts, Prepared, Tuned, TuningFacts
 from pipeline.usecase import UseCase
-from tests.pg.training.conftest import answer, question, write_tokenizer
+from tests.pg.training.conftest import SPLITS, answer, question, write_tokenizer
 
 pytestmark = pytest.mark.pg
 
@@ -127,9 +127,10 @@ def test_a_night_trains_and_the_next_one_loads_nothing(
 def test_it_stops_early_and_takes_the_best_checkpoint(
     settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit, tmp_path: Path
 ) -> None:
-    commit(40)
-    # Steps this large make the loss worse after a while.
-    case = usecase(sft={"max_steps": 60, "eval_steps": 2, "patience": 2, "learning_rate": 0.3})
+    # What is learned says nothing of what is measured: on any processor the loss on the validation rows grows.
+    said = {"train": "Pipe pipe pipe pipe pipe pipe.", "validation": "Nobody knows; metres long is what it was."}
+    commit([{"messages": question(n) + answer(said[SPLITS[n % len(SPLITS)]])} for n in range(40)])
+    case = usecase(sft={"max_steps": 60, "eval_steps": 2, "patience": 2, "learning_rate": 0.05})
     tuned = training.sft(Context(settings, case, origin), training.preflight(Context(settings, case, origin)))
     facts = measures(tuned)
     assert facts.stopped_early
