@@ -2,6 +2,7 @@
 one transaction; the certificate comes after it (certificate.py)."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,10 +74,10 @@ def request(context: Context, target: Target, reason: str, basis: Basis = "reque
         raise BadInput("an erasure has a reason", where="reason", next_step="say in a sentence on what ground")
     name = context.usecase.name
     with database.connect(context.settings, "pipeline") as connection:
-        impact.require(connection, name, target)
-        arguments = (name, target.kind, basis, target.reference, reason.strip(), context.origin.requested_by)
+        shown = "\n".join(impact.lines(impact.measure(connection, context.settings, name, target)))
+        arguments = (name, target.kind, basis, target.reference, reason.strip(), shown, context.origin.requested_by)
         (row,) = database.call(connection, "catalog.request_erasure", *arguments)
-        return _erasure(_read(connection, context.usecase, row["request_erasure"]))
+        return _erasure(_standing(connection, context.usecase, row["request_erasure"]))
 
 
 def requested(context: Context, params: Mapping[str, Any]) -> Erasure:
@@ -106,8 +107,8 @@ def named(params: Mapping[str, Any]) -> Target | None:
 
 def get(settings: Settings, usecase: UseCase, erasure: int) -> Erasure:
     """Returns an erasure. Raises BadInput where the use case has none with this number."""
-    with database.connect(settings, "pipeline") as connection:
-        return _erasure(_read(connection, usecase, erasure))
+    with database.connect_any(settings, ("pipeline", "approver")) as connection:
+        return _erasure(_standing(connection, usecase, erasure))
 
 
 def touched(settings: Settings, usecase: UseCase, target: Target) -> Impact:
@@ -131,10 +132,9 @@ def impact_of(settings: Settings, usecase: UseCase, erasure: int) -> Impact:
 
 def ask(settings: Settings, usecase: UseCase, erasure: int) -> Question:
     """Returns what persons are asked, and whom to ask. Raises Refused where nobody may agree to it."""
-    with database.connect(settings, "pipeline") as connection:
-        row = _read(connection, usecase, erasure)
+    with database.connect(settings, "approver") as connection:
+        row = _standing(connection, usecase, erasure)
         eligible = database.fetch(connection, "erasure", "eligible", erasure=erasure)
-        shown = impact.measure(connection, settings, usecase.name, _target(row))
     if not eligible:
         raise Refused(
             f"nobody may agree to erasure {erasure}",
@@ -142,7 +142,7 @@ def ask(settings: Settings, usecase: UseCase, erasure: int) -> Question:
             allowed="a person who is known here, with an id at Airflow; another one where a release asks a second",
             next_step="`nightshift person list` shows who is known, `nightshift person add` adds one",
         )
-    body = "\n".join([f"Asked for by {row['requested_by']}: {row['reason']}", "", *impact.lines(shown)])
+    body = f"Asked for by {row['requested_by']}: {row['reason']}\n\n{row['impact']}"
     return Question(erasure, body, {each["airflow_id"]: each["name"] for each in eligible})
 
 
@@ -162,12 +162,8 @@ def answer(
     """
     if choice == "approve" and not (reason or "").strip():
         raise BadInput("an approval needs a reason", found=repr(reason), next_step="say in a sentence why")
-    if own is not None:
-        database.call(own, "catalog.answer_erasure", erasure, choice, None, reason, usecase.name)
-    else:
-        with database.connect(settings, "approver") as connection:
-            database.call(connection, "catalog.answer_erasure", erasure, choice, person, reason, usecase.name)
-    with database.connect(settings, "pipeline") as connection:
+    with database.connect(settings, "approver") if own is None else nullcontext(own) as connection:
+        database.call(connection, "catalog.answer_erasure", erasure, choice, person, reason, usecase.name)
         row = database.fetch_one(connection, "erasure", "newest_answer", erasure=erasure)
     assert row is not None
     return Answered(erasure, row["answer"], row["person"], row["reason"])
@@ -222,14 +218,9 @@ def _bury(settings: Settings, connection: Connection, use_case: str, target: Tar
 
 
 def _read(connection: Connection, usecase: UseCase, erasure: int) -> dict[str, Any]:
+    """Returns an erasure with whom it is about, which the login `pipeline` alone may see."""
     row = database.fetch_one(connection, "erasure", "erasure", erasure=erasure, use_case=usecase.name)
-    if row is None:
-        raise BadInput(
-            f"there is no such erasure of {usecase.name}",
-            found=erasure,
-            next_step=f"`nightshift sql erasures --param use_case={usecase.name}` lists them",
-        )
-    return row
+    return _known(row, usecase, erasure)
 
 
 def _target(row: dict[str, Any]) -> Target:
@@ -239,12 +230,21 @@ def _target(row: dict[str, Any]) -> Target:
     return Target(row["kind"], row["reference"])
 
 
+def _standing(connection: Connection, usecase: UseCase, erasure: int) -> dict[str, Any]:
+    """Returns an erasure as every login may see it."""
+    row = database.fetch_one(connection, "erasure", "standing", erasure=erasure, use_case=usecase.name)
+    return _known(row, usecase, erasure)
+
+
+def _known(row: dict[str, Any] | None, usecase: UseCase, erasure: int) -> dict[str, Any]:
+    if row is None:
+        raise BadInput(
+            f"there is no such erasure of {usecase.name}",
+            found=erasure,
+            next_step=f"`nightshift sql erasures --param use_case={usecase.name}` lists them",
+        )
+    return row
+
+
 def _erasure(row: dict[str, Any]) -> Erasure:
-    state: Literal["waiting", "due", "rejected", "erased"] = "waiting"
-    if row["erased_at"] is not None:
-        state = "erased"
-    elif row["answer"] == "reject":
-        state = "rejected"
-    elif row["answer"] == "approve" or row["basis"] == "retention":
-        state = "due"
-    return Erasure(row["erasure_id"], row["kind"], row["basis"], state, row["reason"], row["requested_by"])
+    return Erasure(row["erasure_id"], row["kind"], row["basis"], row["state"], row["reason"], row["requested_by"])

@@ -105,6 +105,12 @@ from catalog.erasure e
 left join catalog.erasure_answer a on a.erasure_id = e.erasure_id and a.answer <> 'refused'
 where e.erasure_id = :'erasure'::bigint and e.use_case = :'use_case';
 
+-- standing --
+-- One erasure and where it stands, without whom it is about.
+select erasure_id, kind, basis, state, reason, impact, requested_by
+from catalog.erasures
+where erasure_id = :'erasure'::bigint and use_case = :'use_case';
+
 -- newest_answer --
 -- The last answer to an erasure, as it counts.
 select answer, person, reason from catalog.erasure_answers

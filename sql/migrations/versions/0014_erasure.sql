@@ -21,6 +21,7 @@ create table catalog.erasure (
     basis text not null check (basis in ('request', 'retention')), -- retention: the document's own date has come
     reference text, -- the person's key, the document's or the row's digest; null once it is carried out
     reason text not null check (btrim(reason) <> ''),
+    impact text not null, -- what it touched when it was asked for, as who is to agree reads it: counts and digests
     requested_by text not null,
     requested_at timestamptz not null default clock_timestamp(),
     run_id uuid references lineage.run, -- that carried it out
@@ -118,7 +119,7 @@ $$;
 
 -- request_erasure: writes down what somebody asks for. Nothing goes by it.
 create function catalog.request_erasure(
-    p_use_case text, p_kind text, p_basis text, p_reference text, p_reason text, p_requested_by text) returns bigint
+    p_use_case text, p_kind text, p_basis text, p_reference text, p_reason text, p_impact text, p_requested_by text) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_erasure bigint;
@@ -137,8 +138,8 @@ begin
     if v_erasure is not null then
         return v_erasure;
     end if;
-    insert into catalog.erasure (use_case, kind, basis, reference, reason, requested_by)
-    values (p_use_case, p_kind, p_basis, p_reference, p_reason, p_requested_by)
+    insert into catalog.erasure (use_case, kind, basis, reference, reason, impact, requested_by)
+    values (p_use_case, p_kind, p_basis, p_reference, p_reason, p_impact, p_requested_by)
     returning erasure_id into v_erasure;
     return v_erasure;
 end
@@ -406,7 +407,7 @@ alter table catalog.erasure alter column reference set statistics 0;
 
 -- erasures: what was asked for and where it stands. Whom it was about is not shown.
 create view catalog.erasures as
-select e.erasure_id, e.use_case, e.kind, e.basis, e.reason, e.requested_by, e.requested_at,
+select e.erasure_id, e.use_case, e.kind, e.basis, e.reason, e.impact, e.requested_by, e.requested_at,
        case when e.erased_at is not null then 'erased' when a.answer = 'reject' then 'rejected'
             when a.answer = 'approve' or e.basis = 'retention' then 'due' else 'waiting' end as state,
        a.person, a.reason as answer_reason, a.answered_at, e.erased_at, e.run_id, e.counts

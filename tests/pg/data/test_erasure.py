@@ -1,8 +1,10 @@
 """Erasure: its impact, a person's agreement, the deed in one transaction, and nothing of the text anywhere."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +284,20 @@ def test_who_may_agree(stage: Stage) -> None:
         erasure.erase(context(stage), asked.erasure)
     (row,) = stage.rows("select reference from catalog.erasure")
     assert row["reference"] is None
+
+
+def test_the_worker_that_asks_persons_needs_no_other_login(stage: Stage, tmp_path: Path) -> None:
+    fill(stage)
+    asked = erasure.request(context(stage), Target("subject", PERSON), "she asked for it").erasure
+    shutil.copytree(stage.settings.logins, tmp_path / "release", ignore=lambda _, names: set(names) - {"approver"})
+    alone = replace(stage.settings, logins=tmp_path / "release")
+    assert erasure.get(alone, stage.usecase, asked).state == "waiting"
+    question = erasure.ask(alone, stage.usecase, asked)
+    assert "reviewer" in question.eligible
+    assert "engineer" not in question.eligible
+    assert "5 of its rows" in question.body
+    assert PERSON not in question.body
+    assert erasure.answer(alone, stage.usecase, asked, "approve", "checked", "reviewer").answer == "approve"
 
 
 @pytest.mark.parametrize(
