@@ -229,6 +229,7 @@ declare
     v_documents bigint;
     v_answers bigint;
     v_cases bigint;
+    v_emptied bigint[];
     v_counts jsonb;
 begin
     perform lineage.permitted('data.erase');
@@ -285,18 +286,22 @@ begin
         v_embeddings := v_embeddings + rag.prune_cache(interval '0');
     end if;
 
-    update eval.suite_case c set question = null, expect = null
-    from eval.suite s
-    where s.suite_id = c.suite_id and s.use_case = v_erasure.use_case and (c.question is not null or c.expect is not null)
-      and (exists (select from catalog.erased_row r where r.erasure_id = p_erasure and r.kind = 'example' and r.digest = c.case_key)
-           or c.expect ->> 'source' = any (v_keys));
-    get diagnostics v_cases = row_count;
+    -- Cases of the locked test split hold no text of their own, so that an empty one says nothing of this erasure.
+    with emptied as (
+        update eval.suite_case c set question = null, expect = null
+        from eval.suite s
+        where s.suite_id = c.suite_id and s.use_case = v_erasure.use_case and (c.question is not null or c.expect is not null)
+          and (exists (select from catalog.erased_row r where r.erasure_id = p_erasure and r.kind = 'example' and r.digest = c.case_key)
+               or c.expect ->> 'source' = any (v_keys))
+        returning c.case_id
+    )
+    select count(*), coalesce(array_agg(m.case_id), '{}') into v_cases, v_emptied from emptied m;
     -- What a model that learned from the rows has said may be what it learned.
     update eval.result r set answer = null
     from eval.evaluation e, eval.suite_case c
     where e.evaluation_id = r.evaluation_id and c.case_id = r.case_id and e.use_case = v_erasure.use_case and r.answer is not null
       and (r.documents && v_keys
-           or c.expect is null
+           or c.case_id = any (v_emptied)
            or exists (select from catalog.erased_row x where x.erasure_id = p_erasure and x.kind = 'example' and x.digest = c.case_key)
            or e.model_version_id in (select m.model_version_id from (
                   select distinct o.model_version_id from eval.evaluation o where o.use_case = v_erasure.use_case) m

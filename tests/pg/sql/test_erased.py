@@ -38,7 +38,7 @@ def say(world: World) -> None:
     with database.connect(world.settings, "evaluator") as connection:
         connection.execute(
             "insert into eval.suite_case (suite_id, case_key, digest, question, expect)"
-            " select min(suite_id), 'a', 'd', 'How long is the leave?', '{}' from eval.suite"
+            " select min(suite_id), 'a', 'd', null, null from eval.suite"  # as a case of the locked test split
         )
         for subject, document, answer, at_most in (
             ("candidate", "notice", "as it was trained", 2),
