@@ -98,11 +98,14 @@ def small_usecase(folder: Path) -> None:
 
 
 def forgetful_usecase(folder: Path) -> None:
-    """Writes the same, with four rows about one person."""
+    """Writes the same, with four rows about one person, whose words no other use case has."""
     small_usecase(folder)
     path = folder / "examples" / "sft.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    rows = [{**row, "data_subject": PERSON} if place < 4 else row for place, row in enumerate(rows)]
+    for row in rows[:4]:
+        question = row["messages"][0]
+        question["content"] += f" The question is about {PERSON}."
+        row["data_subject"] = PERSON
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
