@@ -106,7 +106,7 @@ class Assets:
 
 
 # The files that make DAGs of use cases, by the last part of their DAGs' ids.
-KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback", "erase")
+KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback", "erase", "sign")
 _inspecting = False
 
 

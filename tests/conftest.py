@@ -38,7 +38,7 @@ _ROOM = 4 * 2**30  # bytes that a session may need at once, on both of two worke
 
 PERSONS = (
     Person("engineer", "engineer", None, True, ("os:engineer",)),
-    Person("reviewer", "reviewer", None, True),
+    Person("reviewer", "reviewer", None, True, data_owner=True, privacy_reviewer=True),
     Person("second", None, None, True),
     Person("auditor", "auditor", None, False),
     Person("oncall", None, None, False),

@@ -1,15 +1,17 @@
 """Commands about data: check, commit, the steward's work list, versions."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pipeline import database
 from pipeline.cli.context import context_of, person
 from pipeline.cli.output import Answer, command
+from pipeline.cli.people import Login, password
 from pipeline.cli.stages import Fresh, UseCaseName
 from pipeline.errors import BadInput
 from pipeline.records import plain
@@ -29,6 +31,7 @@ def register(app: typer.Typer) -> None:
     command(data, "worklist", ok=lambda answer: not answer["findings"])(data_worklist)
     command(data, "accept")(data_accept)
     command(data, "confirm")(data_confirm)
+    command(data, "sign", ok=lambda answer: answer["state"] == "signed" or not answer["required"])(data_sign)
     command(data, "versions")(data_versions)
     command(data, "diff")(data_diff)
 
@@ -115,6 +118,7 @@ def data_worklist(name: UseCaseName) -> object:
     return {"findings": _listed(data.worklist(context.settings, context.usecase))}
 
 
+SigningRole = Literal["data_owner", "privacy_reviewer"]
 Findings = Annotated[list[int] | None, typer.Argument(help="The findings; none: list the work list.")]
 Reason = Annotated[str, typer.Option(help="Kept on record.")]
 
@@ -148,6 +152,32 @@ def data_confirm(name: UseCaseName, findings: Findings = None, reason: Reason = 
         return {"confirmed": [], "findings": _listed(data.worklist(context.settings, context.usecase))}
     confirmed = data.confirm(context.settings, context.usecase, findings, person(context, "a decision"), reason)
     return {"confirmed": confirmed, "findings": _listed(data.worklist(context.settings, context.usecase))}
+
+
+def data_sign(
+    name: UseCaseName,
+    role: Annotated[SigningRole | None, typer.Option(help="As whom; without it, show what each is asked.")] = None,
+    version: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
+    reason: Reason = "",
+    reject: Annotated[bool, typer.Option("--reject", help="Say no: nothing is trained on this version.")] = False,
+    login: Login = None,
+) -> Answer:
+    """Sign what is new in a dataset version, so that it is trained on: sources, and rows about persons."""
+    from pipeline.data import signoff
+    from pipeline.login import identity
+
+    context = context_of(name)
+    found = signoff.standing(context.settings, context.usecase, version)
+    given = None
+    if role is not None:
+        choice: signoff.Choice = "reject" if reject else "approve"
+        own = None if login is None else identity.own_login(context.settings, login, password(login))
+        who = person(context, "a signature") if own is None else None
+        with nullcontext() if own is None else own:
+            given = signoff.answer(context.settings, context.usecase, found.version, role, choice, reason, who, own=own)
+        found = signoff.standing(context.settings, context.usecase, found.version)
+    required, shown = context.usecase.signs_data, None if given is None else plain(given)
+    return {**plain(found), "required": required, "waiting": list(found.waiting), "given": shown}
 
 
 def _listed(findings: "Sequence[OpenFinding]") -> list[Answer]:

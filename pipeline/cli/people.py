@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
     command(app, "whoami", ok=lambda answer: bool(answer["logged_in"]))(whoami)
     command(app, "approve", ok=lambda answer: answer["answer"] == "approve")(approve)
     command(app, "reject")(reject)
-    person = typer.Typer(no_args_is_help=True, help="Who may answer for a release. Takes the superuser's login.")
+    person = typer.Typer(
+        no_args_is_help=True, help="Who may answer for a release, and sign data. Takes the superuser's login."
+    )
     app.add_typer(person, name="person")
     command(person, "add")(person_add)
     command(person, "end")(person_end)
@@ -104,11 +106,17 @@ def person_add(
     login: Annotated[str | None, typer.Option("--login", metavar="ROLE", help="His own database login.")] = None,
     alias: Annotated[list[str] | None, typer.Option("--alias", help="Another name of his, such as os:maria.")] = None,
     approver: Annotated[bool, typer.Option(help="May let a release through.")] = True,
+    data_owner: Annotated[bool, typer.Option("--data-owner", help="May sign new sources of training rows.")] = False,
+    privacy_reviewer: Annotated[
+        bool, typer.Option("--privacy-reviewer", help="May sign training rows about persons.")
+    ] = False,
 ) -> Answer:
     """Add a person, or another name of one who is known. A login that is not there is made."""
     from pipeline.people import persons
 
-    file = persons.add(settings(), persons.Person(name, airflow, login, approver, tuple(alias or ())))
+    names = tuple(alias or ())
+    person = persons.Person(name, airflow, login, approver, names, False, data_owner, privacy_reviewer)
+    file = persons.add(settings(), person)
     return {"person": name, "password_file": None if file is None else str(file)}
 
 

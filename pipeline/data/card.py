@@ -1,16 +1,25 @@
 """card: the data card of a commit. Counts and digests; not a word of a row or a document."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import canonical, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import membership
+from pipeline.data import membership, signoff
 from pipeline.data.checking import REPORT
-from pipeline.data.records import Card, CardContent, CheckReport, Committed, CommittedVersion, SourceCard, VersionCard
+from pipeline.data.records import (
+    Card,
+    CardContent,
+    CheckReport,
+    Committed,
+    CommittedVersion,
+    SignOffCard,
+    SourceCard,
+    VersionCard,
+)
 from pipeline.errors import BadInput
 from pipeline.records import plain, read, write
 from pipeline.steps import Attempt, Output, Result, Step
@@ -25,6 +34,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 def card(context: Context, committed: Committed) -> Card:
     """Returns the card of a commit: Markdown for people and the same as JSON."""
     usecase = context.usecase
+    asked = signoff.standing(context.settings, usecase, committed.dataset.version).asked
+    answers = [SignOffCard(each.role, each.answer, each.open_items, each.person) for each in asked]
     spec = Step(
         usecase.name,
         "data.card",
@@ -39,6 +50,7 @@ def card(context: Context, committed: Committed) -> Card:
             "described": canonical.digest(plain([sources_of(usecase), usecase.data_card.model_dump()])),
             "group_by": usecase.splits.group_by,
             "backup_days": usecase.retention.backup_days,
+            "signed": [usecase.signs_data, plain(answers)],
         },
         inputs={
             "dataset": committed.dataset.artifact,
@@ -49,7 +61,7 @@ def card(context: Context, committed: Committed) -> Card:
     )
 
     def work(attempt: Attempt) -> Result:
-        content = contents(attempt.store, usecase, committed)
+        content = contents(attempt.store, usecase, committed, answers)
         files: Mapping[str, bytes | Path] = {"card.md": render(content).encode(), "card.json": write(content)}
         stored = attempt.store.put("card", files)
         return Result({"card": Output.of(stored, "data", private=False)}, {"files": sorted(files)})
@@ -58,8 +70,10 @@ def card(context: Context, committed: Committed) -> Card:
     return Card(outcome.run_id, outcome.reused, outcome.outputs["card"])
 
 
-def contents(store: ArtifactStore, usecase: UseCase, committed: Committed) -> CardContent:
-    """Returns what a card says: of the versions and of the check's report."""
+def contents(
+    store: ArtifactStore, usecase: UseCase, committed: Committed, answers: Sequence[SignOffCard] = ()
+) -> CardContent:
+    """Returns what a card says: of the versions, of the check's report, and of what persons answered by now."""
     report = committed.report
     return CardContent(
         use_case=usecase.name,
@@ -76,6 +90,8 @@ def contents(store: ArtifactStore, usecase: UseCase, committed: Committed) -> Ca
         deletion_path=usecase.data_card.deletion_path,
         known_issues=usecase.data_card.known_issues,
         backup_days=usecase.retention.backup_days,
+        signed=usecase.signs_data,
+        signoff=answers,
     )
 
 
@@ -84,7 +100,9 @@ def sources_of(usecase: UseCase) -> list[SourceCard]:
     described: list[tuple[str, DocumentSource | ExampleSource]] = [("documents", one) for one in usecase.documents]
     described += [(one.kind, one) for one in usecase.examples]
     return [
-        SourceCard(source.path.name, holds, source.licence, source.owner, source.rights, source.sensitivity)
+        SourceCard(
+            source.path.name, holds, source.licence, source.owner, source.rights, source.sensitivity, source.uses
+        )
         for holds, source in described
     ]
 

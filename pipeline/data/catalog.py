@@ -1,7 +1,7 @@
 """The catalog's rows, read and written: what stands now, and what a commit adds to it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, Literal, Protocol
@@ -15,9 +15,11 @@ from pipeline.data.formats import Example
 from pipeline.data.membership import Change, Members, counts, digest
 from pipeline.data.records import CommitFacts, VersionFacts
 from pipeline.data.splits import Split
+from pipeline.data.uses import Described
 from pipeline.database import Connection
 from pipeline.records import load
 from pipeline.steps import Version
+from pipeline.usecase import USES, narrowed
 
 DatasetKind = Literal["examples", "documents"]
 Waived = frozenset[tuple[str, str]]  # rules, and the digests of what a person has accepted in spite of them
@@ -31,6 +33,7 @@ class Standing:
 
     version: int
     digest: str | None
+    sources: Mapping[str, str] = field(default_factory=dict)  # what it was taken from: digests of the descriptions
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Current:
     fresh_until: str | None
     first_seen_at: datetime
     erased: bool = False
+    uses: tuple[str, ...] = USES
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,24 @@ class NewVersion(Protocol):
     @property
     def changed(self) -> bool: ...
 
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def sources(self) -> Sequence[Described]: ...
+
+    @property
+    def rows(self) -> Mapping[str, int]: ...
+
 
 def standing(connection: Connection, use_case: str, kind: DatasetKind) -> Standing:
     """Returns the newest version of a dataset."""
     row = database.fetch_one(connection, "data", "standing", use_case=use_case, kind=kind)
-    return Standing(0, None) if row is None else Standing(row["version"], row["digest"])
+    if row is None:
+        return Standing(0, None)
+    which = {"use_case": use_case, "kind": kind, "version": row["version"]}
+    sources = database.fetch(connection, "data", "version_sources", **which)
+    return Standing(row["version"], row["digest"], {each["source"]: each["digest"] for each in sources})
 
 
 def members(connection: Connection, use_case: str, kind: DatasetKind, version: int) -> dict[str, str]:
@@ -112,6 +129,7 @@ def _current(row: Mapping[str, Any]) -> Current:
         None if row["fresh_until"] is None else str(row["fresh_until"]),
         row["first_seen_at"],
         row.get("erased", False),
+        narrowed(row["uses"], USES),
     )
 
 
@@ -202,6 +220,7 @@ def insert_documents(connection: Connection, use_case: str, versions: Mapping[st
             "fresh_until": row.fresh_until,
             "retain_until": row.retain_until,
             "subject": row.subject,
+            "uses": list(row.uses),
         }
         for version, row in versions.items()
     )
@@ -211,9 +230,10 @@ def insert_documents(connection: Connection, use_case: str, versions: Mapping[st
 
 
 def insert_version(
-    connection: Connection, use_case: str, kind: DatasetKind, number: int, new: NewVersion, artifact: Version
+    connection: Connection, use_case: str, kind: DatasetKind, run: UUID | None, new: NewVersion, artifact: Version
 ) -> None:
-    """Writes a version down, if there is a new one: its number, and the intervals of what changed."""
+    """Writes a version down, if there is a new one: its number, what it was taken from, and the intervals of what
+    changed."""
     if not new.changed:
         return
     database.execute(connection, "data", "insert_dataset", use_case=use_case, kind=kind)
@@ -223,13 +243,25 @@ def insert_version(
         "insert_dataset_version",
         use_case=use_case,
         kind=kind,
-        version=number,
+        version=new.number,
+        run=None if run is None else str(run),
         digest=digest(new.members),
         artifact=artifact.version_id,
         counts=Jsonb({"rows": len(new.members), "by_label": counts(new.members.values())}),
     )
+    described = [
+        {
+            "source": source.source,
+            "digest": source.digest,
+            "uses": list(source.uses),
+            "description": source.description,
+            "rows": new.rows.get(source.source, 0),
+        }
+        for source in new.sources
+    ]
     removed, added = new.change.removed, new.change.added
-    where = {"use_case": use_case, "version": number}
+    where = {"use_case": use_case, "version": new.number}
+    database.execute(connection, "data", "insert_version_sources", kind=kind, sources=Jsonb(described), **where)
     database.execute(connection, "data", f"remove_{kind}", **where, digests=list(removed))
     labels = {"splits": list(added.values())} if kind == "examples" else {}
     database.execute(connection, "data", f"add_{kind}", **where, digests=list(added), **labels)

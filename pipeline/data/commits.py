@@ -2,13 +2,15 @@
 at first sight, test rows go where the trainer cannot read them, and a withdrawn document is taken out of every index in
 the same transaction."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import catalog, findings, holds, membership, near, sources, splits, withdrawals
+from pipeline.data import catalog, findings, holds, membership, near, sources, splits, uses, withdrawals
 from pipeline.data.card import require as require_card
 from pipeline.data.catalog import Current, DatasetKind, Place, Standing
 from pipeline.data.documents import Document
@@ -18,6 +20,7 @@ from pipeline.data.holds import Catalogue, Held
 from pipeline.data.membership import Change, Members
 from pipeline.data.records import Checked, CommitFacts, Committed, CommittedVersion, File, VersionFacts
 from pipeline.data.splits import Split
+from pipeline.data.uses import Described
 from pipeline.database import Connection
 from pipeline.errors import Refused
 from pipeline.records import load
@@ -34,6 +37,8 @@ class Next:
     change: Change
     changed: bool
     output: Output
+    sources: Sequence[Described]
+    rows: Mapping[str, int]  # by source
 
     def facts(self) -> VersionFacts:
         """Returns numbers and digests."""
@@ -53,9 +58,9 @@ def commit(context: Context, checked: Checked) -> Committed:
 
     Documents that are withdrawn, or that fewer may read now, leave every index in the same transaction. What stays
     served as it was (holds.py) is counted as `kept`, what waits for a person as `waiting`. `changed` is false where the
-    rows are those of the current version. Commits of a use case wait for each other. Raises BadInput where the data
-    card lacks a field that it must have, Refused where a file that the current version has rows from gives none any
-    more.
+    rows are those of the current version, and its sources are described as they were. Commits of a use case wait for
+    each other. Raises BadInput where the data card lacks a field that it must have, Refused where a file that the
+    current version has rows from gives none any more.
     """
     require_card(context.usecase)
     folder = context.settings.usecases / context.usecase.name
@@ -71,14 +76,17 @@ def commit(context: Context, checked: Checked) -> Committed:
         params={
             "splits": context.usecase.splits.model_dump(),
             "current": {k: [s.version, s.digest] for k, s in current.items()},
-            "sources": [sources.group(source, folder) for source in context.usecase.documents],
+            "sources": [each.source for each in uses.of_documents(context.usecase, folder)],
+            "described": canonical.digest([[one.source, one.digest] for one in _described(context.usecase, folder)]),
             "checks": context.usecase.checks.model_dump(),
             "accepted": canonical.digest({digest: at.isoformat() for digest, at in accepted.items()}),
         },
         inputs={"documents": checked.documents, "examples": checked.examples, "report": checked.report},
         reuse=context.reuse,
     )
-    outcome = steps.run(context.settings, context.origin, spec, lambda attempt: _commit(attempt, spec, context.usecase))
+    outcome = steps.run(
+        context.settings, context.origin, spec, lambda attempt: _commit(attempt, spec, context.usecase, folder)
+    )
     with database.connect(context.settings, "pipeline") as connection:
         facts = catalog.original_facts(connection, outcome.run_id, load(CommitFacts, outcome.facts))
     dataset, corpus = (
@@ -89,7 +97,11 @@ def commit(context: Context, checked: Checked) -> Committed:
     return Committed(outcome.run_id, outcome.reused, dataset, corpus, checked.report, *counts)
 
 
-def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
+def _described(usecase: UseCase, folder: Path) -> list[Described]:
+    return [*uses.of_examples(usecase, folder), *uses.of_documents(usecase, folder)]
+
+
+def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Result:
     """Returns the result whose transaction makes the versions. From here on until it ends, commits of this use case
     wait: the lock belongs to the attempt's connection and goes with it."""
     connection, store, name = attempt.connection, attempt.store, spec.use_case
@@ -98,22 +110,27 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
     read = sources.read_documents(store, spec.inputs["documents"])
     _not_emptied(connection, name, rows, sources.read_files(store, spec.inputs["examples"]))
 
-    taken = _taken(connection, name, rows, usecase.splits)
+    before = catalog.documents(connection, name)
+    described = uses.of_examples(usecase, folder)
+    known = {key: each.uses for key, each in before.items()} | {row.key: row.uses for row in read if row.key}
+    fitting = uses.fitting(rows, described, known)
+    taken = _taken(connection, name, rows, usecase.splits, fitting)
     rows, labels, fresh = [*taken.rows], taken.labels, taken.fresh
-    shrunk = _shrunk(connection, name, labels, usecase.checks)
+    shrunk = _shrunk(connection, name, labels, taken.unusable, usecase.checks)
     if shrunk is not None:
         # All of it stays, also what would come in: whoever lost most of a file may have damaged the rest.
         rows, labels, fresh = [], shrunk.labels, {}
-    dataset = _next(connection, store, name, "examples", labels)
+    counted = Counter(row.file for row in taken.rows)
+    dataset = _next(connection, store, name, "examples", labels, described, counted)
 
-    before = catalog.documents(connection, name)
     held = _held(connection, spec, read, before, usecase)
     seen = catalog.seen(connection, name, withdrawals.returning(before, held.texts))
     due = withdrawals.documents(before, held.texts, seen, held.kept)
     statuses = {**{digest: row.status for digest, row in due.versions.items()}, **due.kept}
-    corpus = _next(connection, store, name, "documents", statuses)
-    waiting = [*held.findings, *taken.findings, *([] if shrunk is None else [shrunk.finding])]
     groups_of = {file.file: file.group for file in sources.read_files(store, spec.inputs["documents"])}
+    of_documents = Counter(groups_of[row.file] for row in held.texts)
+    corpus = _next(connection, store, name, "documents", statuses, uses.of_documents(usecase, folder), of_documents)
+    waiting = [*held.findings, *taken.findings, *([] if shrunk is None else [shrunk.finding])]
 
     def write(target: Connection, outputs: Mapping[str, Version]) -> None:
         # Before the new versions come in: a withdrawal counts for all that was seen by then.
@@ -125,8 +142,8 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase) -> Result:
         read_at = {row.key: Place(groups_of[row.file], row.file) for row in held.texts if row.key is not None}
         catalog.insert_places(target, name, read_at)
         findings.record(target, name, attempt.run_id, waiting)
-        catalog.insert_version(target, name, "examples", dataset.number, dataset, outputs["dataset"])
-        catalog.insert_version(target, name, "documents", corpus.number, corpus, outputs["corpus"])
+        catalog.insert_version(target, name, "examples", attempt.run_id, dataset, outputs["dataset"])
+        catalog.insert_version(target, name, "documents", attempt.run_id, corpus, outputs["corpus"])
 
     facts = CommitFacts(
         dataset.facts(),
@@ -146,11 +163,19 @@ class Taken:
     labels: Members
     fresh: Mapping[str, Split]  # of groups that were never seen before
     findings: Sequence[Finding]
+    unusable: frozenset[str]  # rows that may not be used for what their split is for
 
 
-def _taken(connection: Connection, use_case: str, rows: Sequence[Example], shares: Splits) -> Taken:
+def _taken(
+    connection: Connection,
+    use_case: str,
+    rows: Sequence[Example],
+    shares: Splits,
+    fitting: Mapping[str, frozenset[Split]],
+) -> Taken:
     """Returns the rows with their splits: near duplicates in one, and rows that share a key; without those that would
-    link two splits, and those that a row of the test split goes with since before that was known."""
+    link two splits, those that a row of the test split goes with since before that was known, and those that may not be
+    used for what their split is for. `fitting` are the splits that each row may stand in."""
     contents = [row.content for row in rows if row.content is not None]
     groups = {row.digest: splits.group(content) for row, content in zip(rows, contents, strict=True)}
     near_pairs = near.pairs([near.text(content) for content in contents])
@@ -158,23 +183,35 @@ def _taken(connection: Connection, use_case: str, rows: Sequence[Example], share
     keyed = [(groups[row.digest], splits.key_group(key)) for row in rows for key in row.keys]
     names = {*groups.values(), *(key for _, key in keyed)}
     fixed = catalog.assignments(connection, use_case, names)
-    settled = splits.settle(names, [*linked, *keyed], fixed, shares)
+    limits: dict[str, frozenset[Split]] = {}
+    for digest, group in groups.items():
+        limits[group] = limits.get(group, splits.ANY) & fitting[digest]
+    settled = splits.settle(names, [*linked, *keyed], fixed, shares, limits)
     out = {
         "bridges_splits": (settled.bridging, "it goes with rows of different splits"),
         "straddles_splits": (splits.straddling(linked, keyed, fixed), "it goes with a row of the test split"),
     }
     left_out = {group for groups_of, _ in out.values() for group in groups_of}
-    return Taken(
-        [row for row in rows if groups[row.digest] not in left_out],
-        {digest: settled.splits[group] for digest, group in groups.items() if group not in left_out},
-        settled.fresh,
-        [
-            Finding(row.file, row.line, rule, "rejected", detail, row.digest)
-            for rule, (groups_of, detail) in out.items()
-            for row in rows
-            if groups[row.digest] in groups_of
-        ],
-    )
+    labels = {digest: settled.splits[group] for digest, group in groups.items() if group not in left_out}
+    unusable = frozenset(digest for digest, split in labels.items() if split not in fitting[digest])
+    labels = {digest: split for digest, split in labels.items() if digest not in unusable}
+    left = [
+        Finding(row.file, row.line, rule, "rejected", detail, row.digest)
+        for rule, (groups_of, detail) in out.items()
+        for row in rows
+        if groups[row.digest] in groups_of
+    ]
+    left += [
+        Finding(row.file, row.line, "use", "rejected", _unusable(settled.splits[groups[row.digest]]), row.digest)
+        for row in rows
+        if row.digest in unusable
+    ]
+    return Taken([row for row in rows if row.digest in labels], labels, settled.fresh, left, unusable)
+
+
+def _unusable(split: Split) -> str:
+    purpose = "evaluated on" if split == "test" else "trained on"
+    return f"it stands in the {split} split, and its source or a document it speaks of may not be {purpose}"
 
 
 @dataclass(frozen=True)
@@ -188,11 +225,14 @@ class Shrunk:
 _FEW = 10  # examples; so many may go from any dataset
 
 
-def _shrunk(connection: Connection, use_case: str, labels: Members, checks: Checks) -> Shrunk | None:
-    """Returns the current members where these would be far fewer of them and nobody has accepted that; else None."""
+def _shrunk(
+    connection: Connection, use_case: str, labels: Members, unusable: frozenset[str], checks: Checks
+) -> Shrunk | None:
+    """Returns the current members where these would be far fewer of them and nobody has accepted that; else None. What
+    was erased, or may not be used any more, is missed by nobody."""
     current = catalog.standing(connection, use_case, "examples")
     before = catalog.members(connection, use_case, "examples", current.version)
-    gone = sorted(before.keys() - labels.keys() - catalog.erased_examples(connection, use_case))
+    gone = sorted(before.keys() - labels.keys() - unusable - catalog.erased_examples(connection, use_case))
     if len(gone) < _FEW or len(gone) <= checks.max_removed * len(before):
         return None
     digest = canonical.digest({"removed": gone, "from": current.digest})
@@ -218,16 +258,25 @@ def _held(
     return holds.hold(catalogue, texts, rejected, spec.params["sources"], usecase.checks)
 
 
-def _next(connection: Connection, store: ArtifactStore, use_case: str, kind: DatasetKind, labels: Members) -> Next:
+def _next(
+    connection: Connection,
+    store: ArtifactStore,
+    use_case: str,
+    kind: DatasetKind,
+    labels: Members,
+    described: Sequence[Described],
+    rows: Mapping[str, int],
+) -> Next:
     current: Standing = catalog.standing(connection, use_case, kind)
     difference = membership.change(catalog.members(connection, use_case, kind, current.version), labels)
     # The first version stands even where it is empty: what comes after needs something to be the change of.
-    changed = bool(difference) or current.version == 0
+    again = {source.source: source.digest for source in described} != current.sources
+    changed = bool(difference) or again or current.version == 0
     artifact = "dataset" if kind == "examples" else "corpus"
     stored = store.put(artifact, {"members.json": canonical.dumps(membership.listed(labels)).encode()})
     meta = {"digest": membership.digest(labels), "rows": len(labels)}
     output = Output.of(stored, kind, private=False, meta=meta, made_of=(kind,))
-    return Next(current.version + changed, labels, difference, changed, output)
+    return Next(current.version + changed, labels, difference, changed, output, described, rows)
 
 
 def _not_emptied(connection: Connection, use_case: str, rows: list[Example], files: list[File]) -> None:

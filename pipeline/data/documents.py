@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline import canonical, parsing
 from pipeline.data.rows import Problem, storable
-from pipeline.usecase import DocumentDefaults
+from pipeline.usecase import USES, DocumentDefaults, narrowed
 
 FIELDS = (
     "id",
@@ -26,6 +26,7 @@ FIELDS = (
     "retain_until",
     "source",
     "data_subject",
+    "uses",
 )
 _FENCE = re.compile(r"^---[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(r"^#+[ \t]+(.+?)[ \t]*$", re.MULTILINE)
@@ -56,6 +57,7 @@ class Document:
     fresh_until: str | None = None  # ISO dates
     retain_until: str | None = None
     subject: str | None = None  # the person a document is about, if any
+    uses: tuple[str, ...] = USES  # what it may be used for, in the order of USES
     problem: Problem | None = None
 
     @property
@@ -71,13 +73,14 @@ class Document:
     def as_dict(self) -> dict[str, Any]:
         """Returns the document as a snapshot keeps it."""
         problem = None if self.problem is None else [self.problem.rule, self.problem.detail]
-        return {**self.__dict__, "groups": list(self.groups), "problem": problem}
+        return {**self.__dict__, "groups": list(self.groups), "uses": list(self.uses), "problem": problem}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "Document":
         """Returns the document that a snapshot kept."""
         problem = None if row["problem"] is None else Problem(*row["problem"])
-        return cls(**{**row, "groups": tuple(row["groups"]), "problem": problem})
+        uses = tuple(row.get("uses", USES))
+        return cls(**{**row, "groups": tuple(row["groups"]), "uses": uses, "problem": problem})
 
 
 _METADATA = ("document_key", "text_digest", "title", "tenant", "classification", "owner", "source", "status")
@@ -88,8 +91,11 @@ def metadata_digest(row: Mapping[str, Any]) -> str:
     dates = {name: None if row[name] is None else str(row[name]) for name in ("fresh_until", "retain_until")}
     # A document about nobody has the digest that it had before documents could say so.
     person = {"subject": row["subject"]} if row.get("subject") else {}
+    # So has one that may be used for anything.
+    uses = sorted(row.get("uses", USES))
+    limits = {} if uses == sorted(USES) else {"uses": uses}
     fields = {name: row[name] for name in _METADATA}
-    return canonical.digest({**fields, "groups": sorted(row["groups"]), **dates, **person})
+    return canonical.digest({**fields, "groups": sorted(row["groups"]), **dates, **person, **limits})
 
 
 class _Unfit(Exception):
@@ -99,12 +105,14 @@ class _Unfit(Exception):
         self.line = line
 
 
-def markdown(data: bytes, file: str, defaults: DocumentDefaults, *, required: bool = True) -> Document:
+def markdown(
+    data: bytes, file: str, defaults: DocumentDefaults, *, required: bool = True, uses: tuple[str, ...] = USES
+) -> Document:
     """Returns the document of a Markdown file, or the problem it has: `not_utf8`, `not_storable` or `front_matter`.
 
     Without an id the file's name gives one; without a title, the first heading or the id. An unknown key is a problem:
     a misspelt classification must not leave a document with the default one. Where front matter is not `required`, a
-    text that shows no trace of any has the defaults' rights.
+    text that shows no trace of any has the defaults' rights. `uses` are the source's: front matter narrows them.
     """
     stem = slug(re.sub(r"\.[A-Za-z]+$", "", file.rsplit("/", 1)[-1]))
     try:
@@ -116,10 +124,11 @@ def markdown(data: bytes, file: str, defaults: DocumentDefaults, *, required: bo
     key = fields.pop("id", None) or stem
     heading = _HEADING.search(body)
     title = fields.pop("title", None) or (heading.group(1) if heading else key)
+    fields["uses"] = narrowed(uses, fields.get("uses", USES))
     return Document(file, 1, key, title, body.strip(), **{**_defaults(defaults), **fields})
 
 
-def lines(data: bytes, file: str, defaults: DocumentDefaults) -> list[Document]:
+def lines(data: bytes, file: str, defaults: DocumentDefaults, uses: tuple[str, ...] = USES) -> list[Document]:
     """Returns one document for each line that is not blank. Its id and title are made of the file's name and a digest
     of the line: both can be read by whoever may not read the text."""
     stem = slug(re.sub(r"\.[A-Za-z]+$", "", file.rsplit("/", 1)[-1]))[:60].strip("-") or "line"
@@ -133,7 +142,7 @@ def lines(data: bytes, file: str, defaults: DocumentDefaults) -> list[Document]:
             documents.append(Document(file, number, None, problem=unfit.problem))
             continue
         key = f"{stem}-{canonical.digest_text(text)[:16]}"
-        documents.append(Document(file, number, key, key, text, **_defaults(defaults)))
+        documents.append(Document(file, number, key, key, text, uses=uses, **_defaults(defaults)))
     return documents
 
 
@@ -200,6 +209,10 @@ def _fields(front: Mapping[Any, Any]) -> dict[str, Any]:
         if name == "groups":
             if not isinstance(value, list) or not all(isinstance(group, str) for group in value):
                 raise _Unfit("front_matter", "groups is a list of names")
+            fields[name] = tuple(value)
+        elif name == "uses":
+            if not isinstance(value, list) or not set(map(str, value)) <= set(USES):
+                raise _Unfit("front_matter", f"uses is a list of {', '.join(USES)}")
             fields[name] = tuple(value)
         elif name in ("fresh_until", "retain_until"):
             fields[name] = _date(name, value)

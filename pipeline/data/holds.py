@@ -69,6 +69,8 @@ def widening(last: Current, row: Document) -> list[str]:
         changes.append(f"tenant {last.tenant} → {row.tenant}")
     if CLASSIFICATIONS.index(row.classification) < CLASSIFICATIONS.index(last.classification):
         changes.append(f"classification {last.classification} → {row.classification}")
+    if not set(row.uses) <= set(last.uses):
+        changes.append(f"uses {', '.join(last.uses) or 'none'} → {', '.join(row.uses)}")
     added = sorted(set(row.groups) - set(last.groups))
     if added and row.classification != CLASSIFICATIONS[0]:
         changes.append(f"groups {', '.join(last.groups)} → {', '.join(row.groups)}")

@@ -81,3 +81,11 @@ def _ours(real: Path, settings: Settings) -> bool:
         return True
     # The use cases may stand in the home folder; nothing else there is a document.
     return real.is_relative_to(home) and not (usecases != home and real.is_relative_to(usecases))
+
+
+def name(path: Path, folder: Path) -> str:
+    """Returns what a file or a source is called in findings: its path, relative to the use case's folder where it
+    stands in it."""
+    known = path.relative_to(folder) if path.is_relative_to(folder) else path
+    # A file's name may hold bytes that are not UTF-8; a finding's may not.
+    return known.as_posix().encode("utf-8", "backslashreplace").decode()

@@ -219,13 +219,24 @@ class SourceCard:
     owner: str | None
     rights: str | None
     sensitivity: str | None
+    uses: Sequence[str] | None = None  # None on a card from before sources said it
+
+
+@dataclass(frozen=True)
+class SignOffCard:
+    """What persons were asked about a version when its card was written."""
+
+    role: str
+    answer: str  # waiting, approve, reject, or not asked where nothing is new to the role
+    open_items: int  # sources or rows that nobody has signed
+    person: str | None
 
 
 @dataclass(frozen=True)
 class CardContent:
     """What a data card says, as it is stored."""
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     use_case: str
     title: str
@@ -241,10 +252,13 @@ class CardContent:
     deletion_path: str | None = None
     known_issues: Sequence[str] | None = None
     backup_days: int | None = None  # how long backups may hold what was erased
+    signed: bool | None = None  # whether persons sign what is new in the examples
+    signoff: Sequence[SignOffCard] = ()
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
-        """Returns the value: format 1 did not describe the sources, nor what becomes of them."""
+        """Returns the value: format 1 did not describe the sources, nor what becomes of them; format 2 said neither
+        what they may be used for nor who signed."""
         return value
 
 

@@ -21,7 +21,7 @@ from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.records import load, plain
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Output, Result, Step, Version
-from pipeline.usecase import DocumentSource, ExampleKind, ExampleSource
+from pipeline.usecase import USES, DocumentSource, ExampleKind, ExampleSource, narrowed
 
 ROWS = "rows.jsonl"
 FILES = "files.json"
@@ -57,7 +57,7 @@ def fetch(context: Context) -> Fetched:
     """
     folder = context.settings.usecases / context.usecase.name
     texts = [
-        (source, _files(source, folder, context.settings), group(source, folder))
+        (source, _files(source, folder, context.settings), paths.name(source.path, folder))
         for source in context.usecase.documents
     ]
     rows = [
@@ -212,16 +212,11 @@ def _emptied(row: Example | Document) -> Example | Document:
 def _documents(source: DocumentSource, file: SourceFile) -> list[Document]:
     if file.refused is not None:
         return [Document(file.name, 1, None, problem=Problem("outside", f"it is not read: {file.refused}"))]
-    data = file.content()
+    data, uses = file.content(), narrowed(source.uses, USES)
     if source.format == "lines":
-        return documents.lines(data, file.name, source.defaults)
-    return [documents.markdown(data, file.name, source.defaults, required=source.front_matter == "required")]
-
-
-def group(source: DocumentSource, folder: Path) -> str:
-    """Returns what a document source is called in findings: its path, relative to the use case's folder where it stands
-    in it."""
-    return _name(source.path, folder)
+        return documents.lines(data, file.name, source.defaults, uses)
+    required = source.front_matter == "required"
+    return [documents.markdown(data, file.name, source.defaults, required=required, uses=uses)]
 
 
 def _files(source: DocumentSource, folder: Path, settings: Settings) -> list[SourceFile]:
@@ -244,11 +239,11 @@ def _one_of_many(path: Path, root: Path, folder: Path, settings: Settings) -> So
     try:
         return _file(path, root, folder, settings)
     except NotAvailable as error:
-        return SourceFile(path, root, settings, _name(path, folder), "", f"{error.details['found']}")
+        return SourceFile(path, root, settings, paths.name(path, folder), "", f"{error.details['found']}")
 
 
 def _file(path: Path, root: Path, folder: Path, settings: Settings) -> SourceFile:
-    name = _name(path, folder)
+    name = paths.name(path, folder)
     try:
         sha256 = hashlib.sha256(paths.read(path, root, settings)).hexdigest()
     except paths.Outside as outside:
@@ -262,12 +257,6 @@ def _own(path: Path, folder: Path, settings: Settings) -> SourceFile:
     if file.refused is not None:
         raise BadInput("this file is not read", where=path, found=file.refused, allowed="a file of its own")
     return file
-
-
-def _name(path: Path, folder: Path) -> str:
-    name = path.relative_to(folder) if path.is_relative_to(folder) else path
-    # A file's name may hold bytes that are not UTF-8; a finding's may not.
-    return name.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def _named(files: list[SourceFile]) -> list[list[str | None]]:

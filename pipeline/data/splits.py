@@ -4,7 +4,7 @@ later moves a row, so that no test row was ever trained on."""
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,8 @@ from pipeline.usecase import Splits
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+ANY: frozenset[Split] = frozenset(SPLITS)
+_ORDER: tuple[Split, ...] = ("test", "validation", "train")  # in which shares follow each other
 _WORDS = re.compile(r"[\W_]+")
 _SCALE = 1 << 64
 
@@ -56,12 +58,23 @@ def normalised(text: str) -> str:
     return _WORDS.sub(" ", plain).strip() or plain.strip()
 
 
-def assign(group_digest: str, shares: Splits) -> Split:
-    """Returns the split of a group that was never seen before: by its digest, so that it depends on nothing else."""
-    place = int(group_digest[:16], 16) / _SCALE
-    if place < shares.test:
-        return "test"
-    return "validation" if place < shares.test + shares.validation else "train"
+def assign(group_digest: str, shares: Splits, allowed: frozenset[Split] = ANY) -> Split:
+    """Returns the split of a group that was never seen before: by its digest, so that it depends on nothing else; one
+    of those that are allowed, in the proportion of their shares."""
+    chosen = [split for split in _ORDER if split in allowed]
+    whole = 1.0 if allowed == ANY else sum(shares.shares[split] for split in chosen)
+    place = int(group_digest[:16], 16) / _SCALE * whole
+    for split in chosen[:-1]:
+        place -= shares.shares[split]
+        if place < 0:
+            return split
+    return chosen[-1]
+
+
+def allowed(uses: Collection[str]) -> frozenset[Split]:
+    """Returns the splits that a row may stand in, by what it may be used for."""
+    trained: frozenset[Split] = frozenset(("train", "validation")) if "train" in uses else frozenset()
+    return trained | (frozenset(("test",)) if "evaluate" in uses else frozenset())
 
 
 @dataclass(frozen=True)
@@ -74,9 +87,14 @@ class Settled:
 
 
 def settle(
-    groups: Iterable[str], linked: Iterable[tuple[str, str]], fixed: Mapping[str, Split], shares: Splits
+    groups: Iterable[str],
+    linked: Iterable[tuple[str, str]],
+    fixed: Mapping[str, Split],
+    shares: Splits,
+    fitting: Mapping[str, frozenset[Split]] | None = None,
 ) -> Settled:
-    """Returns the splits of groups, of which those that are linked share one.
+    """Returns the splits of groups, of which those that are linked share one. `fitting` are the splits that a group
+    may have, where these are not all: linked groups get one that fits each of them, where there is one.
 
     A group that has a split keeps it. A new one takes that of the groups it is linked to, over others too; where these
     have different ones, it has none: whoever was trained on it would have seen the test.
@@ -85,9 +103,12 @@ def settle(
     place = {name: number for number, name in enumerate(names)}
     first = components(len(names), ((place[one], place[other]) for one, other in linked))
     known: dict[int, set[Split]] = defaultdict(set)
+    common: dict[int, frozenset[Split]] = defaultdict(lambda: ANY)
     for name in names:
         if name in fixed:
             known[first[place[name]]].add(fixed[name])
+        if fitting is not None and name in fitting:
+            common[first[place[name]]] &= fitting[name]
     fresh: dict[str, Split] = {}
     bridging = set()
     for name in names:
@@ -98,7 +119,7 @@ def settle(
             bridging.add(name)
         else:
             # The first of a component has the smallest digest of it.
-            fresh[name] = min(known[root]) if known[root] else assign(names[root], shares)
+            fresh[name] = min(known[root]) if known[root] else assign(names[root], shares, common[root] or ANY)
     return Settled({**{name: fixed[name] for name in names if name in fixed}, **fresh}, fresh, frozenset(bridging))
 
 

@@ -46,14 +46,16 @@ def due(
 
 
 def tightened(current: Current, row: Document) -> bool:
-    """Returns whether somebody who may read the current version may not read the new one, or not for as long."""
+    """Returns whether somebody who may read the current version may not read the new one, not for as long, or not for
+    what he could."""
     public = CLASSIFICATIONS[0]
     narrower = row.classification != public and (
         current.classification == public or not set(current.groups) <= set(row.groups)
     )
     higher = CLASSIFICATIONS.index(row.classification) > CLASSIFICATIONS.index(current.classification)
     sooner = row.fresh_until is not None and (current.fresh_until is None or row.fresh_until < current.fresh_until)
-    return row.tenant != current.tenant or higher or narrower or sooner
+    unused = not set(current.uses) <= set(row.uses)
+    return row.tenant != current.tenant or higher or narrower or sooner or unused
 
 
 def returning(before: Mapping[str, Current], texts: Sequence[Document]) -> dict[str, str]:

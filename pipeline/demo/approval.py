@@ -1,4 +1,5 @@
-"""The release: a person answers at the terminal, or the demo answers by itself and says so."""
+"""Questions to persons, about new data and about the release: a person answers at the terminal, or the demo answers by
+itself and says so."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Release:
-    """Runs `<usecase>_release` to its end, asking or answering on the way."""
+class Questions:
+    """Who is asked what a DAG's run waits for, and how the answer is given."""
 
     watch: Watch
     console: Console
@@ -35,25 +36,71 @@ class Release:
     reviewer: Airflow
     interactive: bool
 
+    def _question(self, ended: Ended, task: str) -> tuple[str, dict[str, Any]]:
+        """Returns where the answer to a waiting task goes, and the question, which is shown."""
+        path = f"dags/{ended.dag_id}/dagRuns/{ended.run_id}/taskInstances/{task}/-1/hitlDetails"
+        question: dict[str, Any] = self.watch.airflow.call("GET", path)
+        self.console.print()
+        self.console.print(Markdown(str(question["body"])))
+        return path, question
+
+    def _answer(self, path: str, question: dict[str, Any], reason: str) -> Answer:
+        """Returns the answer that was given: a person's at the terminal, who stands in for the reviewer, or the demo's
+        for its reviewer, with this reason."""
+        given = self._ask(question, reason) if self.interactive else Answer(self.reviewer, "Approve", reason)
+        self._give(path, question, given)
+        self.console.print(f"  [bold]{given.user.user}[/] answers: {given.option} ({given.reason})")
+        return given
+
+    def _give(self, path: str, question: dict[str, Any], given: Answer) -> None:
+        (about,) = question["params"].keys() - {"reason"}
+        params = {about: question["params"][about]["value"], "reason": given.reason}
+        given.user.call("PATCH", path, {"chosen_options": [given.option], "params_input": params})
+
+    def _ask(self, question: dict[str, Any], reason: str) -> Answer:
+        self.console.print(
+            f"You answer as [bold]{self.reviewer.user}[/]. The UI asks the same, under Required Actions."
+        )
+        options = {option.lower(): option for option in question["options"]}
+        chosen = Prompt.ask("Your answer", choices=list(options), console=self.console)
+        return Answer(self.reviewer, options[chosen], Prompt.ask("Why", console=self.console, default=reason))
+
+
+@dataclass(frozen=True)
+class SignOff(Questions):
+    """Runs `<usecase>_sign` to its end, asking or answering on the way."""
+
+    def carry_out(self, dag_id: str, run_id: str) -> Ended:
+        """Returns the run at its end. The demo signs as its reviewer, its data owner and privacy reviewer."""
+        answered: dict[str, str] = {}
+        while True:
+            rejected = [task for task, option in answered.items() if option == "Reject"]
+            ended = self.watch.follow(dag_id, run_id, until=WAITING, may_fail=rejected)
+            if ended.state != WAITING:
+                return ended
+            for task in [name for name, state in ended.tasks.items() if state == WAITING and name not in answered]:
+                given = self._answer(*self._question(ended, task), "the demo signs as its reviewer")
+                answered[task] = given.option
+
+
+@dataclass(frozen=True)
+class Release(Questions):
+    """Runs `<usecase>_release` to its end, asking or answering on the way."""
+
     def carry_out(self, dag_id: str, run_id: str, requested_by: str) -> Ended:
         """Returns the run of the release at its end. Where it comes to a question, a person at the terminal answers it,
         or the demo: as its reviewer, after Airflow turned away who asked for the run."""
         ended = self.watch.follow(dag_id, run_id, until=WAITING)
         if ended.state != WAITING:
             return ended
-        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{TASK}/-1/hitlDetails"
-        question = self.watch.airflow.call("GET", path)
-        self.console.print()
-        self.console.print(Markdown(str(question["body"])))
+        path, question = self._question(ended, TASK)
         if not self.interactive and requested_by == self.engineer.user:
             self.console.print(
                 f"\nNo terminal, so the demo answers: first as [bold]{requested_by}[/], who asked for it."
             )
             self._try_own(path, question)
             self.console.print(f"Now as [bold]{self.reviewer.user}[/]:")
-        given = self._ask(question) if self.interactive else self._second_pair_of_eyes()
-        self._give(path, question, given)
-        self.console.print(f"  [bold]{given.user.user}[/] answers: {given.option} ({given.reason})")
+        given = self._answer(path, question, "the demo approves as its reviewer: the gate's checks passed")
         return self.watch.follow(dag_id, run_id, may_fail=("approve",) if given.option == "Reject" else ())
 
     def _try_own(self, path: str, question: dict[str, Any]) -> None:
@@ -66,20 +113,3 @@ class Release:
             self.console.print("  Turned away: nobody approves what he asked for himself. Nothing was promoted.")
             return
         raise Refused("Airflow took an approval from who asked for the run", where=path)
-
-    def _give(self, path: str, question: dict[str, Any], given: Answer) -> None:
-        params = {"decision": question["params"]["decision"]["value"], "reason": given.reason}
-        given.user.call("PATCH", path, {"chosen_options": [given.option], "params_input": params})
-
-    def _second_pair_of_eyes(self) -> Answer:
-        return Answer(self.reviewer, "Approve", "the demo approves as its reviewer: the gate's checks passed")
-
-    def _ask(self, question: dict[str, Any]) -> Answer:
-        """Returns the answer of the person at the terminal, who stands in for the reviewer."""
-        self.console.print(
-            f"You answer as [bold]{self.reviewer.user}[/]. The UI asks the same, under Required Actions."
-        )
-        options = {option.lower(): option for option in question["options"]}
-        chosen = Prompt.ask("Your answer", choices=list(options), console=self.console)
-        reason = Prompt.ask("Why", console=self.console, default="looked at the gate's checks")
-        return Answer(self.reviewer, options[chosen], reason)

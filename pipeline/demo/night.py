@@ -12,7 +12,7 @@ from rich.console import Console
 from pipeline import catalogue, models, services
 from pipeline import usecase as usecase_module
 from pipeline.demo import report
-from pipeline.demo.approval import Release
+from pipeline.demo.approval import Release, SignOff
 from pipeline.demo.memory import Sampler
 from pipeline.demo.watch import Ended, Watch
 from pipeline.errors import NotAvailable
@@ -22,7 +22,7 @@ from pipeline.services.up import Running
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
-DRIVEN = ("data", "reindex", "retrain", "release")
+DRIVEN = ("data", "sign", "reindex", "retrain", "release")
 
 
 @dataclass
@@ -112,6 +112,10 @@ def _drive(night: Night, engineer: Airflow, reviewer: Airflow, interactive: bool
         engineer.call("PATCH", f"dags/{dag}", {"is_paused": False})
     with night.stage("data"):
         data = night.keep(watch.follow(dags["data"], engineer.trigger(dags["data"])))
+    if usecase_module.find(night.settings, night.name).signs_data and data.succeeded("publish_dataset"):
+        with night.stage("sign"):
+            signing = SignOff(watch, night.console, engineer, reviewer, interactive)
+            night.keep(signing.carry_out(dags["sign"], watch.begun_by(dags["sign"], data)))
     with night.stage("reindex"):
         # Documents that are new begin it by themselves. Where none are, it is asked to look, and says unchanged.
         new = data.succeeded("publish_documents")

@@ -37,6 +37,8 @@ def _disagreeing(usecase: UseCase) -> Iterator[Finding]:
     """Yields the keys that contradict one another."""
     training, checks, release = usecase.training, usecase.checks, usecase.release
     kinds = {source.kind for source in usecase.examples}
+    if usecase.risk_tier == "high" and usecase.signoff.required is False:
+        yield "signoff.required", "false, and risk_tier high has data signed all the same"
     if usecase.risk_tier == "high" and release.approval.required is False:
         yield "release.approval.required", "false, and risk_tier high asks a person all the same"
     if training.dpo.enabled and "preference" not in kinds:

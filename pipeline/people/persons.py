@@ -29,6 +29,8 @@ class Person:
     approver: bool  # may let a release through
     aliases: tuple[str, ...] = ()  # every other name that he is recorded under, such as os:maria
     ended: bool = False
+    data_owner: bool = False  # may sign that a new source is trained on
+    privacy_reviewer: bool = False  # may sign that rows about persons are
 
 
 def add(settings: Settings, person: Person) -> Path | None:
@@ -49,6 +51,8 @@ def add(settings: Settings, person: Person) -> Path | None:
             person.airflow_id,
             person.login,
             person.approver,
+            person.data_owner,
+            person.privacy_reviewer,
             list(person.aliases),
         )
     return password_file
@@ -72,6 +76,8 @@ def everybody(settings: Settings) -> list[Person]:
             row["approver"],
             tuple(row["aliases"]),
             row["ended_at"] is not None,
+            row["data_owner"],
+            row["privacy_reviewer"],
         )
         for row in rows
     ]

@@ -50,6 +50,7 @@ class PolicyContent:
     confidence: float
     suites: Sequence[SealedSuite]
     answers: SealedAnswers
+    signs_data: bool | None = None  # None in a policy from before data was signed: by the risk tier
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import database
 from pipeline.database import Connection
 from pipeline.retrieval.loading import Right
-from pipeline.usecase import CLASSIFICATIONS, UseCase
+from pipeline.usecase import CLASSIFICATIONS, PURPOSES, Purpose, UseCase
 
 # Names that no use case can have: its own are lower-case words.
 UNKNOWN = "Unknown"
@@ -22,12 +22,13 @@ class Caller:
     tenant: str
     groups: tuple[str, ...]
     clearance: str
+    purpose: Purpose = "rag"  # what he searches for
 
 
 def may_read(caller: Caller, right: Right) -> bool:
-    """Returns whether a caller may read what carries this right: in his own tenant, up to his clearance, and, unless it
-    is public, in a group of his. An unknown clearance reads nothing."""
-    if caller.clearance not in CLASSIFICATIONS or caller.tenant != right.tenant:
+    """Returns whether a caller may read what carries this right: for a purpose that it may be used for, in his own
+    tenant, up to his clearance, and, unless it is public, in a group of his. An unknown clearance reads nothing."""
+    if caller.clearance not in CLASSIFICATIONS or caller.tenant != right.tenant or caller.purpose not in right.uses:
         return False
     if CLASSIFICATIONS.index(right.classification) > CLASSIFICATIONS.index(caller.clearance):
         return False
@@ -38,10 +39,13 @@ def callers(rights: Sequence[Right], number: int, seed: str) -> list[Caller]:
     """Returns `number` generated callers: first one for each right, who can read it, then random ones, some of them of
     unknown tenants, groups and clearances. The same seed gives the same callers."""
     generator = random.Random(seed)  # noqa: S311 - a test sample, no secret
-    ordered = sorted(set(rights), key=lambda right: (right.tenant, right.classification, right.groups))
+    ordered = sorted(set(rights), key=_order)
     tenants = [*sorted({right.tenant for right in rights}), UNKNOWN]
     groups = [*sorted({group for right in rights for group in right.groups}), UNKNOWN]
-    generated = [Caller(right.tenant, right.groups, right.classification) for right in ordered]
+    generated = [
+        Caller(right.tenant, right.groups, right.classification, next((p for p in PURPOSES if p in right.uses), "rag"))
+        for right in ordered
+    ]
     generator.shuffle(generated)
     while len(generated) < number:
         size = generator.randint(0, min(len(groups), 6))
@@ -50,6 +54,7 @@ def callers(rights: Sequence[Right], number: int, seed: str) -> list[Caller]:
                 generator.choice(tenants),
                 tuple(sorted(generator.sample(groups, size))),
                 generator.choice([*CLASSIFICATIONS, CLASSIFICATIONS[-1], UNKNOWN]),
+                generator.choice(PURPOSES),
             )
         )
     return generated[:number]
@@ -57,7 +62,7 @@ def callers(rights: Sequence[Right], number: int, seed: str) -> list[Caller]:
 
 def acl_ids(connection: Connection, use_case: str, rights: Sequence[Right]) -> Mapping[Right, int]:
     """Returns the id of each right, named in the database where it was not."""
-    for right in sorted(set(rights), key=lambda right: (right.tenant, right.classification, right.groups)):
+    for right in sorted(set(rights), key=_order):
         database.execute(
             connection,
             "retrieval",
@@ -66,9 +71,14 @@ def acl_ids(connection: Connection, use_case: str, rights: Sequence[Right]) -> M
             tenant=right.tenant,
             classification=right.classification,
             groups=list(right.groups),
+            uses=list(right.uses),
         )
     rows = database.fetch(connection, "retrieval", "acl_sets", use_case=use_case)
-    return {Right(row["tenant"], row["classification"], tuple(row["groups"])): row["acl_id"] for row in rows}
+    return {Right.of(row): row["acl_id"] for row in rows}
+
+
+def _order(right: Right) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
+    return right.tenant, right.classification, right.groups, right.uses
 
 
 def principals(usecase: UseCase) -> list[dict[str, Any]]:

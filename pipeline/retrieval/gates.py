@@ -27,6 +27,7 @@ from pipeline.retrieval.records import (
     LeaksGate,
     LossGate,
     Manifest,
+    ManifestEntry,
     RecallGate,
 )
 from pipeline.steps import Attempt, Output, Result, Step, Version
@@ -163,7 +164,7 @@ def _expected(connection: Connection, corpus: Version, manifest: Manifest) -> Ex
     for entry in manifest.documents:
         document = known.get(entry.version)
         # A document that is no longer in the catalog's answer was withdrawn since: it must not be served.
-        right = Right(entry.tenant, entry.classification, tuple(entry.groups))
+        right = _right(entry)
         served = document is not None and (document.expires is None or document.expires > now["today"])
         key, version, body = (document.key, document.version_id, document.body) if document else ("", 0, "")
         chunks += [(digest, key, version, right, served, body) for digest in entry.chunks]
@@ -177,6 +178,10 @@ def _expected(connection: Connection, corpus: Version, manifest: Manifest) -> Ex
         vectors,
         [row[5] for row in chunks],
     )
+
+
+def _right(entry: ManifestEntry) -> Right:
+    return Right(entry.tenant, entry.classification, tuple(entry.groups), tuple(entry.uses))
 
 
 def _vectors(connection: Connection, embedder: str, digests: Sequence[str]) -> NDArray[np.float32]:
@@ -258,7 +263,13 @@ def _search(
     from pgvector import HalfVector
 
     (opened,) = database.call(
-        connection, "rag.open_session_as", usecase.name, caller.tenant, list(caller.groups), caller.clearance
+        connection,
+        "rag.open_session_as",
+        usecase.name,
+        caller.tenant,
+        list(caller.groups),
+        caller.clearance,
+        caller.purpose,
     )
     given = {"token": opened["open_session_as"], "embedding": HalfVector(query)}
     search = database.fetch_one(
@@ -281,8 +292,8 @@ def _counts(connection: Connection, generation: int, manifest: Manifest) -> Coun
     """Returns whether the generation holds, of each tenant and right, as many chunks as its manifest."""
     expected: Counter[Right] = Counter()
     for entry in manifest.documents:
-        expected[Right(entry.tenant, entry.classification, tuple(entry.groups))] += len(entry.chunks)
+        expected[_right(entry)] += len(entry.chunks)
     rows = database.fetch(connection, "retrieval", "generation_counts", generation=generation)
-    held = {Right(row["tenant"], row["classification"], tuple(row["groups"])): row["chunks"] for row in rows}
+    held = {Right.of(row): row["chunks"] for row in rows}
     differing = sum(expected[right] != held.get(right, 0) for right in expected.keys() | held.keys())
     return CountsGate(expected.total(), sum(held.values()), len(+expected), differing, passed=differing == 0)

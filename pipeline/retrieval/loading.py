@@ -1,8 +1,9 @@
 """What an index is made of: the documents of one corpus version, cut into chunks, and the manifest that names them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 from pipeline import canonical, database, digests, steps
 from pipeline.artifacts import ArtifactStore
@@ -13,7 +14,7 @@ from pipeline.retrieval import chunking
 from pipeline.retrieval.chunking import Chunk, Chunker, Count
 from pipeline.retrieval.records import Manifest, ManifestEntry
 from pipeline.steps import Version
-from pipeline.usecase import UseCase
+from pipeline.usecase import USES, UseCase
 
 KIND = "index_generation"
 NAME = "index"
@@ -27,6 +28,12 @@ class Right:
     tenant: str
     classification: str
     groups: tuple[str, ...]  # sorted, each once
+    uses: tuple[str, ...] = USES  # what for, in the order of USES
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Right":
+        """Returns the right that a row of the database carries."""
+        return cls(row["tenant"], row["classification"], tuple(row["groups"]), tuple(row["uses"]))
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def documents(connection: Connection, corpus: int, digests: Sequence[str] | None
             row["digest"],
             row["title"],
             row["body"],
-            Right(row["tenant"], row["classification"], tuple(row["groups"])),
+            Right.of(row),
             row["fresh_until"],
         )
         for row in rows
@@ -105,6 +112,7 @@ def manifest(entries: Sequence[Chunked], chunker: Chunker, embedder: str, text_s
             tenant=entry.document.right.tenant,
             classification=entry.document.right.classification,
             groups=list(entry.document.right.groups),
+            uses=list(entry.document.right.uses),
             fresh_until=None if entry.document.fresh_until is None else entry.document.fresh_until.isoformat(),
             chunks=[chunk.digest for chunk in entry.chunks],
         )

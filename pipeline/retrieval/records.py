@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from pipeline.steps import Version
+from pipeline.usecase import USES
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class ManifestEntry:
     tenant: str
     classification: str
     groups: Sequence[str]
+    uses: Sequence[str]  # what it may be used for
     fresh_until: str | None  # ISO date
     chunks: Sequence[str]
 
@@ -25,7 +27,7 @@ class ManifestEntry:
 class Manifest:
     """What an index generation holds: equal manifests are equal generations."""
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     chunker: Mapping[str, Any]
     embedder: str
@@ -34,8 +36,10 @@ class Manifest:
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
-        """Returns the value as format 2 has it: before, an index was searched by vectors alone."""
-        return value if version >= 2 else {"text_search": None, **value}
+        """Returns the value as format 3 has it: before 2 an index was searched by vectors alone, before 3
+        every document could be used for anything."""
+        value = value if version >= 2 else {"text_search": None, **value}
+        return value | {"documents": [{"uses": list(USES), **entry} for entry in value["documents"]]}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pipeline.prompt import Passage
 from pipeline.search.embedder import Embedder
 from pipeline.settings import Settings
 from pipeline.steps import Version
-from pipeline.usecase import UseCase
+from pipeline.usecase import Purpose, UseCase
 
 _LIFETIME = "10 minutes"
 _RENEWED_SECONDS = 480.0  # a searcher that lives longer than its session opens another
@@ -64,11 +64,12 @@ class Searcher:
         gateway: Role = "evaluator",
         index: Version | None = None,
         embedder: Embedder | None = None,
+        purpose: Purpose = "rag",
     ) -> None:
         """Raises BadInput for an unknown principal, and NotAvailable where the generation does not stand."""
         _known(usecase, principal)
         self.embedder = embedder or Embedder(settings.device)
-        self._open = partial(_open, settings, gateway, usecase.name, principal)
+        self._open = partial(_open, settings, gateway, usecase.name, principal, purpose)
         self._token, self._opened = self._open(), time.monotonic()
         self._connection = database.connect(settings, role)
         try:
@@ -144,9 +145,9 @@ def search(settings: Settings, usecase: UseCase, text: str, principal: str, k: i
         return searcher.search(text, k)
 
 
-def _open(settings: Settings, gateway: Role, use_case: str, principal: str) -> str:
+def _open(settings: Settings, gateway: Role, use_case: str, principal: str, purpose: Purpose) -> str:
     with database.connect(settings, gateway) as connection:
-        (row,) = database.call(connection, "rag.open_session", use_case, principal, _LIFETIME)
+        (row,) = database.call(connection, "rag.open_session", use_case, principal, _LIFETIME, purpose)
     return str(row["open_session"])
 
 

@@ -62,7 +62,9 @@ def _introduce(settings: Settings) -> None:
     aliases = {"engineer": (persons.of_process(),)}
     for user, role in configuration.USERS.items():
         if user not in known:
-            persons.add(settings, Person(user, user, None, role != "viewer", aliases.get(user, ())))
+            signs = user == "reviewer"
+            answers = Person(user, user, None, role != "viewer", aliases.get(user, ()), False, signs, signs)
+            persons.add(settings, answers)
 
 
 def down(settings: Settings) -> Stopped:

@@ -1,6 +1,7 @@
 """Preflight: pins what the night trains on, and refuses what cannot work before any of it costs time."""
 
 import importlib.util
+import logging
 
 from pipeline import database, datasets, models, steps
 from pipeline.chat import Chat
@@ -16,16 +17,26 @@ from pipeline.training.precision import choose
 from pipeline.training.records import Precision, PreflightFacts, Prepared
 from pipeline.usecase import Training
 
+log = logging.getLogger(__name__)
+
 
 def preflight(context: Context) -> Prepared:
     """Returns the newest dataset version and the base model as it stands, pinned, with the counts of the rows that can
     be learned from.
 
     Raises NotAvailable where there is no dataset version, base model, device or library for the recipe; BadInput where
-    the chat template is missing or cannot be rendered; Refused where no train row can be learned from.
+    the chat template is missing or cannot be rendered; Refused where no train row can be learned from, or no dataset
+    version is signed. Where only the newest is not, the night goes on with the one before, and `waiting` says so.
     """
     base = models.resolve(context.settings, context.usecase.base_model)
-    return load(Prepared, sandbox.call(context, "preflight", base=plain(base)))
+    prepared = load(Prepared, sandbox.call(context, "preflight", base=plain(base)))
+    if prepared.waiting is not None:
+        log.warning(
+            "dataset version %d is not signed: the night goes on with version %d",
+            prepared.waiting,
+            prepared.dataset_version,
+        )
+    return prepared
 
 
 def run(context: Context, *, base: BaseModel) -> Prepared:
@@ -57,15 +68,17 @@ def run(context: Context, *, base: BaseModel) -> Prepared:
 
     outcome = steps.run(context.settings, context.origin, spec, work)
     facts = load(PreflightFacts, outcome.facts)
-    return Prepared(outcome.run_id, outcome.reused, outcome.outputs["base"], newest.artifact, newest.number, facts)
+    pinned = (outcome.outputs["base"], newest.artifact, newest.number)
+    return Prepared(outcome.run_id, outcome.reused, *pinned, facts, newest.waiting)
 
 
 def _newest(context: Context) -> DatasetVersion:
-    """Returns the newest dataset version. Raises NotAvailable where there is none, Refused where rows of it were erased
-    or it is not what was committed."""
+    """Returns the newest dataset version; where persons sign what is new, the newest that is signed. Raises
+    NotAvailable where there is none, Refused where none is signed, rows of it were erased or it is not what was
+    committed."""
     name = context.usecase.name
     with database.connect(context.settings, sandbox.ROLE) as connection:
-        newest = datasets.newest(connection, name)
+        newest = (datasets.newest_signed if context.usecase.signs_data else datasets.newest)(connection, name)
         if newest is not None:
             datasets.require_trainable(connection, name, newest)
     if newest is None:

@@ -57,6 +57,7 @@ class Prepared:
     dataset: Version
     dataset_version: int
     facts: PreflightFacts
+    waiting: int | None = None  # a newer version that persons have not signed
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,16 @@ from pydantic import ValidationError
 from pipeline import parsing, validation
 from pipeline.errors import BadInput, nearest
 from pipeline.settings import Settings
-from pipeline.usecase.data import Checks, DataCard, DocumentDefaults, DocumentSource, ExampleSource, Retention, Splits
+from pipeline.usecase.data import (
+    Checks,
+    DataCard,
+    DocumentDefaults,
+    DocumentSource,
+    ExampleSource,
+    Retention,
+    SignOff,
+    Splits,
+)
 from pipeline.usecase.keys import (
     REFUSALS,
     Approval,
@@ -30,6 +39,8 @@ from pipeline.usecase.keys import (
 from pipeline.usecase.suite_questions import questions
 from pipeline.usecase.types import (
     CLASSIFICATIONS,
+    PURPOSES,
+    USES,
     Classification,
     Cron,
     Dtype,
@@ -37,13 +48,18 @@ from pipeline.usecase.types import (
     Line,
     Login,
     Name,
+    Purpose,
     Quantize,
     Share,
+    Use,
+    narrowed,
 )
 
 __all__ = [
     "CLASSIFICATIONS",
+    "PURPOSES",
     "REFUSALS",
+    "USES",
     "Approval",
     "BaseModelSource",
     "Checks",
@@ -62,6 +78,7 @@ __all__ = [
     "Login",
     "Name",
     "Principal",
+    "Purpose",
     "Quantize",
     "Release",
     "Retention",
@@ -69,14 +86,17 @@ __all__ = [
     "Schedule",
     "SftRecipe",
     "Share",
+    "SignOff",
     "Splits",
     "Suite",
     "Threshold",
     "Training",
+    "Use",
     "UseCase",
     "files",
     "find",
     "load",
+    "narrowed",
     "questions",
     "read_all",
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.usecase.types import Classification, ExampleKind, Line, Name, Section, Share
+from pipeline.usecase.types import USES, Classification, ExampleKind, Line, Name, Section, Share, Use
 
 
 class DocumentDefaults(Section):
@@ -38,6 +38,10 @@ class DocumentSource(Section):
     """Whether a Markdown file without a readable front matter is rejected, or has the rights of the defaults."""
     defaults: DocumentDefaults = DocumentDefaults()
     """What a document is where its source does not say."""
+    uses: tuple[Use, ...] = USES
+    """What its documents may be used for; their front matter may narrow it. `rag`: callers' searches find them;
+    `evaluate`: the evaluation's searches do; `train`: rows that speak of them may be trained on; `log`: what was
+    answered from them may be kept."""
     licence: Line | None = None
     """For the data card: under what licence its content may be used."""
     owner: Line | None = None
@@ -64,6 +68,9 @@ class ExampleSource(Section):
     `ranking`: {prompt, responses, scores or ranks}, the best beside the worst; `oasst`: a tree of {text, replies}."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Names that the file has for our fields: `{instruction: question, output: reply}`."""
+    uses: tuple[Literal["train", "evaluate"], ...] = Field(("train", "evaluate"), min_length=1)
+    """What its rows may be used for: `train` takes them into the splits that are trained and selected on, `evaluate`
+    into the locked test split."""
     licence: Line | None = None
     """For the data card: under what licence its content may be used."""
     owner: Line | None = None
@@ -111,6 +118,16 @@ class DataCard(Section):
     """How somebody has what is about him deleted, and by whom."""
     known_issues: tuple[Line, ...] | None = None
     """What is known to be wrong or missing; `[]` says that nothing is."""
+
+
+class SignOff(Section):
+    """Whether persons sign what is new in the examples before it is trained on."""
+
+    required: bool | None = None
+    """null: by the risk tier; `high` asks in any case. A new source is signed by a data owner, rows about persons by a
+    privacy reviewer; until then the night trains on the version that was signed last."""
+    timeout_hours: float = Field(168, gt=0, le=8_760)
+    """How long Airflow waits for the answers; the command line takes them later, too."""
 
 
 class Retention(Section):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings import ROOT
-from pipeline.usecase.data import Checks, DataCard, DocumentSource, ExampleSource, Retention, Splits
+from pipeline.usecase.data import Checks, DataCard, DocumentSource, ExampleSource, Retention, SignOff, Splits
 from pipeline.usecase.types import Classification, Cron, Dtype, Line, Login, Name, Quantize, Section, Share, TextSearch
 
 
@@ -296,6 +296,8 @@ class UseCase(Section):
     """What is accepted."""
     data_card: DataCard = DataCard()
     """What the data card says beyond what is measured."""
+    signoff: SignOff = SignOff()
+    """Whether persons sign what is new in the examples before it is trained on."""
     retention: Retention = Retention()
     """How long what was erased may stand elsewhere."""
     base_model: BaseModelSource = BaseModelSource()
@@ -314,6 +316,11 @@ class UseCase(Section):
     """What lets a candidate through."""
     freshness: Freshness = Freshness()
     """What counts as too old."""
+
+    @property
+    def signs_data(self) -> bool:
+        """Returns whether persons sign what is new in the examples before it is trained on."""
+        return self.risk_tier == "high" or bool(self.signoff.required)
 
     @property
     def asks_a_person(self) -> bool:

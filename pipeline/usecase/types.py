@@ -1,5 +1,6 @@
 """What the keys of a usecase.yaml are made of: their types, and what every section has in common."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Literal, get_args
 
@@ -11,6 +12,11 @@ CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
 Dtype = Literal["float32", "bfloat16"]
 Quantize = Literal["none", "nf4"]
 ExampleKind = Literal["sft", "preference"]
+Use = Literal["rag", "train", "evaluate", "log"]
+USES: tuple[Use, ...] = get_args(Use)
+# What a document may be searched for: for a caller, for an evaluation, for a training row.
+Purpose = Literal["rag", "evaluate", "train"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Login = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # a caller's name; part of no identifier
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -67,6 +73,12 @@ def _cron(expression: str) -> str:
 
 
 Cron = Annotated[str, AfterValidator(_cron)]
+
+
+def narrowed(uses: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    """Returns the uses that both allow, in the order of USES."""
+    both = set(uses) & set(others)
+    return tuple(use for use in USES if use in both)
 
 
 class Section(BaseModel):

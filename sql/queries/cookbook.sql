@@ -176,6 +176,24 @@ from catalog.waivers
 where use_case = :'use_case'
 order by decided_at desc;
 
+-- signoffs --
+-- Who signed what was new in each dataset version, what still waits, and whether the version may be trained on.
+select version, digest, role, answer, open_items, person, reason, answered_at, state
+from catalog.signoffs
+where use_case = :'use_case' and answer <> 'not asked'
+order by version desc, role;
+
+-- sources_of_models --
+-- The sources that each model was trained on, as its use case described them then: what they may be used for, licence, owner.
+select distinct a.digest as model, v.version as dataset_version, o.source, o.uses, o.description ->> 'licence' as licence,
+       o.description ->> 'owner' as owner, o.description ->> 'rights' as rights, o.rows
+from lineage.artifacts a
+cross join lateral lineage.ancestry(a.version_id) u
+join catalog.dataset_versions v on v.artifact_version_id = u.version_id and v.kind = 'examples' and v.use_case = a.use_case
+join catalog.version_sources o on o.use_case = v.use_case and o.kind = v.kind and o.version = v.version
+where a.use_case = :'use_case' and a.kind = 'adapter'
+order by 1, 2, 3;
+
 -- dataset_growth --
 -- How a use case's examples and documents grew: what each version added, removed and holds.
 select kind, version, digest, added, removed, members, committed_at

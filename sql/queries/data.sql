@@ -53,7 +53,7 @@ order by v.digest;
 -- current_documents --
 -- The documents of the current corpus, without their text.
 select o.document_key, v.digest, v.text_digest, v.title, v.tenant, v.classification, v.groups, v.owner, v.source, v.status,
-       v.fresh_until, v.retain_until, v.first_seen_at, v.subject, v.body is null as erased
+       v.fresh_until, v.retain_until, v.first_seen_at, v.subject, v.uses, v.body is null as erased
 from catalog.dataset d
 join catalog.document_member m on m.dataset_id = d.dataset_id and m.removed_in is null
 join catalog.document_version v using (document_version_id)
@@ -91,14 +91,15 @@ insert into catalog.split_assignment (use_case, group_digest, split)
 select :'use_case', g.group_digest, g.split from unnest(:'groups'::text[], :'splits'::text[]) as g (group_digest, split);
 
 -- insert_examples --
--- Writes the rows to train and select on that the catalog does not have, and gives those their text back that lost it
--- without having been erased.
+-- Writes the rows to train and select on that the catalog does not have, gives those their text back that lost it without
+-- having been erased, and says where each stands now.
 insert into catalog.example as e (use_case, digest, kind, split, content, subject, documents, source)
 select :'use_case', r.digest, r.kind, r.split, r.content, r.subject, r.documents, r.source
 from jsonb_to_recordset(:'rows'::jsonb)
     as r (digest text, kind text, split text, content jsonb, subject text, documents text[], source text)
 where r.split <> 'test'
-on conflict (use_case, digest) do update set content = excluded.content where e.content is null;
+on conflict (use_case, digest) do update set content = excluded.content, source = excluded.source
+where e.content is null or e.source <> excluded.source;
 
 -- insert_locked_examples --
 -- The same for the rows of the test split.
@@ -107,7 +108,8 @@ select :'use_case', r.digest, r.kind, r.content, r.subject, r.documents, r.sourc
 from jsonb_to_recordset(:'rows'::jsonb)
     as r (digest text, kind text, split text, content jsonb, subject text, documents text[], source text)
 where r.split = 'test'
-on conflict (use_case, digest) do update set content = excluded.content where e.content is null;
+on conflict (use_case, digest) do update set content = excluded.content, source = excluded.source
+where e.content is null or e.source <> excluded.source;
 
 -- insert_documents --
 -- Writes the ids of documents that were never seen before.
@@ -118,12 +120,12 @@ on conflict do nothing;
 -- insert_document_versions --
 -- Writes the document versions that the catalog does not have.
 insert into catalog.document_version as v (document_id, digest, text_digest, title, body, tenant, classification, groups,
-                                           owner, source, status, fresh_until, retain_until, subject)
+                                           owner, source, status, fresh_until, retain_until, subject, uses)
 select o.document_id, r.digest, r.text_digest, r.title, r.body, r.tenant, r.classification, r.groups,
-       r.owner, r.source, r.status, r.fresh_until, r.retain_until, r.subject
+       r.owner, r.source, r.status, r.fresh_until, r.retain_until, r.subject, r.uses
 from jsonb_to_recordset(:'rows'::jsonb)
     as r (document_key text, digest text, text_digest text, title text, body text, tenant text, classification text,
-          groups text[], owner text, source text, status text, fresh_until date, retain_until date, subject text)
+          groups text[], owner text, source text, status text, fresh_until date, retain_until date, subject text, uses text[])
 join catalog.document o on o.use_case = :'use_case' and o.document_key = r.document_key
 on conflict (document_id, digest) do update set body = excluded.body where v.body is null;
 
@@ -133,9 +135,23 @@ insert into catalog.dataset (use_case, kind) values (:'use_case', :'kind') on co
 
 -- insert_dataset_version --
 -- Writes a version down.
-insert into catalog.dataset_version (dataset_id, version, digest, artifact_version_id, counts)
-select dataset_id, :'version'::int, :'digest', :'artifact'::bigint, :'counts'::jsonb
+insert into catalog.dataset_version (dataset_id, version, digest, artifact_version_id, counts, run_id)
+select dataset_id, :'version'::int, :'digest', :'artifact'::bigint, :'counts'::jsonb, :'run'::uuid
 from catalog.dataset where use_case = :'use_case' and kind = :'kind';
+
+-- insert_version_sources --
+-- Writes down what a version was taken from.
+insert into catalog.version_source (dataset_id, version, source, digest, uses, description, rows)
+select d.dataset_id, :'version'::int, r.source, r.digest, r.uses, r.description, r.rows
+from catalog.dataset d
+cross join jsonb_to_recordset(:'sources'::jsonb) as r (source text, digest text, uses text[], description jsonb, rows bigint)
+where d.use_case = :'use_case' and d.kind = :'kind';
+
+-- version_sources --
+-- What a version was taken from.
+select s.source, s.digest
+from catalog.version_source s join catalog.dataset d using (dataset_id)
+where d.use_case = :'use_case' and d.kind = :'kind' and s.version = :'version'::int;
 
 -- remove_examples --
 -- Ends the membership of rows.
@@ -198,7 +214,7 @@ order by d.kind desc, v.version desc;
 -- The newest version of each document, also of those that the current corpus does not hold, without their text.
 select distinct on (o.document_key)
        o.document_key, v.digest, v.text_digest, v.title, v.tenant, v.classification, v.groups, v.owner, v.source, v.status,
-       v.fresh_until, v.retain_until, v.first_seen_at
+       v.fresh_until, v.retain_until, v.first_seen_at, v.uses
 from catalog.document o join catalog.document_version v using (document_id)
 where o.use_case = :'use_case'
 order by o.document_key, v.document_version_id desc;

@@ -1,6 +1,6 @@
 -- everybody --
 -- Every person, with the names that he is recorded under besides his own.
-select p.name, p.airflow_id, p.login, p.approver, p.ended_at,
+select p.name, p.airflow_id, p.login, p.approver, p.data_owner, p.privacy_reviewer, p.ended_at,
        array(select a.alias from release.person_alias a where a.person = p.name and a.alias <> p.name order by a.alias) as aliases
 from release.person p
 order by p.name;

@@ -8,15 +8,17 @@ order by v.version desc
 limit 1;
 
 -- documents --
--- What of a corpus goes into an index: its approved documents, but none that was withdrawn after its version was seen.
+-- What of a corpus goes into an index: its approved documents that may be searched, but none that was withdrawn after its
+-- version was seen.
 select d.document_key, v.document_version_id, v.digest, v.title, v.body, v.tenant, v.classification,
-       (select array_agg(distinct g order by g) from unnest(v.groups) g) as groups, v.fresh_until
+       (select array_agg(distinct g order by g) from unnest(v.groups) g) as groups, v.fresh_until, v.uses
 from catalog.dataset_version n
 join catalog.document_member m on m.dataset_id = n.dataset_id and m.added_in <= n.version
                               and (m.removed_in is null or m.removed_in > n.version)
 join catalog.document_version v using (document_version_id)
 join catalog.document d using (document_id)
 where n.artifact_version_id = :'corpus'::bigint and v.status = 'approved' and v.body is not null
+  and v.uses && array['rag', 'evaluate', 'train']
   -- The same content may have been committed twice: A, B, and A again are one artifact and two versions.
   and n.version = (select max(o.version) from catalog.dataset_version o where o.artifact_version_id = n.artifact_version_id)
   and not exists (select from rag.withdrawal w where w.use_case = d.use_case and w.document_key = d.document_key
@@ -59,12 +61,12 @@ select distinct c.document_key from rag.contents(:'generation'::int) c;
 
 -- generation_counts --
 -- Chunks of a generation by tenant and right to read, withdrawn ones apart.
-select c.tenant, a.classification, a.groups, sum(c.chunks)::bigint as chunks,
+select c.tenant, a.classification, a.groups, a.uses, sum(c.chunks)::bigint as chunks,
        coalesce(sum(c.chunks) filter (where c.status = 2), 0)::bigint as withdrawn
 from rag.contents(:'generation'::int) c
 join rag.acl_set a using (acl_id)
-group by c.tenant, a.classification, a.groups
-order by c.tenant, a.classification, a.groups;
+group by c.tenant, a.classification, a.groups, a.uses
+order by c.tenant, a.classification, a.groups, a.uses;
 
 -- generation_digests --
 -- The chunks of a generation by digest.
@@ -88,13 +90,13 @@ on conflict do nothing;
 
 -- add_acl_set --
 -- Names a right to read, unless it has a name.
-insert into rag.acl_set (use_case, tenant, classification, groups)
-values (:'use_case', :'tenant', :'classification', :'groups'::text[])
+insert into rag.acl_set (use_case, tenant, classification, groups, uses)
+values (:'use_case', :'tenant', :'classification', :'groups'::text[], :'uses'::text[])
 on conflict do nothing;
 
 -- acl_sets --
 -- The rights to read of a use case.
-select acl_id, tenant, classification, groups from rag.acl_set where use_case = :'use_case';
+select acl_id, tenant, classification, groups, uses from rag.acl_set where use_case = :'use_case';
 
 -- lock_build --
 -- Waits until no other session builds an index of this use case. Held until the session ends, however it ends.

@@ -16,7 +16,21 @@ create table catalog.dataset_version (
     artifact_version_id bigint not null references lineage.artifact_version,
     counts jsonb not null, -- members by split, kind or classification
     committed_at timestamptz not null default clock_timestamp(),
+    run_id uuid references lineage.run, -- that committed it; null: from before this was kept
     primary key (dataset_id, version)
+);
+
+-- What a version was taken from: each source as its use case described it then. `source` is what rows and places call it.
+create table catalog.version_source (
+    dataset_id bigint not null,
+    version int not null,
+    source text not null,
+    digest text not null, -- of the description, what it may be used for included
+    uses text[] not null check (uses <@ array['rag', 'train', 'evaluate', 'log']),
+    description jsonb not null, -- what it holds, licence, owner, rights, sensitivity
+    rows bigint not null,
+    primary key (dataset_id, version, source),
+    foreign key (dataset_id, version) references catalog.dataset_version
 );
 
 create table catalog.document (
@@ -44,6 +58,7 @@ create table catalog.document_version (
     first_seen_at timestamptz not null default clock_timestamp(),
     withdrawal_mark bigint not null default 0, -- the last withdrawal of the document that came before this version
     subject text, -- the person it is about, if any
+    uses text[] not null default '{rag,train,evaluate,log}' check (uses <@ array['rag', 'train', 'evaluate', 'log']),
     unique (document_id, digest)
 );
 

@@ -23,6 +23,7 @@ create table rag.session (
     expires_at timestamptz not null,
     principal_id bigint references rag.principal (principal_id) on delete cascade,
     opened_at timestamptz not null default clock_timestamp(),
+    purpose text not null default 'rag' check (purpose in ('rag', 'evaluate', 'train')), -- what its searches are for
     check ((principal_id is null) = (tenant is not null and groups is not null and clearance is not null)),
     check (expires_at > opened_at and expires_at <= opened_at + interval '1 hour')
 );
@@ -31,12 +32,14 @@ create index session_by_principal on rag.session (principal_id);
 
 -- caller_of: whose rights a session has, now; nulls where there is no such session.
 create type rag.caller as (
-    token_digest bytea, use_case text, principal text, tenant text, groups text[], clearance text, expires_at timestamptz
+    token_digest bytea, use_case text, principal text, tenant text, groups text[], clearance text, expires_at timestamptz,
+    purpose text
 );
 create function rag.caller_of(p_digest bytea) returns rag.caller
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select s.token_digest, s.use_case, coalesce(p.name, 'leak test'), coalesce(p.tenant, s.tenant),
-           coalesce(p.groups, s.groups), coalesce(p.clearance, s.clearance), s.expires_at
+           coalesce(p.groups, s.groups), coalesce(p.clearance, s.clearance), s.expires_at,
+           s.purpose
     from rag.session s left join rag.principal p on p.principal_id = s.principal_id
     where s.token_digest = p_digest
 $$;
@@ -48,7 +51,8 @@ create table rag.acl_set (
     tenant text not null,
     classification text not null check (classification in ('public', 'internal', 'confidential', 'restricted')),
     groups text[] not null,
-    unique (use_case, tenant, classification, groups)
+    uses text[] not null default '{rag,train,evaluate,log}',
+    unique (use_case, tenant, classification, groups, uses)
 );
 
 create table rag.embedding_cache (
@@ -127,7 +131,8 @@ create table rag.retrieval_audit (
     login text not null default session_user,
     token_digest bytea, -- text is handed out to this session alone,
     transaction xid8 not null default pg_current_xact_id(), -- once the search has been committed
-    read_at timestamptz
+    read_at timestamptz,
+    purpose text -- what the search was for; null: a refused one's, or from before searches had a purpose
 );
 
 -- What a reader may rely on is committed: an older snapshot would still show what was withdrawn since.
@@ -147,12 +152,13 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     select array_position(array['public', 'internal', 'confidential', 'restricted'], p_classification)
 $$;
 
--- acl_ids: what a tenant's caller with these groups and this clearance may read. Public documents are readable by the
--- whole tenant; everything else needs a shared group and enough clearance. Another tenant's documents never match.
-create function rag.acl_ids(p_use_case text, p_tenant text, p_groups text[], p_clearance text) returns int[]
+-- acl_ids: what a tenant's caller with these groups and this clearance may read for a purpose. Public documents are readable by
+-- the whole tenant; everything else needs a shared group and enough clearance. Another tenant's documents never match, nor do
+-- documents that may not be used for the purpose.
+create function rag.acl_ids(p_use_case text, p_tenant text, p_groups text[], p_clearance text, p_purpose text) returns int[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select coalesce(array_agg(a.acl_id order by a.acl_id), '{}') from rag.acl_set a
-    where a.use_case = p_use_case and a.tenant = p_tenant
+    where a.use_case = p_use_case and a.tenant = p_tenant and p_purpose = any (a.uses)
       and rag.rank(a.classification) <= rag.rank(p_clearance)
       and (a.classification = 'public' or a.groups && p_groups)
 $$;
@@ -167,7 +173,7 @@ $$;
 
 create function rag.token_acl_ids() returns int[]
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    select rag.acl_ids(s.use_case, s.tenant, s.groups, s.clearance) from rag.caller_of(sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))) s
+    select rag.acl_ids(s.use_case, s.tenant, s.groups, s.clearance, s.purpose) from rag.caller_of(sha256(convert_to(current_setting('nightshift.token', true), 'UTF8'))) s
     where s.expires_at > clock_timestamp()
 $$;
 
@@ -179,7 +185,8 @@ create policy chunk_visible on rag.chunk for select using (
 create policy chunk_maintained on rag.chunk to nightshift_owner using (true) with check (true);
 
 -- issue: writes a session and returns its token. For the two functions below alone.
-create function rag.issue(p_use_case text, p_principal bigint, p_tenant text, p_groups text[], p_clearance text, p_lifetime interval)
+create function rag.issue(p_use_case text, p_principal bigint, p_tenant text, p_groups text[], p_clearance text, p_lifetime interval,
+                          p_purpose text)
 returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -188,15 +195,22 @@ declare
 begin
     if p_lifetime is null or not (p_lifetime > interval '0' and p_lifetime <= interval '1 hour') then
         raise exception 'a session lives for up to an hour, not %', coalesce(p_lifetime::text, 'null') using errcode = 'NS013';
+    elsif p_purpose is null or p_purpose not in ('rag', 'evaluate', 'train') then
+        raise exception 'a session is for rag, evaluate or train, not %', coalesce(p_purpose, 'null') using errcode = 'NS013';
+    elsif session_user = 'evaluator' and p_purpose <> 'evaluate' then
+        raise exception 'the login evaluator searches to evaluate, not for %', p_purpose using errcode = 'NS013';
     end if;
-    insert into rag.session (token_digest, use_case, principal_id, tenant, groups, clearance, opened_at, expires_at)
-    values (sha256(convert_to(v_token, 'UTF8')), p_use_case, p_principal, p_tenant, p_groups, p_clearance, v_now, v_now + p_lifetime);
+    insert into rag.session (token_digest, use_case, principal_id, tenant, groups, clearance, opened_at, expires_at, purpose)
+    values (sha256(convert_to(v_token, 'UTF8')), p_use_case, p_principal, p_tenant, p_groups, p_clearance, v_now, v_now + p_lifetime,
+            p_purpose);
     return v_token;
 end
 $$;
 
--- open_session: a token for a principal that the use case names. The gateway's to call, not the caller's.
-create function rag.open_session(p_use_case text, p_principal text, p_lifetime interval default interval '10 minutes')
+-- open_session: a token for a principal that the use case names, for searches with one purpose. The gateway's to call, not the
+-- caller's.
+create function rag.open_session(p_use_case text, p_principal text, p_lifetime interval default interval '10 minutes',
+                                 p_purpose text default 'rag')
 returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -206,15 +220,16 @@ begin
     if not found then
         raise exception 'use case % has no principal %', p_use_case, p_principal using errcode = 'NS010';
     end if;
-    return rag.issue(p_use_case, v_principal, null, null, null, p_lifetime);
+    return rag.issue(p_use_case, v_principal, null, null, null, p_lifetime, p_purpose);
 end
 $$;
 
 -- open_session_as: a token for a caller that nobody named, for the leak test alone. Its searches are in the audit under
 -- the name "leak test".
-create function rag.open_session_as(p_use_case text, p_tenant text, p_groups text[], p_clearance text) returns text
+create function rag.open_session_as(p_use_case text, p_tenant text, p_groups text[], p_clearance text, p_purpose text default 'rag')
+returns text
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-    select rag.issue(p_use_case, null, p_tenant, p_groups, p_clearance, interval '10 minutes')
+    select rag.issue(p_use_case, null, p_tenant, p_groups, p_clearance, interval '10 minutes', p_purpose)
 $$;
 
 -- revoke: ends the sessions of a principal at once. Returns how many there were.
@@ -368,7 +383,7 @@ begin
         select * into v_generation from rag.generation g
         where g.generation_id = p_generation and g.use_case = v_caller.use_case and g.state in ('attached', 'live', 'retired');
         v_part := format('chunk_g%s_t%s', p_generation, array_position(v_generation.tenants, v_caller.tenant));
-        v_acl := rag.acl_ids(v_caller.use_case, v_caller.tenant, v_caller.groups, v_caller.clearance);
+        v_acl := rag.acl_ids(v_caller.use_case, v_caller.tenant, v_caller.groups, v_caller.clearance, v_caller.purpose);
         v_route := 'empty';
         if v_generation.generation_id is null then
             v_reason := 'no such index generation';
@@ -394,9 +409,9 @@ begin
         end if;
     end if;
     insert into rag.retrieval_audit (use_case, principal, tenant, query_digest, deployment_id, generation_id, route, visible,
-                                     acl_ids, chunk_ids, reason, token_digest)
+                                     acl_ids, chunk_ids, reason, token_digest, purpose)
     values (v_caller.use_case, v_caller.principal, v_caller.tenant, encode(sha256(convert_to(p_text, 'UTF8')), 'hex'),
-            p_deployment, p_generation, v_route, v_visible, v_acl, v_chunks, v_reason, v_digest)
+            p_deployment, p_generation, v_route, v_visible, v_acl, v_chunks, v_reason, v_digest, v_caller.purpose)
     returning retrieval_audit.audit_id into v_audit;
     return query select v_audit, v_route, v_reason, v_chunks;
 end
@@ -453,7 +468,7 @@ begin
              where c.acl_id = any ($3) and c.status = 1 and c.expires_at > clock_timestamp()
              order by hit.place', format('chunk_g%s_t%s', v_audit.generation_id, array_position(v_tenants, v_caller.tenant)))
             using v_audit.chunk_ids, p_embedding,
-                  rag.acl_ids(v_caller.use_case, v_caller.tenant, v_caller.groups, v_caller.clearance);
+                  rag.acl_ids(v_caller.use_case, v_caller.tenant, v_caller.groups, v_caller.clearance, v_caller.purpose);
     end if;
 end
 $$;

@@ -1,4 +1,4 @@
--- Persons: who may answer for a release. One person has one identity, under whatever name he comes: Airflow's, a database
+-- Persons: who may answer for a release, and who signs data. One person has one identity, under whatever name he comes: Airflow's, a database
 -- login's, the operating system's. Written by the superuser alone (`nightshift person`): a worker's login that could add
 -- a person could be the second pair of eyes to its own work.
 
@@ -10,7 +10,9 @@ create table release.person (
     approver boolean not null, -- may let a release through
     added_by text not null default session_user,
     added_at timestamptz not null default clock_timestamp(),
-    ended_at timestamptz -- answers count no more; what he answered stands
+    ended_at timestamptz, -- answers count no more; what he answered stands
+    data_owner boolean not null default false, -- may sign that a new source is trained on
+    privacy_reviewer boolean not null default false -- may sign that personal data is
 );
 
 -- Every name that a person is recorded under: his own, Airflow's, and others such as `os:maria`.
@@ -73,19 +75,23 @@ create trigger name_person after insert or update on release.person
 for each row execute function release.name_person();
 
 -- add_person: a new person, or what is new about one who is known. An id or a login is never exchanged for another.
-create function release.add_person(p_name text, p_airflow_id text, p_login text, p_approver boolean, p_aliases text[]) returns text
+create function release.add_person(
+    p_name text, p_airflow_id text, p_login text, p_approver boolean, p_data_owner boolean, p_privacy_reviewer boolean, p_aliases text[])
+returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_known release.person;
 begin
     select * into v_known from release.person p where p.name = p_name for update;
     if v_known.name is null then
-        insert into release.person (name, airflow_id, login, approver) values (p_name, p_airflow_id, p_login, p_approver);
+        insert into release.person (name, airflow_id, login, approver, data_owner, privacy_reviewer)
+        values (p_name, p_airflow_id, p_login, p_approver, p_data_owner, p_privacy_reviewer);
     elsif v_known.airflow_id <> p_airflow_id or v_known.login <> p_login then
         raise exception '% has another id or login', p_name using errcode = 'NS025';
     else
         update release.person p
-        set airflow_id = coalesce(p_airflow_id, p.airflow_id), login = coalesce(p_login, p.login), approver = p_approver, ended_at = null
+        set airflow_id = coalesce(p_airflow_id, p.airflow_id), login = coalesce(p_login, p.login), approver = p_approver,
+            data_owner = p_data_owner, privacy_reviewer = p_privacy_reviewer, ended_at = null
         where p.name = p_name;
     end if;
     insert into release.person_alias (alias, person)

@@ -126,6 +126,14 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
                      from release.policy p where p.policy_id = p_policy), true)
 $$;
 
+-- signs_data: whether persons sign what is new in the data that a model is trained on. As asks_a_person.
+create function release.signs_data(p_policy bigint) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select coalesce((select coalesce((p.content ->> 'signs_data')::boolean, false) or p.content ->> 'risk_tier' = 'high'
+                            or p.content ->> 'risk_tier' is null
+                     from release.policy p where p.policy_id = p_policy), true)
+$$;
+
 -- in_force: the policy that was sealed last at a moment; null where none was.
 create function release.in_force(p_use_case text, p_at timestamptz) returns bigint
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -292,6 +300,8 @@ begin
         raise exception 'a check did not pass: the decision can only block' using errcode = 'NS024';
     elsif release.in_force(new.use_case, clock_timestamp()) is distinct from new.policy_id then
         raise exception 'policy % is not in force: another one was sealed after it', new.policy_id using errcode = 'NS024';
+    elsif release.signs_data(new.policy_id) and catalog.trained_unsigned(new.model_version_id) > 0 then
+        raise exception 'the model was trained on a dataset version that nobody has signed: the decision can only block' using errcode = 'NS024';
     elsif new.outcome = 'approve'
        and release.in_force(new.use_case, release.trained_at(new.use_case, (select v.digest from lineage.artifact_version v
                                                                             where v.version_id = new.model_version_id)))

@@ -126,8 +126,10 @@ begin
                         ' promoted_by, valid_to}');
     perform audit.cover('catalog.dataset', '{dataset_id}');
     perform audit.cover('catalog.dataset_version', '{dataset_id, version, digest}');
+    perform audit.cover('catalog.version_source', '{dataset_id, version, source, digest, uses}');
+    perform audit.cover('catalog.signoff', '{signoff_id, dataset_id, version, role, answer, person}');
     perform audit.cover('catalog.document', '{document_id}');
-    perform audit.cover('catalog.document_version', '{document_version_id, document_id, digest, classification, groups, status, retain_until}',
+    perform audit.cover('catalog.document_version', '{document_version_id, document_id, digest, classification, groups, status, retain_until, uses}',
                         '{body}');
     perform audit.cover('catalog.document_place', '{document_id}');
     perform audit.cover('catalog.document_member', '{dataset_id, document_version_id, added_in, removed_in}');
@@ -142,7 +144,7 @@ begin
     perform audit.cover('catalog.erasure_answer', '{erasure_answer_id, erasure_id, answer, person}');
     perform audit.cover('catalog.erased_row', '{use_case, kind, digest, erasure_id}');
     perform audit.cover('rag.principal', '{use_case, name, tenant, groups, clearance}');
-    perform audit.cover('rag.acl_set', '{acl_id, use_case, tenant, classification, groups}');
+    perform audit.cover('rag.acl_set', '{acl_id, use_case, tenant, classification, groups, uses}');
     perform audit.cover('rag.generation', '{generation_id, use_case, state, digest}');
     perform audit.cover('rag.withdrawal', '{seq, use_case, document_key}');
     perform audit.cover('rag.retrieval_audit', '{audit_id}');
@@ -151,7 +153,7 @@ begin
     perform audit.cover('eval.evaluation', '{evaluation_id, use_case, subject}');
     perform audit.cover('eval.result', '{evaluation_id, case_id}', '{answer}');
     perform audit.cover('eval.comparison', '{comparison_id, candidate_id, baseline_id}');
-    perform audit.cover('release.person', '{name, airflow_id, login, approver, ended_at}');
+    perform audit.cover('release.person', '{name, airflow_id, login, approver, data_owner, privacy_reviewer, ended_at}');
     perform audit.cover('release.person_alias', '{alias, person}');
     perform audit.cover('release.policy', '{policy_id, use_case, digest, sealed_by}');
     perform audit.cover('release.sealing', '{sealing_id, policy_id, use_case, sealed_by}');

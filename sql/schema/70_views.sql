@@ -257,20 +257,20 @@ from catalog.dataset_version v join catalog.dataset s using (dataset_id);
 -- served_documents: what the live index holds, under the rights that retrieval enforces: those of the chunks.
 create view rag.served_documents as
 select l.use_case, l.deployment_id, g.generation_id, k.document_key, k.document_version_id, k.tenant, s.classification,
-       s.groups, count(*) as chunks
+       s.groups, count(*) as chunks, s.uses
 from lineage.live l
 join rag.generation g on g.artifact_version_id = l.index_version_id and g.use_case = l.use_case and g.state = 'live'
 join rag.chunk k on k.generation_id = g.generation_id and k.status = 1 and k.expires_at > clock_timestamp()
 join rag.acl_set s on s.acl_id = k.acl_id
-group by l.use_case, l.deployment_id, g.generation_id, k.document_key, k.document_version_id, k.tenant, s.classification, s.groups;
+group by l.use_case, l.deployment_id, g.generation_id, k.document_key, k.document_version_id, k.tenant, s.classification, s.groups, s.uses;
 
--- access: the documents that each principal can be answered from, by the rule of rag.acl_ids.
+-- access: the documents that each principal can be answered from, by the rule of rag.acl_ids for the purpose rag.
 create view rag.access as
 select p.use_case, p.name as principal, p.tenant, p.groups as principal_groups, p.clearance, d.deployment_id, d.generation_id,
        d.document_key, d.document_version_id, d.classification, d.groups, d.chunks
 from rag.principal p
 join rag.served_documents d on d.use_case = p.use_case and d.tenant = p.tenant
-where rag.rank(d.classification) <= rag.rank(p.clearance)
+where 'rag' = any (d.uses) and rag.rank(d.classification) <= rag.rank(p.clearance)
   and (d.classification = 'public' or d.groups && p.groups);
 
 -- document_retrievals: which answers were given from which document. A dropped generation's chunks are gone, and with

@@ -22,7 +22,7 @@ grant select on all tables in schema catalog to pipeline;
 grant update (removed_in) on catalog.document_member, catalog.example_member to pipeline;
 grant update (body) on catalog.document_version to pipeline;
 grant update (source, file) on catalog.document_place to pipeline;
-grant update (content) on catalog.example, catalog.locked_example to pipeline;
+grant update (content, source) on catalog.example, catalog.locked_example to pipeline;
 grant execute on function catalog.example_members, catalog.document_members to pipeline, trainer, evaluator, auditor;
 
 -- Erasures. Whoever asks and whoever agrees does so through functions; the rows go through one.
@@ -36,6 +36,16 @@ grant execute on function catalog.trained_on_erased, catalog.erased_rows_of
 grant select on catalog.erasures, catalog.erasure_answers, catalog.erased_rows, catalog.redacted_versions, lineage.to_retrain
     to pipeline, trainer, evaluator, gatekeeper, reader, auditor, approver, approvers;
 grant select on catalog.erased_row to auditor;
+
+-- Signing data, the same way.
+grant execute on function catalog.answer_signoff to approver, approvers;
+grant execute on function catalog.signoff_refusal, catalog.signoff_eligible to pipeline, approver, approvers;
+grant execute on function catalog.to_sign, catalog.signoff_state, catalog.trained_unsigned
+    to pipeline, trainer, evaluator, gatekeeper, reader, auditor, approver, approvers;
+grant select on catalog.signoffs, catalog.signoff_answers to pipeline, trainer, evaluator, gatekeeper, reader, auditor, approver, approvers;
+grant select on catalog.signoff to auditor;
+grant select on catalog.version_source to trainer, evaluator, auditor;
+grant select on catalog.version_sources to reader, auditor, pipeline;
 
 -- The trainer reads the rows it trains and selects on, and no other text: neither locked rows nor documents.
 grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.example_member to trainer;
@@ -82,7 +92,7 @@ begin
                      ('approver', 'release', 'waiver'), ('gatekeeper', 'eval', 'comparison')) w (login, table_schema, table_name)
         join information_schema.columns c on c.table_schema = w.table_schema and c.table_name = coalesce(w.table_name, c.table_name)
         join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name and t.table_type = 'BASE TABLE'
-        where c.table_name not in ('erasure', 'erasure_answer', 'erased_row') and c.is_identity = 'NO' and coalesce(c.column_default, '') !~* 'clock_timestamp|session_user|now\(\)'
+        where c.table_name not in ('erasure', 'erasure_answer', 'erased_row', 'signoff') and c.is_identity = 'NO' and coalesce(c.column_default, '') !~* 'clock_timestamp|session_user|now\(\)'
         group by w.login, c.table_schema, c.table_name
     loop
         execute format('grant insert (%s) on %I.%I to %I', v_grant.columns, v_grant.table_schema, v_grant.table_name, v_grant.login);

@@ -5,6 +5,7 @@ Starting it takes longer than most tests, so they share it and keep to a use cas
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ from rich.console import Console
 
 from pipeline import services
 from pipeline import settings as settings_module
+from pipeline.demo.approval import SignOff
 from pipeline.demo.watch import Ended, Watch
+from pipeline.login import answers
 from pipeline.services import airflow
 from pipeline.services.rest import Airflow
 from pipeline.settings import ROOT, Settings
@@ -43,11 +46,21 @@ class World:
         """Returns the run of a DAG that an asset event of another run began."""
         return self.watch.follow(dag_id, self.watch.begun_by(dag_id, source), until=until)
 
+    def commit(self, use_case: str) -> Ended:
+        """Returns a run of the data DAG, after the reviewer signed what is new in its version."""
+        data = self.run(f"{use_case}_data")
+        if data.succeeded("publish_dataset"):
+            signing = SignOff(self.watch, self.watch.console, self.engineer, self.reviewer, interactive=False)
+            dag_id = f"{use_case}_sign"
+            assert signing.carry_out(dag_id, self.watch.begun_by(dag_id, data)).state == "success"
+        return data
+
     def answer(self, user: Airflow, ended: Ended, option: str, reason: str) -> Ended:
         """Returns the release run after a user's answer to what it waits for."""
         path = f"dags/{ended.dag_id}/dagRuns/{ended.run_id}/taskInstances/approve/-1/hitlDetails"
         decision = user.call("GET", path)["params"]["decision"]["value"]
         params = {"decision": decision, "reason": reason}
+        time.sleep(2 * answers.REST_SECONDS)  # a busy scheduler sees late that the process which asked has ended
         user.call("PATCH", path, {"chosen_options": [option], "params_input": params})
         return self.watch.follow(ended.dag_id, ended.run_id, may_fail=("approve",) if option == "Reject" else ())
 
@@ -98,8 +111,13 @@ def small_usecase(folder: Path) -> None:
 
 
 def forgetful_usecase(folder: Path) -> None:
-    """Writes the same, with four rows about one person, whose words no other use case has."""
+    """Writes the same without preference tuning, with four rows about one person, whose words no other use case has."""
     small_usecase(folder)
+    yaml_file = folder / "usecase.yaml"
+    keys = yaml.safe_load(yaml_file.read_text())
+    keys["examples"] = [source for source in keys["examples"] if source["kind"] == "sft"]
+    keys["training"]["dpo"] = {"enabled": False}
+    yaml_file.write_text(yaml.safe_dump(keys, sort_keys=False))
     path = folder / "examples" / "sft.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for row in rows[:4]:

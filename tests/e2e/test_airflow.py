@@ -32,7 +32,7 @@ def write_broken(usecases: Path) -> None:
 
 @pytest.fixture(scope="module")
 def data(world: World) -> Ended:
-    return world.run("small_data")
+    return world.commit("small")
 
 
 @pytest.fixture(scope="module")

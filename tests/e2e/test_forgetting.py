@@ -25,7 +25,7 @@ NAME = "forgetful"
 @pytest.fixture(scope="module")
 def released(world: World) -> str:
     """The digest of the model that is live, trained on what is about the person, too."""
-    world.run(f"{NAME}_data")
+    world.commit(NAME)
     world.run(f"{NAME}_reindex")
     night = world.run(f"{NAME}_retrain")
     asked = world.begun_by(f"{NAME}_release", night, until=WAITING)

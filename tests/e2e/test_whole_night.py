@@ -30,7 +30,7 @@ def champion(world: World) -> str:
     live = status(world.settings).use_cases[NAME].champion
     if live is None:
         assert nightshift(world.settings, "status", NAME, ends_with=1)["reasons"][0] == f"{NAME}: no model is live"
-        world.run(f"{NAME}_data")
+        world.commit(NAME)
         world.run(f"{NAME}_reindex")
         night = world.run(f"{NAME}_retrain")
         asked = world.begun_by(f"{NAME}_release", night, until=WAITING)

@@ -16,6 +16,8 @@ import pytest
 import typer
 
 from pipeline.cli.commands import app
+from pipeline.people import persons
+from pipeline.people.persons import Person
 from pipeline.settings import ROOT, Settings
 from tests.conftest import nightshift
 
@@ -44,6 +46,7 @@ COMMANDS: Mapping[str, Command] = {
     "data accept": Command(DEMO, (0, 0), True, wrong=("demo", "one")),
     "data worklist": Command(DEMO, (1, 1), True),
     "data confirm": Command(DEMO, (0, 0), True, wrong=("demo", "one")),
+    "data sign": Command(DEMO, (0, 0), True, wrong=("demo", "--role", "boss")),
     "erase": Command(("demo", "--document", "leave", "--dry-run"), (0, 0), True, wrong=("demo",)),
     "data versions": Command(DEMO, (0, 0), True),
     "data diff": Command(("demo", "0", "1"), (0, 0), True, wrong=("demo", "0", "one")),
@@ -247,6 +250,18 @@ def test_a_night_by_hand(
 
     first, second = twice("data", "commit", "demo")
     assert (first["dataset"]["changed"], second["dataset"]["changed"]) == (True, False)
+    unsigned = nightshift(administration, "train", "demo", ends_with=1)["error"]
+    assert "data sign demo" in unsigned["next"]
+    asked = nightshift(administration, "data", "sign", "demo", ends_with=1)
+    assert (asked["state"], asked["waiting"]) == ("waiting", ["data_owner"])
+    owner = own_settings("maria")
+    answer = ("data", "sign", "demo", "--role", "data_owner", "--reason", "own words")
+    refused = nightshift(owner, *answer, ends_with=1)
+    assert (refused["given"]["answer"], refused["given"]["reason"]) == ("refused", "maria is no data owner")
+    persons.add(administration, Person("maria", None, None, True, (), False, True, False))
+    signed = nightshift(owner, *answer)
+    assert (signed["state"], signed["given"]["person"]) == ("signed", "maria")
+    assert "needs no data owner" in nightshift(owner, *answer, ends_with=1)["error"]["what"]
     first, second = twice("index", "sync", "demo")
     assert (first["swapped"], second["unchanged"]) == (True, True)
     early = nightshift(administration, "gate", "demo", ends_with=3)["error"]

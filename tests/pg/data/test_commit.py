@@ -113,11 +113,9 @@ def _members(stage: Stage, number: int) -> dict[str, str]:
 def _record(stage: Stage, number: int, change: membership.Change, rows: dict[str, str], artifact: int) -> None:
     """Writes a version down as a commit does, with whatever members."""
     output: Any = None
-    made = commits.Next(number, rows, change, True, output)
+    made = commits.Next(number, rows, change, True, output, [], {})
     with database.connect(stage.settings, "pipeline") as connection, connection.transaction():
-        catalog.insert_version(
-            connection, "demo", "examples", number, made, Version(artifact, "dataset", "examples", "")
-        )
+        catalog.insert_version(connection, "demo", "examples", None, made, Version(artifact, "dataset", "examples", ""))
 
 
 def test_a_split_never_moves(stage: Stage) -> None:

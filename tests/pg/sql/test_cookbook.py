@@ -210,6 +210,30 @@ def waivers(world: "World", rows: Rows) -> None:
     assert [(row["line"], row["person"], row["until"], row["in_force"]) for row in rows] == [(3, "steward", None, True)]
 
 
+def described(world: "World") -> dict[str, str]:
+    """Describes the source of the first dataset version, and returns the use case."""
+    with database.connect(world.settings, "pipeline") as connection:
+        connection.execute(
+            "insert into catalog.version_source (dataset_id, version, source, digest, uses, description, rows)"
+            " select dataset_id, 1, 'sft.jsonl', 'd', '{train}', '{\"licence\": \"CC0\", \"owner\": \"desk\"}', 3"
+            " from catalog.dataset where use_case = 'demo' and kind = 'examples' on conflict do nothing"
+        )
+    return DEMO
+
+
+def signoffs(world: "World", rows: Rows) -> None:
+    assert [(row["version"], row["role"], row["answer"], row["open_items"], row["state"]) for row in rows] == [
+        (1, "data_owner", "waiting", 1, "waiting")
+    ]
+
+
+def sources_of_models(world: "World", rows: Rows) -> None:
+    told = [(row["dataset_version"], row["source"], row["uses"], row["licence"], row["owner"]) for row in rows]
+    assert told
+    assert set(map(str, told)) == {str((1, "sft.jsonl", ["train"], "CC0", "desk"))}
+    assert world.versions["night-1.sft.adapter"].digest in {row["model"] for row in rows}
+
+
 def dataset_growth(world: "World", rows: Rows) -> None:
     assert [(row["kind"], row["version"], row["added"], row["removed"], row["members"]) for row in rows] == [
         ("documents", 1, 3, 0, 3),
@@ -304,6 +328,8 @@ ANSWERS: dict[str, tuple[Callable[["World"], dict[str, str]], Callable[["World",
     "redacted_versions": (lambda world: DEMO, redacted_versions),
     "to_retrain": (lambda world: DEMO, to_retrain),
     "waivers": (waived, waivers),
+    "signoffs": (described, signoffs),
+    "sources_of_models": (described, sources_of_models),
 }
 
 
@@ -349,7 +375,7 @@ def test_access_agrees_with_the_function_that_retrieval_uses(world: "World", att
     found = attacker.execute(
         "select p.name, array_agg(k.document_key order by k.document_key) from rag.principal p"
         " join rag.chunk k on k.tenant = p.tenant"
-        " and k.acl_id = any (rag.acl_ids(p.use_case, p.tenant, p.groups, p.clearance)) group by p.name"
+        " and k.acl_id = any (rag.acl_ids(p.use_case, p.tenant, p.groups, p.clearance, 'rag')) group by p.name"
     ).fetchall()
     told = {
         name: [

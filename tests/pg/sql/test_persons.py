@@ -88,7 +88,7 @@ def test_a_person_who_is_known_gains_names_and_loses_none(administration: Settin
         "update release.person set approver = true",
         "update release.person_alias set person = 'reviewer'",
         "delete from release.person_alias",
-        "select release.add_person('maria', null, null, true, '{}')",
+        "select release.add_person('maria', null, null, true, true, true, '{}')",
         "select release.end_person('reviewer')",
     ],
 )

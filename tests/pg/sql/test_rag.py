@@ -22,7 +22,7 @@ from pipeline.retrieval.access import UNKNOWN, Caller, may_read
 from pipeline.retrieval.chunking import Chunk
 from pipeline.retrieval.loading import Chunked, Document, Right
 from pipeline.steps import Origin
-from pipeline.usecase import CLASSIFICATIONS
+from pipeline.usecase import CLASSIFICATIONS, PURPOSES, USES, narrowed
 from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, hashed_vectors, rows
 
 pytestmark = pytest.mark.pg
@@ -36,9 +36,14 @@ RIGHTS = st.builds(
     st.sampled_from(["acme", "other"]),
     st.sampled_from(CLASSIFICATIONS),
     GROUPS.filter(lambda groups: groups != ()),
+    st.sets(st.sampled_from(USES)).map(lambda uses: narrowed(USES, uses)),
 )
 CALLERS = st.builds(
-    Caller, st.sampled_from(["acme", "other", UNKNOWN]), GROUPS, st.sampled_from([*CLASSIFICATIONS, UNKNOWN, ""])
+    Caller,
+    st.sampled_from(["acme", "other", UNKNOWN]),
+    GROUPS,
+    st.sampled_from([*CLASSIFICATIONS, UNKNOWN, ""]),
+    st.sampled_from(PURPOSES),
 )
 
 
@@ -79,10 +84,12 @@ def test_the_rule_in_sql_is_the_rule_in_python(library: Library, given_rights: l
                 tenant=right.tenant,
                 classification=right.classification,
                 groups=list(right.groups),
+                uses=list(right.uses),
             )
-        (row,) = database.call(connection, "rag.acl_ids", "demo", caller.tenant, list(caller.groups), caller.clearance)
+        asking = (caller.tenant, list(caller.groups), caller.clearance, caller.purpose)
+        (row,) = database.call(connection, "rag.acl_ids", "demo", *asking)
         named = {
-            entry["acl_id"]: Right(entry["tenant"], entry["classification"], tuple(entry["groups"]))
+            entry["acl_id"]: Right.of(entry)
             for entry in database.fetch(connection, "retrieval", "acl_sets", use_case="demo")
         }
     assert {named[acl] for acl in row["acl_ids"]} == {right for right in given_rights if may_read(caller, right)}
@@ -501,7 +508,7 @@ def many(library: Library, connection: database.Connection, chunks: int) -> int:
     vectors = centres[generator.integers(60, size=chunks)] + noise
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     ids = {
-        group: database.call(connection, "rag.acl_ids", "demo", "acme", [group], "restricted")[0]["acl_ids"][0]
+        group: database.call(connection, "rag.acl_ids", "demo", "acme", [group], "restricted", "rag")[0]["acl_ids"][0]
         for group in ("staff", "safety")
     }
     entries = [

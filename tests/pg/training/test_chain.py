@@ -241,8 +241,20 @@ def test_rows_that_teach_nothing_are_counted_and_a_split_of_them_is_refused(
             Form("<|eot_id|>", True, False, False),
             0,
         ),
-        ("gemma", ["<start_of_turn>", "<end_of_turn>"], Form("<end_of_turn>", True, True, False), 0),
-        ("qwen3", ["<|im_start|>"], Form("<|im_end|>", True, False, False, {"enable_thinking": False}), 10),
+        pytest.param(
+            "gemma",
+            ["<start_of_turn>", "<end_of_turn>"],
+            Form("<end_of_turn>", True, True, False),
+            0,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "qwen3",
+            ["<|im_start|>"],
+            Form("<|im_end|>", True, False, False, {"enable_thinking": False}),
+            10,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_templates_of_other_families_train_and_are_evaluated_with_one_rendering(

@@ -14,7 +14,7 @@ from pipeline.settings import ROOT
 
 pytestmark = pytest.mark.unit
 
-KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback", "erase")
+KINDS = ("data", "reindex", "retrain", "release", "evaluate", "govern", "rollback", "erase", "sign")
 Loaded = dict[str, Any]
 
 

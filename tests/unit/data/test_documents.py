@@ -225,3 +225,39 @@ def test_the_digest_is_of_text_and_metadata_and_not_of_the_place() -> None:
         other = {b"confidential": b"public", b"[risk, legal]": b"[risk]", b"withdrawn": b"approved"}
         changed = FULL.replace(change, other.get(change, b"2029-01-01"), 1)
         assert documents.markdown(changed, "documents/a.md", DEFAULTS).digest != found.digest
+
+
+@pytest.mark.parametrize(
+    ("source", "front", "expected"),
+    [
+        (("rag", "train", "evaluate", "log"), "", ("rag", "train", "evaluate", "log")),
+        (("rag",), "", ("rag",)),
+        (("rag", "log"), "uses: [train, rag]\n", ("rag",)),
+        (("rag", "train", "evaluate", "log"), "uses: [log, rag]\n", ("rag", "log")),
+        (("rag", "train", "evaluate", "log"), "uses: []\n", ()),
+        (("rag",), "uses: [train]\n", ()),
+    ],
+)
+def test_front_matter_narrows_what_its_source_may_be_used_for(
+    source: tuple[str, ...], front: str, expected: tuple[str, ...]
+) -> None:
+    found = documents.markdown(f"---\nid: a\n{front}---\nText.".encode(), "a.md", DEFAULTS, uses=source)
+    assert (found.problem, found.uses) == (None, expected)
+    assert Document.from_dict(found.as_dict()) == found
+
+
+@pytest.mark.parametrize("uses", ["rag", "[serve]", "[rag, 3]", "{rag: true}", "true"])
+def test_an_unknown_use_leaves_the_document_out(uses: str) -> None:
+    found = documents.markdown(f"---\nid: a\nuses: {uses}\n---\nText.".encode(), "a.md", DEFAULTS)
+    assert found.problem is not None
+    assert found.problem.rule == "front_matter"
+
+
+def test_a_document_for_anything_has_the_digest_that_it_had_before_uses() -> None:
+    plain = documents.markdown(b"---\nid: a\n---\nText.", "a.md", DEFAULTS)
+    said = documents.markdown(b"---\nid: a\nuses: [log, rag, evaluate, train]\n---\nText.", "a.md", DEFAULTS)
+    limited = documents.markdown(b"---\nid: a\nuses: [rag]\n---\nText.", "a.md", DEFAULTS)
+    old = {name: value for name, value in plain.__dict__.items() if name != "uses"}
+    kept = documents.metadata_digest({**old, "document_key": plain.key, "text_digest": plain.text_digest})
+    assert plain.digest == said.digest == kept
+    assert limited.digest != plain.digest

@@ -111,6 +111,42 @@ def test_linked_groups_share_a_split_and_a_fixed_one_never_moves(groups: list[st
     assert again.splits == settled.splits, "on the next night nothing moves"
 
 
+USES = st.sets(st.sampled_from(["train", "evaluate"]), min_size=1)
+
+
+@given(GROUPS, st.data())
+def test_a_new_group_stands_where_all_that_goes_with_it_may_be_used(groups: list[str], data: st.DataObject) -> None:
+    one_of = st.sampled_from(groups) if groups else st.nothing()
+    linked = data.draw(st.lists(st.tuples(one_of, one_of), max_size=8)) if groups else []
+    uses = data.draw(st.dictionaries(one_of, USES, max_size=6)) if groups else {}
+    fitting = {name: splits.allowed(each) for name, each in uses.items()}
+    settled = splits.settle(groups, linked, {}, Splits(), fitting)
+    assert settled.bridging == frozenset()
+    beside = {name: {name} for name in groups}
+    for _ in groups:
+        for one, other in linked:
+            both = beside[one] | beside[other]
+            beside[one], beside[other] = both, both
+    for name in groups:
+        common = frozenset(splits.SPLITS).intersection(*(fitting.get(each, splits.ANY) for each in beside[name]))
+        assert not common or settled.splits[name] in common
+
+
+@pytest.mark.parametrize("uses", [{"train"}, {"evaluate"}, {"train", "evaluate"}, {"rag"}])
+def test_shares_keep_their_proportion_among_what_is_allowed(uses: set[str]) -> None:
+    allowed, shares, n = splits.allowed(uses), Splits(train=0.6, validation=0.2, test=0.2), 4_000
+    if not allowed:
+        assert "train" not in uses
+        assert "evaluate" not in uses
+        return
+    found = [splits.assign(canonical.digest_text(f"question {i}"), shares, allowed) for i in range(n)]
+    whole = sum(shares.shares[name] for name in allowed)
+    assert set(found) == allowed
+    for name in allowed:
+        share = shares.shares[name] / whole
+        assert abs(found.count(name) / n - share) <= 5 * math.sqrt(share * (1 - share) / n)
+
+
 def test_what_links_train_and_test_belongs_to_neither() -> None:
     fixed: dict[str, splits.Split] = {"a": "train", "b": "test"}
     settled = splits.settle(["a", "b", "c", "d" * 64], [("a", "c"), ("c", "b")], fixed, Splits())

@@ -9,6 +9,7 @@ pytestmark = pytest.mark.unit
 
 STAFF = Right("acme", "internal", ("safety", "staff"))
 PUBLIC = Right("acme", "public", ("staff",))
+SERVED = Right("acme", "public", ("staff",), ("rag", "log"))
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,12 @@ PUBLIC = Right("acme", "public", ("staff",))
         (Caller("acme", (), "public"), PUBLIC, True),
         (Caller("other", (), "restricted"), PUBLIC, False),
         (Caller("acme", ("staff",), UNKNOWN), PUBLIC, False),
+        (Caller("acme", ("staff",), "restricted", "evaluate"), PUBLIC, True),
+        (Caller("acme", ("staff",), "restricted", "rag"), SERVED, True),
+        (Caller("acme", ("staff",), "restricted", "evaluate"), SERVED, False),
+        (Caller("acme", ("staff",), "restricted", "train"), SERVED, False),
+        (Caller("acme", ("staff",), "restricted", "rag"), Right("acme", "public", ("staff",), ("evaluate",)), False),
+        (Caller("acme", ("staff",), "restricted", "rag"), Right("acme", "public", ("staff",), ()), False),
     ],
 )
 def test_who_may_read(caller: Caller, right: Right, expected: bool) -> None:
@@ -37,7 +44,8 @@ def test_generated_callers_are_the_same_for_the_same_seed() -> None:
 def test_generated_callers_reach_every_right_and_beyond() -> None:
     made = callers([STAFF, PUBLIC], 200, "seed")
     assert len(made) == 200
-    for right in (STAFF, PUBLIC):
+    made = callers([STAFF, PUBLIC, SERVED, Right("acme", "public", ("staff",), ("train",))], 200, "seed")
+    for right in (STAFF, PUBLIC, SERVED, Right("acme", "public", ("staff",), ("train",))):
         assert any(may_read(caller, right) for caller in made)
         assert any(not may_read(caller, right) for caller in made)
     assert any(caller.tenant == UNKNOWN for caller in made)

@@ -1,0 +1,70 @@
+"""Uses: what each source may be used for, as its use case says, and what of that is left for a row or a document."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import canonical
+from pipeline.data import paths, splits
+from pipeline.data.formats import Example
+from pipeline.data.splits import Split
+from pipeline.usecase import USES, DocumentSource, ExampleSource, UseCase, narrowed
+
+
+@dataclass(frozen=True)
+class Described:
+    """A source as its use case describes it."""
+
+    source: str  # as rows and places call it
+    uses: tuple[str, ...]
+    description: Mapping[str, Any]  # what it holds, licence, owner, rights, sensitivity
+
+    @property
+    def digest(self) -> str:
+        """Returns the digest of all that is said of the source: one that is described anew is a new one."""
+        return canonical.digest({"uses": self.uses, **self.description})
+
+
+def of_examples(usecase: UseCase, folder: Path) -> list[Described]:
+    """Returns the sources of examples. A file that is named twice may be used for what both entries say."""
+    described: dict[str, Described] = {}
+    for source in usecase.examples:
+        name = paths.name(source.path, folder)
+        before = described.get(name)
+        uses = narrowed(source.uses, USES if before is None else before.uses)
+        described[name] = Described(name, uses, _said(source.kind, source))
+    return list(described.values())
+
+
+def of_documents(usecase: UseCase, folder: Path) -> list[Described]:
+    """Returns the sources of documents."""
+    return [
+        Described(paths.name(source.path, folder), narrowed(source.uses, USES), _said("documents", source))
+        for source in usecase.documents
+    ]
+
+
+def fitting(
+    rows: Iterable[Example], sources: Iterable[Described], documents: Mapping[str, Iterable[str]]
+) -> dict[str, frozenset[Split]]:
+    """Returns the splits that each row may stand in, by digest: what its source may be used for, and each document that
+    it speaks of. `documents` are the uses of those that there are, by id."""
+    of_source = {source.source: source.uses for source in sources}
+    known: dict[str, frozenset[Split]] = {}
+    for row in rows:
+        uses = of_source[row.file]
+        for key in row.documents:
+            uses = narrowed(uses, documents.get(key, USES))
+        known[row.digest] = splits.allowed(uses)
+    return known
+
+
+def _said(holds: str, source: DocumentSource | ExampleSource) -> dict[str, Any]:
+    return {
+        "holds": holds,
+        "licence": source.licence,
+        "owner": source.owner,
+        "rights": source.rights,
+        "sensitivity": source.sensitivity,
+    }
