@@ -202,6 +202,24 @@ def insert_examples(connection: Connection, use_case: str, rows: Sequence[Exampl
         database.execute(connection, "data", "insert_locked_examples", use_case=use_case, rows=batch)
 
 
+def insert_generated(connection: Connection, use_case: str, rows: Sequence[Example]) -> None:
+    """Writes down what wrote the rows, where that is not what is known of them."""
+    known = {row["digest"] for row in database.fetch(connection, "data", "generated_digests", use_case=use_case)}
+    described = (
+        {
+            "digest": row.digest,
+            "made_by": None if row.generated is None else row.generated.by,
+            "prompt_digest": None if row.generated is None else row.generated.prompt_digest,
+            "made_on": None if row.generated is None else row.generated.on,
+            "checked_by": None if row.generated is None else row.generated.checked_by,
+        }
+        for row in rows
+        if row.generated is not None or row.digest in known
+    )
+    for batch in _batches(described):
+        database.execute(connection, "data", "insert_generated", use_case=use_case, rows=batch)
+
+
 def insert_documents(connection: Connection, use_case: str, versions: Mapping[str, Document]) -> None:
     """Writes the document versions that the catalog does not have, by their digests."""
     described = (

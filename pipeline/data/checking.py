@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline import canonical, database, steps
 from pipeline.context import Context
-from pipeline.data import catalog, expectations, jumps, measures, rules, sources, tombstones
+from pipeline.data import catalog, expectations, jumps, measures, provenance, rules, sources, tombstones
 from pipeline.data import findings as findings_module
 from pipeline.data.catalog import Waived
 from pipeline.data.documents import Document
@@ -236,6 +236,7 @@ def _report(judged: Mapping[str, Judged]) -> CheckReport:
         classifications=_counted(row.classification for row in documents),
         statuses=_counted(row.status for row in documents),
         tenants=_counted(row.tenant for row in documents),
+        generated=provenance.share(row.generated for row in examples),
     )
 
 

@@ -138,6 +138,7 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
             database.call(target, "rag.withdraw", name, key, reason)
         catalog.insert_assignments(target, name, fresh)
         catalog.insert_examples(target, name, rows, labels)
+        catalog.insert_generated(target, name, rows)
         catalog.insert_documents(target, name, due.versions)
         read_at = {row.key: Place(groups_of[row.file], row.file) for row in held.texts if row.key is not None}
         catalog.insert_places(target, name, read_at)

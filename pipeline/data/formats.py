@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import canonical
-from pipeline.data import normal
+from pipeline.data import normal, provenance
 from pipeline.data.layouts import LAYOUTS, Content
+from pipeline.data.provenance import Generated
 from pipeline.data.rows import Damaged, Problem, Row
 from pipeline.data.turns import MEANING, meaning
 from pipeline.errors import BadInput
@@ -17,7 +18,7 @@ FORMATS: Mapping[ExampleKind, tuple[str, ...]] = {kind: tuple(layouts) for kind,
 DETECT = "auto"  # by the rows themselves
 SAMPLE = 200  # rows that a form is recognised by
 # What a row may say beside its content: its name and origin, the person it is about, the documents it speaks of.
-_KNOWN = frozenset({"id", "source", "data_subject", "subject", "documents"})
+_KNOWN = frozenset({"id", "source", "data_subject", "subject", "documents", "generated"})
 
 
 _LISTS = ("documents", "unread", "keys")
@@ -38,6 +39,7 @@ class Example:
     old_names: int = 0  # keys that have a new name
     keys: tuple[str, ...] = ()  # values that rows of one split share, as `field=value`
     redacted: bool = False  # whether personal data in it was taken out
+    generated: Generated | None = None  # what wrote it, where no person did
     problem: Problem | None = None
 
     @property
@@ -60,14 +62,16 @@ class Example:
         """Returns the row as a snapshot keeps it."""
         problem = None if self.problem is None else [self.problem.rule, self.problem.detail]
         lists = {name: list(getattr(self, name)) for name in _LISTS}
-        return {**self.__dict__, **lists, "problem": problem}
+        made = None if self.generated is None else vars(self.generated)
+        return {**self.__dict__, **lists, "problem": problem, "generated": made}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "Example":
         """Returns the row that a snapshot kept."""
         problem = None if row["problem"] is None else Problem(*row["problem"])
         lists = {name: tuple(row.get(name, ())) for name in _LISTS}
-        return cls(**{**row, **lists, "problem": problem})
+        made = None if row.get("generated") is None else Generated(**row["generated"])
+        return cls(**{**row, **lists, "problem": problem, "generated": made})
 
 
 def require(kind: ExampleKind, form: str, where: str) -> None:
@@ -121,10 +125,12 @@ def examples(
     form: str,
     columns: Mapping[str, str] | None = None,
     group_by: Sequence[str] = (),
+    generated: Generated | None = None,
 ) -> list[Example]:
     """Returns the examples that a row holds, mostly one, or the problem it has: the reader's, or that of its format.
 
-    `columns` are the names that the file has for our fields, `group_by` the fields whose values rows of a split share.
+    `columns` are the names that the file has for our fields, `group_by` the fields whose values rows of a split share,
+    `generated` what wrote the rows that do not say it themselves.
     """
     if row.problem is not None:
         return [Example(file, row.line, kind, None, problem=row.problem)]
@@ -136,6 +142,7 @@ def examples(
         contents = layout.contents(value)
         subject, old_names = _subject(value)
         keys = _keys(value, group_by)
+        made = provenance.of_row(value.get("generated"), generated)
     except Damaged as damaged:
         return [Example(file, row.line, kind, None, problem=damaged.problem)]
     documents = _documents(value.get("documents"))
@@ -144,7 +151,19 @@ def examples(
     unread = sorted(meaning(_objects(value, layout.reads)) | (unknown & _MEANT))
     count = len(unknown) + (documents is None)
     return [
-        Example(file, row.line, kind, content, subject, documents or (), count, tuple(unread), old_names, keys)
+        Example(
+            file,
+            row.line,
+            kind,
+            content,
+            subject,
+            documents or (),
+            count,
+            tuple(unread),
+            old_names,
+            keys,
+            generated=made,
+        )
         for content in contents
     ]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
 
+from pipeline.data.provenance import GeneratedShare
 from pipeline.data.rules import Severity
 from pipeline.steps import Version
 
@@ -135,7 +136,7 @@ class PartReport(Counts):
 class CheckReport:
     """The report of a check, as it is stored: counts and digests alone."""
 
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     checked_with: str
     documents: PartReport
@@ -146,10 +147,11 @@ class CheckReport:
     classifications: Mapping[str, int]
     statuses: Mapping[str, int]
     tenants: Mapping[str, int]
+    generated: GeneratedShare | None = None  # of the accepted examples; None from before rows said it
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
-        """Returns the value: there is no older format."""
+        """Returns the value: format 1 did not say which rows were generated."""
         return value
 
 

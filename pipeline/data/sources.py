@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import documents, formats, paths, reading, tombstones
+from pipeline.data import documents, formats, paths, provenance, reading, tombstones
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
+from pipeline.data.provenance import Generated
 from pipeline.data.records import Amount, Fetched, FetchFacts, File
 from pipeline.data.rows import Problem
 from pipeline.data.tombstones import Tombstones
@@ -79,7 +80,13 @@ def fetch(context: Context) -> Fetched:
                 ]
             ),
             "examples": {
-                f"{n} {file.name}": [source.kind, form, source.columns, file.sha256]
+                f"{n} {file.name}": [
+                    source.kind,
+                    form,
+                    source.columns,
+                    file.sha256,
+                    plain(provenance.of_source(source.generated)),
+                ]
                 for n, (source, form, file) in enumerate(rows)
             },
             "group_by": context.usecase.splits.group_by,
@@ -123,6 +130,7 @@ def examples_of(
     form: str,
     columns: Mapping[str, str] | None = None,
     group_by: Sequence[str] = (),
+    generated: Generated | None = None,
 ) -> Examples:
     """Returns the examples of a file. `form` may be `auto`: what most of its first rows have.
 
@@ -132,7 +140,7 @@ def examples_of(
     if form == formats.DETECT:
         first = list(islice(rows, formats.SAMPLE))
         form, rows = formats.detect(first, kind, file, columns), chain(first, rows)
-    read = (formats.examples(row, file, kind, form, columns, group_by) for row in rows)
+    read = (formats.examples(row, file, kind, form, columns, group_by, generated) for row in rows)
     return Examples(form, chain.from_iterable(read))
 
 
@@ -173,7 +181,19 @@ def _snapshots(
 ) -> Result:
     fetched_documents = [row for source, files, _ in texts for file in files for row in _documents(source, file)]
     read = [
-        (source, file, examples_of(file.content(), file.name, source.kind, form, source.columns, group_by))
+        (
+            source,
+            file,
+            examples_of(
+                file.content(),
+                file.name,
+                source.kind,
+                form,
+                source.columns,
+                group_by,
+                provenance.of_source(source.generated),
+            ),
+        )
         for source, form, file in rows
     ]
     fetched_examples = [row for _, _, examples in read for row in examples.rows]

@@ -82,7 +82,7 @@ def retrieve(settings: Settings, usecase: UseCase, cases: Sequence[Case], index:
     for principal in asking:
         places = [place for place, case in enumerate(cases) if case.principal == principal]
         questions = [cases[place].question or "" for place in places]
-        with Searcher(settings, usecase, principal, index=index, embedder=embedder, purpose="evaluate") as searcher:
+        with Searcher(settings, usecase, principal, index=index, embedder=embedder) as searcher:
             for place, answer in zip(places, searcher.search_all(questions, usecase.retrieval.k), strict=True):
                 passages[place] = answer.passages
     return passages

@@ -64,7 +64,7 @@ class Searcher:
         gateway: Role = "evaluator",
         index: Version | None = None,
         embedder: Embedder | None = None,
-        purpose: Purpose = "rag",
+        purpose: Purpose = "evaluate",
     ) -> None:
         """Raises BadInput for an unknown principal, and NotAvailable where the generation does not stand."""
         _known(usecase, principal)
@@ -141,7 +141,7 @@ def search(settings: Settings, usecase: UseCase, text: str, principal: str, k: i
 
     Raises BadInput for an unknown principal, naming the nearest.
     """
-    with Searcher(settings, usecase, principal, role="retriever", gateway="pipeline") as searcher:
+    with Searcher(settings, usecase, principal, role="retriever", gateway="pipeline", purpose="rag") as searcher:
         return searcher.search(text, k)
 
 

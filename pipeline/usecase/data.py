@@ -52,6 +52,19 @@ class DocumentSource(Section):
     """For the data card: what would follow if somebody else read it."""
 
 
+class GeneratedBy(Section):
+    """What wrote rows that no person wrote. A row says it for itself by the same keys under `generated`, or `false`."""
+
+    by: Line
+    """The model or the program."""
+    prompt_digest: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the prompt that it was given."""
+    on: date | None = None
+    """The day on which it wrote them."""
+    checked_by: Line | None = None
+    """The person who read them; null: nobody did."""
+
+
 class ExampleSource(Section):
     """One file of training rows."""
 
@@ -71,6 +84,8 @@ class ExampleSource(Section):
     uses: tuple[Literal["train", "evaluate"], ...] = Field(("train", "evaluate"), min_length=1)
     """What its rows may be used for: `train` takes them into the splits that are trained and selected on, `evaluate`
     into the locked test split."""
+    generated: GeneratedBy | None = None
+    """What wrote its rows, where no person did; null: persons did, unless a row says otherwise."""
     licence: Line | None = None
     """For the data card: under what licence its content may be used."""
     owner: Line | None = None

@@ -194,6 +194,14 @@ join catalog.version_sources o on o.use_case = v.use_case and o.kind = v.kind an
 where a.use_case = :'use_case' and a.kind = 'adapter'
 order by 1, 2, 3;
 
+-- generated_share --
+-- How much of a use case's training data a model or a program wrote, by what, and how much of it a person read.
+select g.made_by, g.split, count(*) as rows, count(g.checked_by) as checked, min(g.made_on) as first_day, max(g.made_on) as last_day
+from catalog.generated_rows g
+where g.use_case = :'use_case'
+group by g.made_by, g.split
+order by g.made_by, g.split;
+
 -- dataset_growth --
 -- How a use case's examples and documents grew: what each version added, removed and holds.
 select kind, version, digest, added, removed, members, committed_at

@@ -111,6 +111,20 @@ where r.split = 'test'
 on conflict (use_case, digest) do update set content = excluded.content, source = excluded.source
 where e.content is null or e.source <> excluded.source;
 
+-- generated_digests --
+-- The rows of which it was ever said that no person wrote them.
+select distinct digest from catalog.generated_row where use_case = :'use_case';
+
+-- insert_generated --
+-- Writes down what wrote rows, where something new is said of them.
+insert into catalog.generated_row (use_case, digest, made_by, prompt_digest, made_on, checked_by)
+select :'use_case', r.digest, r.made_by, r.prompt_digest, r.made_on, r.checked_by
+from jsonb_to_recordset(:'rows'::jsonb) as r (digest text, made_by text, prompt_digest text, made_on date, checked_by text)
+left join lateral (
+    select g.made_by, g.prompt_digest, g.made_on, g.checked_by from catalog.generated_row g
+    where g.use_case = :'use_case' and g.digest = r.digest order by g.generated_row_id desc limit 1) g on true
+where (r.made_by, r.prompt_digest, r.made_on, r.checked_by) is distinct from (g.made_by, g.prompt_digest, g.made_on, g.checked_by);
+
 -- insert_documents --
 -- Writes the ids of documents that were never seen before.
 insert into catalog.document (use_case, document_key)

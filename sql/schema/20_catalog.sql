@@ -129,6 +129,19 @@ create table catalog.split_assignment (
     primary key (use_case, group_digest)
 );
 
+-- What wrote the rows that no person wrote, test rows too. What is said anew of a row is a new row here: the newest counts.
+create table catalog.generated_row (
+    generated_row_id bigint generated always as identity primary key,
+    use_case text not null,
+    digest text not null,
+    made_by text, -- the model or the program; null: it says by now that a person wrote it
+    prompt_digest text,
+    made_on date,
+    checked_by text, -- the person who read it; null: nobody did
+    recorded_at timestamptz not null default clock_timestamp()
+);
+create index generated_row_by_digest on catalog.generated_row (use_case, digest, generated_row_id);
+
 -- What the checks found: places and rules, never the text of a row.
 create table catalog.finding (
     finding_id bigint generated always as identity primary key,

@@ -299,3 +299,13 @@ from audit.event e left join audit.block_member m using (event_id);
 create view audit.chain as
 select b.block_no, encode(b.previous_hash, 'hex') as previous_hash, encode(b.hash, 'hex') as hash, b.events, b.sealed_at
 from audit.block b;
+
+-- generated_rows: what wrote the rows of the newest dataset versions that no person wrote, by digest.
+create view catalog.generated_rows as
+select d.use_case, m.example_digest as digest, m.split, g.made_by, g.prompt_digest, g.made_on, g.checked_by
+from catalog.dataset d
+join catalog.example_member m on m.dataset_id = d.dataset_id and m.removed_in is null
+cross join lateral (
+    select * from catalog.generated_row g
+    where g.use_case = d.use_case and g.digest = m.example_digest order by g.generated_row_id desc limit 1) g
+where d.kind = 'examples' and g.made_by is not null;

@@ -175,6 +175,7 @@ def test_every_question_of_the_cookbook_is_answered(world: World, champion: str,
         "redacted_versions",
         "to_retrain",
         "waivers",
+        "generated_share",
     }
 
 

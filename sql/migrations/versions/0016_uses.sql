@@ -27,6 +27,20 @@ create table catalog.version_source (
     foreign key (dataset_id, version) references catalog.dataset_version
 );
 
+-- What wrote the rows that no person wrote, test rows too. What is said anew of a row is a new row here: the newest counts.
+create table catalog.generated_row (
+    generated_row_id bigint generated always as identity primary key,
+    use_case text not null,
+    digest text not null,
+    made_by text, -- the model or the program; null: it says by now that a person wrote it
+    prompt_digest text,
+    made_on date,
+    checked_by text, -- the person who read it; null: nobody did
+    recorded_at timestamptz not null default clock_timestamp()
+);
+
+create index generated_row_by_digest on catalog.generated_row (use_case, digest, generated_row_id);
+
 drop policy chunk_visible on rag.chunk;
 drop function rag.token_acl_ids();
 drop function rag.acl_ids(text, text, text[], text);
@@ -548,9 +562,20 @@ join rag.served_documents d on d.use_case = p.use_case and d.tenant = p.tenant
 where 'rag' = any (d.uses) and rag.rank(d.classification) <= rag.rank(p.clearance)
   and (d.classification = 'public' or d.groups && p.groups);
 
+-- generated_rows: what wrote the rows of the newest dataset versions that no person wrote, by digest.
+create view catalog.generated_rows as
+select d.use_case, m.example_digest as digest, m.split, g.made_by, g.prompt_digest, g.made_on, g.checked_by
+from catalog.dataset d
+join catalog.example_member m on m.dataset_id = d.dataset_id and m.removed_in is null
+cross join lateral (
+    select * from catalog.generated_row g
+    where g.use_case = d.use_case and g.digest = m.example_digest order by g.generated_row_id desc limit 1) g
+where d.kind = 'examples' and g.made_by is not null;
+
 do $$
 begin
     perform audit.cover('catalog.version_source', '{dataset_id, version, source, digest, uses}');
+    perform audit.cover('catalog.generated_row', '{generated_row_id, use_case, digest, made_by, checked_by}');
     perform audit.cover('catalog.signoff', '{signoff_id, dataset_id, version, role, answer, person}');
     perform audit.cover('catalog.document_version', '{document_version_id, document_id, digest, classification, groups, status, retain_until, uses}',
                         '{body}');
@@ -567,9 +592,10 @@ grant execute on function catalog.to_sign, catalog.signoff_state, catalog.traine
 grant select on catalog.signoffs, catalog.signoff_answers to pipeline, trainer, evaluator, gatekeeper, reader, auditor, approver, approvers;
 grant select on catalog.signoff to auditor;
 grant select on catalog.version_source to trainer, evaluator, auditor;
-grant select on catalog.version_sources to reader, auditor, pipeline;
+grant select on catalog.version_sources, catalog.generated_rows to reader, auditor, pipeline;
 
-grant select on catalog.version_source, catalog.signoff to pipeline;
+grant select on catalog.version_source, catalog.signoff, catalog.generated_row to pipeline;
+grant insert (use_case, digest, made_by, prompt_digest, made_on, checked_by) on catalog.generated_row to pipeline;
 grant update (source) on catalog.example, catalog.locked_example to pipeline;
 grant insert (run_id) on catalog.dataset_version to pipeline;
 grant insert (dataset_id, version, source, digest, uses, description, rows) on catalog.version_source to pipeline;

@@ -14,6 +14,7 @@ from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.errors import Refused
 from pipeline.steps import Origin
+from tests.pg.conftest import World
 from tests.pg.data.conftest import Stage, question
 
 pytestmark = pytest.mark.pg
@@ -192,3 +193,47 @@ def test_a_signed_version_is_not_trained_on_once_its_source_may_not_be(stage: St
         assert (older.number, older.waiting, older.revoked) == (1, 2, ["sft.jsonl"])
         with pytest.raises(Refused, match="not be trained on any more"):
             datasets.require_trainable(connection, "demo", older)
+
+
+def test_what_wrote_a_row_is_on_record_and_on_the_card(stage: Stage) -> None:
+    made = {"by": "model-8", "on": "2026-11-01"}
+    stage.put([question(0), question(1, generated=made), question(2, generated=made), question(3, generated="x")])
+    committed = stage.commit()
+    context = Context(stage.settings, stage.usecase, stage.origin)
+    card = data.card(context, committed).card
+    store = ArtifactStore(stage.settings.artifacts)
+    report = json.loads(store.read(card.kind, card.digest, "card.json"))["report"]
+    assert report["generated"] == {"rows": 2, "checked": 0, "by": {"model-8": 2}}
+    text = store.read(card.kind, card.digest, "card.md").decode()
+    assert "Written by a model or a program: 2 rows, 66.7 % of all (model-8 2); a person read 0 of them." in text
+    stage.put([question(0), question(1, generated=made | {"checked_by": "maria"}), question(2)])
+    assert stage.commit().dataset.changed is False
+    rows = stage.rows("select made_by, checked_by from catalog.generated_rows")
+    assert [(row["made_by"], row["checked_by"]) for row in rows] == [("model-8", "maria")]
+    (count,) = stage.rows("select count(*) as n from catalog.generated_row")
+    assert count["n"] == 4, "two were written, one was read, one is a person's after all"
+
+
+def test_the_text_of_an_answer_is_kept_where_its_documents_may_be_logged(own_world: World) -> None:
+    name = "insert into eval.result (evaluation_id, case_id, scores, answer, answer_digest, documents, seconds)"
+    with database.connect(own_world.settings, "pipeline") as connection:
+        connection.execute(
+            "insert into catalog.document_version (document_id, digest, text_digest, title, tenant, classification,"
+            " groups, owner, status, uses) select document_id, 'new', 't', 'T', 'acme', 'internal', '{staff}', 'o',"
+            " 'approved', '{rag}' from catalog.document where document_key = 'leave'"
+        )
+    with database.connect(own_world.settings, "evaluator") as connection, connection.transaction(force_rollback=True):
+        (evaluation,) = connection.execute("select max(evaluation_id) as id from eval.evaluation").fetchall()
+        cases = connection.execute(
+            "insert into eval.suite_case (suite_id, case_key, digest)"
+            " select s.suite_id, k, k from eval.suite s, unnest('{a,b}'::text[]) k returning case_id"
+        ).fetchall()
+        for case, documents in zip(cases, (["leave", "notice"], ["notice"]), strict=True):
+            connection.execute(
+                f"{name} values (%s, %s, '{{}}', 'the answer', 'd', %s, 1)".encode(),
+                [evaluation["id"], case["case_id"], documents],
+            )
+        rows = connection.execute(
+            "select answer, answer_digest from eval.result where answer_digest = 'd' order by case_id"
+        ).fetchall()
+    assert [(row["answer"], row["answer_digest"]) for row in rows] == [(None, "d"), ("the answer", "d")]

@@ -17,7 +17,7 @@ from pipeline.context import Context
 from pipeline.search.embedder import DIMENSIONS, Embedder, Vectors
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Origin, Output, Result, Step, Version
-from pipeline.usecase import UseCase
+from pipeline.usecase import USES, UseCase
 from tests.conftest import own_installation, write_usecase
 
 PRINCIPALS = {
@@ -38,11 +38,12 @@ class Doc:
     status: str = "approved"
     fresh_until: date | None = None
     title: str = "Title"
+    uses: Sequence[str] = USES
 
     @property
     def digest(self) -> str:
         told: list[Any] = [self.text, self.tenant, self.classification, list(self.groups), self.status, self.title]
-        return canonical.digest([*told, str(self.fresh_until)])
+        return canonical.digest([*told, str(self.fresh_until), *([] if self.uses == USES else self.uses)])
 
 
 DOCUMENTS = {
@@ -106,11 +107,11 @@ def _write(
         )
         run(
             "insert into catalog.document_version (document_id, digest, text_digest, title, body, tenant,"
-            " classification, groups, owner, status, fresh_until)"
-            " select document_id, %s, %s, %s, %s, %s, %s, %s, 'o', %s, %s from catalog.document"
+            " classification, groups, owner, status, fresh_until, uses)"
+            " select document_id, %s, %s, %s, %s, %s, %s, %s, 'o', %s, %s, %s from catalog.document"
             " where use_case = %s and document_key = %s on conflict do nothing",
             [doc.digest, canonical.digest_text(doc.text), doc.title, doc.text, doc.tenant, doc.classification,
-             list(doc.groups), doc.status, doc.fresh_until, use_case, key],
+             list(doc.groups), doc.status, doc.fresh_until, list(doc.uses), use_case, key],
         )  # fmt: skip
         row = run(
             "select document_version_id as id from catalog.document_version join catalog.document using (document_id)"

@@ -234,6 +234,23 @@ def sources_of_models(world: "World", rows: Rows) -> None:
     assert world.versions["night-1.sft.adapter"].digest in {row["model"] for row in rows}
 
 
+def generated(world: "World") -> dict[str, str]:
+    """Says of a row of the newest version that a model wrote it, and returns the use case."""
+    with database.connect(world.settings, "pipeline") as connection:
+        connection.execute(
+            "insert into catalog.generated_row (use_case, digest, made_by, made_on)"
+            " select 'demo', min(m.example_digest), 'model-8', '2026-11-01' from catalog.example_member m"
+            " join catalog.dataset d using (dataset_id) where d.use_case = 'demo' and m.removed_in is null"
+        )
+    return DEMO
+
+
+def generated_share(world: "World", rows: Rows) -> None:
+    assert [(row["made_by"], row["rows"], row["checked"], str(row["first_day"])) for row in rows] == [
+        ("model-8", 1, 0, "2026-11-01")
+    ]
+
+
 def dataset_growth(world: "World", rows: Rows) -> None:
     assert [(row["kind"], row["version"], row["added"], row["removed"], row["members"]) for row in rows] == [
         ("documents", 1, 3, 0, 3),
@@ -329,6 +346,7 @@ ANSWERS: dict[str, tuple[Callable[["World"], dict[str, str]], Callable[["World",
     "to_retrain": (lambda world: DEMO, to_retrain),
     "waivers": (waived, waivers),
     "signoffs": (described, signoffs),
+    "generated_share": (generated, generated_share),
     "sources_of_models": (described, sources_of_models),
 }
 

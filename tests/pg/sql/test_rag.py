@@ -4,7 +4,7 @@ withdrawals that meet a build or a swap half-way."""
 import json
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psycopg
@@ -23,7 +23,7 @@ from pipeline.retrieval.chunking import Chunk
 from pipeline.retrieval.loading import Chunked, Document, Right
 from pipeline.steps import Origin
 from pipeline.usecase import CLASSIFICATIONS, PURPOSES, USES, narrowed
-from tests.pg.retrieval.conftest import DOCUMENTS, Library, changed, hashed_vectors, rows
+from tests.pg.retrieval.conftest import DOCUMENTS, Doc, Library, changed, hashed_vectors, rows
 
 pytestmark = pytest.mark.pg
 
@@ -102,6 +102,36 @@ def test_what_each_principal_gets(live: Library, retriever: psycopg.Connection[A
         "stranger": ["rival"],
     }.items():
         assert keys(rows_of(retriever, token(live, principal), 10)) == expected
+
+
+def test_a_search_finds_what_may_be_used_for_its_purpose(library: Library, origin: Origin) -> None:
+    library.commit(
+        {
+            "anything": Doc("Leave is granted on request."),
+            "served": Doc("Leave is granted within a week.", uses=("rag", "log")),
+            "tested": Doc("Leave is granted by the lead.", uses=("evaluate",)),
+            "kept": Doc("Leave is granted in summer.", uses=("log",)),
+            "unused": Doc("Leave is granted to nobody.", uses=()),
+        }
+    )
+    retrieval.sync(Context(library.settings, library.usecase, origin))
+    for login, gateway, purpose, expected in (
+        ("retriever", "pipeline", "rag", ["anything", "served"]),
+        ("evaluator", "evaluator", "evaluate", ["anything", "tested"]),
+        ("evaluator", "pipeline", "train", ["anything"]),
+    ):
+        with database.connect(library.settings, cast(database.Role, gateway)) as connection:
+            (opened,) = database.call(connection, "rag.open_session", "demo", "clerk", "1 minute", purpose)
+        with database.connect(library.settings, cast(database.Role, login)) as connection:
+            assert keys(rows_of(connection, opened["open_session"], 10)) == expected
+    with database.connect(library.settings, "evaluator") as connection, pytest.raises(Refused, match="to evaluate"):
+        database.call(connection, "rag.open_session", "demo", "clerk", "1 minute", "rag")
+    for wrong in ("log", "serve", "", None):
+        with database.connect(library.settings, "pipeline") as connection, pytest.raises(Refused, match="is for rag"):
+            database.call(connection, "rag.open_session", "demo", "clerk", "1 minute", wrong)
+    with database.connect(library.settings, "reader") as connection:
+        rows_read = connection.execute("select document_key from rag.access where principal = 'clerk' order by 1")
+        assert [row["document_key"] for row in rows_read] == ["anything", "served"]
 
 
 def found(connection: psycopg.Connection[Any], given_token: str | None, k: int | None = 10) -> Any:
