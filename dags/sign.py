@@ -5,7 +5,7 @@ takes the version that was signed last, and says so.
 
 **When a task fails.** `data_owner` or `privacy_reviewer` failing means that somebody said no, that nobody answered in
 time, or that nobody may answer; its message says which. An answer can still be given: run the DAG again, or
-`nightshift data sign USECASE --role … --reason …`.
+`nightshift data sign USECASE --role … --reason …`. `card` writes the data card anew with the answers.
 
 **Clearing is safe**: what was answered is not asked again.
 """
@@ -13,8 +13,10 @@ time, or that nobody may answer; its message says which. An answer can still be 
 from datetime import timedelta
 
 import nightshift_factory as factory
-from airflow.sdk import Param, dag, task
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import Param, TriggerRule, dag, task
 from nightshift_approval import SignOff
+from nightshift_factory import XCom
 
 from pipeline.usecase import UseCase
 
@@ -34,6 +36,14 @@ def ask(name: str) -> object:
     return signoff.standing(context.settings, context.usecase, factory.params()["dataset_version"])
 
 
+@task(trigger_rule=TriggerRule.ALL_DONE)
+@factory.fail_without_retry
+def card(name: str, asked: XCom) -> object:
+    from pipeline import data
+
+    return data.renew(factory.stage_context(name), asked["version"])
+
+
 def build(usecase: UseCase) -> None:
     """Makes the DAG `<usecase>_sign`."""
     name, assets = usecase.name, factory.Assets.of(usecase.name)
@@ -43,8 +53,11 @@ def build(usecase: UseCase) -> None:
     @dag(**factory.common(usecase, "sign", __doc__, schedule=schedule, params=PARAMS, max_active_runs=16))
     def flow() -> None:
         asked = ask(name)
+        renewed = card(name, asked)
+        # The run fails where somebody said no, although the card is written in either case.
+        signed = EmptyOperator(task_id="signed", trigger_rule=TriggerRule.NONE_FAILED)
         for role in ("data_owner", "privacy_reviewer"):
-            SignOff(
+            question = SignOff(
                 task_id=role,
                 queue=factory.RELEASE,
                 use_case=name,
@@ -52,6 +65,8 @@ def build(usecase: UseCase) -> None:
                 asked=asked,
                 response_timeout=timedelta(hours=usecase.signoff.timeout_hours),
             )
+            question >> [renewed, signed]
+        renewed >> signed
 
     flow()
 

@@ -69,6 +69,21 @@ def paired(candidate: Sequence[float], baseline: Sequence[float], confidence: fl
     return Estimate(value, min(max(-1.0, low), value), max(min(1.0, high), value), n, "agresti-min")
 
 
+def kappa(first: Sequence[bool], second: Sequence[bool]) -> float | None:
+    """Returns how far two raters' verdicts over the same rows agree beyond chance, −1 to 1 (Cohen, Educational and
+    Psychological Measurement 20, 1960); None where chance alone would let them agree on every row, or there is none.
+    Raises ValueError where the two are not over the same rows."""
+    n = len(first)
+    if n != len(second):
+        raise ValueError(f"{n} verdicts cannot be compared with {len(second)}")
+    if n == 0:
+        return None
+    agreed = sum(one == other for one, other in zip(first, second, strict=True)) / n
+    one, other = sum(first) / n, sum(second) / n
+    chance = one * other + (1 - one) * (1 - other)
+    return None if chance == 1 else (agreed - chance) / (1 - chance)
+
+
 def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
     """Returns Wilson's score interval for a proportion of n > 0 trials."""
     z = _z(confidence)

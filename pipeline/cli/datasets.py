@@ -1,5 +1,6 @@
 """Commands about data: check, commit, the steward's work list, versions."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
@@ -20,6 +21,8 @@ from pipeline.usecase import ExampleKind, find
 
 if TYPE_CHECKING:
     from pipeline.data.review import OpenFinding
+    from pipeline.settings import Settings
+    from pipeline.usecase import UseCase
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +35,7 @@ def register(app: typer.Typer) -> None:
     command(data, "accept")(data_accept)
     command(data, "confirm")(data_confirm)
     command(data, "sign", ok=lambda answer: answer["state"] == "signed" or not answer["required"])(data_sign)
+    command(data, "review", ok=lambda answer: answer["next"] is None)(data_review)
     command(data, "versions")(data_versions)
     command(data, "diff")(data_diff)
 
@@ -163,6 +167,7 @@ def data_sign(
     login: Login = None,
 ) -> Answer:
     """Sign what is new in a dataset version, so that it is trained on: sources, and rows about persons."""
+    from pipeline import data
     from pipeline.data import signoff
     from pipeline.login import identity
 
@@ -175,9 +180,59 @@ def data_sign(
         who = person(context, "a signature") if own is None else None
         with nullcontext() if own is None else own:
             given = signoff.answer(context.settings, context.usecase, found.version, role, choice, reason, who, own=own)
+        data.renew(context, found.version)
         found = signoff.standing(context.settings, context.usecase, found.version)
     required, shown = context.usecase.signs_data, None if given is None else plain(given)
     return {**plain(found), "required": required, "waiting": list(found.waiting), "given": shown}
+
+
+def data_review(
+    name: UseCaseName,
+    rows: Annotated[int, typer.Option(help="How many rows are drawn.")] = 50,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same rows.")] = 0,
+    version: Annotated[int | None, typer.Option(help="Default: the newest.")] = None,
+    review: Annotated[int | None, typer.Option(help="A sample that was drawn before, instead of another one.")] = None,
+    row: Annotated[int | None, typer.Option(help="With --verdict: say this of one row, and read no other.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="good or bad; of a pair: a, b or neither.")] = None,
+    reason: Reason = "",
+) -> Answer:
+    """Read a sample of a dataset version, one row at a time, and say of each whether it is good."""
+    from pipeline import data
+    from pipeline.data import sample_review
+
+    if (row is None) is not (verdict is None):
+        raise BadInput("a row has a verdict", where="--row and --verdict", allowed="both, or neither of them")
+    context = context_of(name)
+    who = person(context, "a review")
+    where = (context.settings, context.usecase)
+    number = sample_review.draw(*where, who, rows, seed, version) if review is None else review
+    if row is not None and verdict is not None:
+        sample_review.record(*where, number, row, who, verdict, reason)
+    elif sys.stdin.isatty():
+        _read_all(where, number, who)
+    told, following = sample_review.report(*where, number), sample_review.unread(*where, number, who)
+    if following is None:
+        data.renew(context, told.version)
+    return {**plain(told), "reader": who, "next": None if following is None else plain(following)}
+
+
+def _read_all(where: "tuple[Settings, UseCase]", review: int, who: str) -> None:
+    """Shows a person the rows that he has not read, and asks of each, until there is none or he says quit."""
+    from pipeline.data import sample_review
+
+    while (row := sample_review.unread(*where, review, who)) is not None:
+        lines = [f"\n-- row {row.place} of {row.of}, {row.stratum}"]
+        lines += [f"{turn['role']}: {turn['content']}" for turn in row.turns]
+        lines += [f"\n{side}: {text}" for side, text in (("a", row.a), ("b", row.b)) if text is not None]
+        typer.echo("\n".join(lines), err=True)
+        verdict = typer.prompt(f"{', '.join(row.verdicts)} or quit", err=True)
+        if verdict == "quit":
+            return
+        why = typer.prompt("why", default="", show_default=False, err=True)
+        try:
+            sample_review.record(*where, review, row.place, who, verdict, why)
+        except BadInput as error:
+            typer.echo(str(error), err=True)
 
 
 def _listed(findings: "Sequence[OpenFinding]") -> list[Answer]:

@@ -4,7 +4,7 @@ A nightly run calls fetch → check → commit → card; each takes what the one
 """
 
 from pipeline.data import erasure
-from pipeline.data.card import card
+from pipeline.data.card import card, renew
 from pipeline.data.certificate import certify
 from pipeline.data.checking import check
 from pipeline.data.commits import commit
@@ -32,6 +32,7 @@ __all__ = [
     "fetch",
     "forget",
     "of_runs",
+    "renew",
     "versions",
     "waiting",
     "worklist",

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import canonical, steps
+from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import membership, signoff
+from pipeline.data import membership, sample_review, signoff
 from pipeline.data.checking import REPORT
 from pipeline.data.records import (
     Card,
@@ -16,6 +17,7 @@ from pipeline.data.records import (
     CheckReport,
     Committed,
     CommittedVersion,
+    ReviewCard,
     SignOffCard,
     SourceCard,
     VersionCard,
@@ -34,8 +36,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 def card(context: Context, committed: Committed) -> Card:
     """Returns the card of a commit: Markdown for people and the same as JSON."""
     usecase = context.usecase
-    asked = signoff.standing(context.settings, usecase, committed.dataset.version).asked
-    answers = [SignOffCard(each.role, each.answer, each.open_items, each.person) for each in asked]
+    answers = _answers(context, committed.dataset.version)
+    review = sample_review.of_version(context.settings, usecase, committed.dataset.version)
+    read_by = None if review is None else review.card()
     spec = Step(
         usecase.name,
         "data.card",
@@ -51,6 +54,7 @@ def card(context: Context, committed: Committed) -> Card:
             "group_by": usecase.splits.group_by,
             "backup_days": usecase.retention.backup_days,
             "signed": [usecase.signs_data, plain(answers)],
+            "review": plain(read_by),
         },
         inputs={
             "dataset": committed.dataset.artifact,
@@ -61,17 +65,59 @@ def card(context: Context, committed: Committed) -> Card:
     )
 
     def work(attempt: Attempt) -> Result:
-        content = contents(attempt.store, usecase, committed, answers)
-        files: Mapping[str, bytes | Path] = {"card.md": render(content).encode(), "card.json": write(content)}
-        stored = attempt.store.put("card", files)
-        return Result({"card": Output.of(stored, "data", private=False)}, {"files": sorted(files)})
+        return _stored(attempt, contents(attempt.store, usecase, committed, answers, read_by))
 
     outcome = steps.run(context.settings, context.origin, spec, work)
     return Card(outcome.run_id, outcome.reused, outcome.outputs["card"])
 
 
+def renew(context: Context, version: int) -> Card | None:
+    """Returns the card of a dataset version with what persons have answered since: signatures, and what readers of a
+    sample said. None where the version has no card."""
+    usecase = context.usecase
+    with database.connect(context.settings, "pipeline") as connection:
+        row = database.fetch_one(connection, "data", "newest_card", use_case=usecase.name, version=version)
+        if row is None:
+            return None
+        before, versions = steps.version(connection, row["version_id"]), row["versions"]
+    answers, review = _answers(context, version), sample_review.of_version(context.settings, usecase, version)
+    read_by = None if review is None else review.card()
+    spec = Step(
+        usecase.name,
+        "data.card",
+        "pipeline",
+        ("pipeline.data.card",),
+        params={"versions": versions, "renewed": [plain(answers), plain(read_by)]},
+        inputs={"card": before},
+        reuse=context.reuse,
+    )
+
+    def work(attempt: Attempt) -> Result:
+        stored = attempt.store.read(before.kind, before.digest, "card.json")
+        content = read(CardContent, stored, f"data card {before.digest[:12]}")
+        return _stored(attempt, replace(content, signoff=answers, review=read_by))
+
+    outcome = steps.run(context.settings, context.origin, spec, work)
+    return Card(outcome.run_id, outcome.reused, outcome.outputs["card"])
+
+
+def _answers(context: Context, version: int) -> list[SignOffCard]:
+    asked = signoff.standing(context.settings, context.usecase, version).asked
+    return [SignOffCard(each.role, each.answer, each.open_items, each.person) for each in asked]
+
+
+def _stored(attempt: Attempt, content: CardContent) -> Result:
+    files: Mapping[str, bytes | Path] = {"card.md": render(content).encode(), "card.json": write(content)}
+    stored = attempt.store.put("card", files)
+    return Result({"card": Output.of(stored, "data", private=False)}, {"files": sorted(files)})
+
+
 def contents(
-    store: ArtifactStore, usecase: UseCase, committed: Committed, answers: Sequence[SignOffCard] = ()
+    store: ArtifactStore,
+    usecase: UseCase,
+    committed: Committed,
+    answers: Sequence[SignOffCard] = (),
+    review: ReviewCard | None = None,
 ) -> CardContent:
     """Returns what a card says: of the versions, of the check's report, and of what persons answered by now."""
     report = committed.report
@@ -92,6 +138,7 @@ def contents(
         backup_days=usecase.retention.backup_days,
         signed=usecase.signs_data,
         signoff=answers,
+        review=review,
     )
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pipeline.data.provenance import GeneratedShare
 from pipeline.data.rules import Severity
+from pipeline.statistics import Estimate
 from pipeline.steps import Version
 
 
@@ -225,6 +226,36 @@ class SourceCard:
 
 
 @dataclass(frozen=True)
+class Rater:
+    """What one rater said of a sample."""
+
+    rater: str
+    read: int
+    good: Estimate  # share of the rows that he read, with its 95 % interval
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two raters agree over the rows that both read."""
+
+    raters: Sequence[str]
+    rows: int
+    kappa: float | None  # None where chance alone would let them agree on every row
+
+
+@dataclass(frozen=True)
+class ReviewCard:
+    """A sample of a version that persons read."""
+
+    review: int
+    seed: int
+    rows: int
+    strata: Mapping[str, int]  # rows by kind and source
+    raters: Sequence[Rater]
+    agreement: Sequence[Agreement]
+
+
+@dataclass(frozen=True)
 class SignOffCard:
     """What persons were asked about a version when its card was written."""
 
@@ -256,11 +287,12 @@ class CardContent:
     backup_days: int | None = None  # how long backups may hold what was erased
     signed: bool | None = None  # whether persons sign what is new in the examples
     signoff: Sequence[SignOffCard] = ()
+    review: ReviewCard | None = None  # None where nobody has read a sample to its end
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
         """Returns the value: format 1 did not describe the sources, nor what becomes of them; format 2 said neither
-        what they may be used for nor who signed."""
+        what they may be used for, nor who signed, nor what readers of a sample said."""
         return value
 
 

@@ -281,6 +281,17 @@ where j.use_case = :'use_case' and j.name = 'data.check' and r.state in ('succee
 order by r.started_at desc
 limit 1;
 
+-- newest_card --
+-- The newest card of a dataset version.
+select o.version_id, r.params -> 'versions' as versions
+from lineage.run r
+join lineage.job j using (job_id)
+join lineage.run_output o on o.run_id = coalesce(r.reused_from, r.run_id) and o.role = 'card'
+where j.use_case = :'use_case' and j.name = 'data.card' and r.state in ('succeeded', 'reused')
+  and (r.params -> 'versions' ->> 'dataset')::int = :'version'::int
+order by r.started_at desc
+limit 1;
+
 -- worklist --
 -- What the newest check and commit of a use case left out and nobody has decided.
 select w.finding_id as finding, w.file, w.line, w.rule, w.severity, w.detail

@@ -274,6 +274,12 @@ begin
         v_embeddings := v_embeddings + rag.prune_cache(interval '0');
     end if;
 
+    -- What a rater wrote of a row may quote it.
+    update catalog.review_answer a set reason = null
+    from catalog.review_row w, catalog.review v, catalog.dataset d, catalog.erased_row r
+    where w.review_id = a.review_id and w.place = a.place and v.review_id = w.review_id and d.dataset_id = v.dataset_id
+      and r.erasure_id = p_erasure and r.kind = 'example' and r.use_case = d.use_case and r.digest = w.digest;
+
     -- Cases of the locked test split hold no text of their own, so that an empty one says nothing of this erasure.
     with emptied as (
         update eval.suite_case c set question = null, expect = null
@@ -321,7 +327,7 @@ begin
     v_documents := exists (select from catalog.erased_row r where r.erasure_id = p_erasure and r.kind = 'document');
     for v_table in
         select t::regclass from unnest(array['catalog.example', 'catalog.locked_example', 'catalog.document_version', 'catalog.erasure',
-                                             'eval.suite_case', 'eval.result', 'rag.embedding_cache']) t
+                                             'eval.suite_case', 'eval.result', 'catalog.review_answer', 'rag.embedding_cache']) t
         where t not in ('catalog.document_version', 'rag.embedding_cache') or v_documents
         union all
         select leaf.relid from rag.generation g

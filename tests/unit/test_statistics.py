@@ -158,3 +158,25 @@ def test_no_case_says_nothing() -> None:
 def test_what_is_no_score_is_refused(wrong: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"between 0 and 1|cannot be paired"):
         wrong()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        # Two raters over 50 rows: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: 0.7 agreed, 0.5 by chance.
+        ([True] * 25 + [False] * 25, [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15, 0.4),
+        ([True, False] * 5, [True, False] * 5, 1.0),
+        ([True, False] * 5, [False, True] * 5, -1.0),
+        ([True] * 5, [True] * 5, None),
+        ([], [], None),
+    ],
+)
+def test_kappa_is_what_agrees_beyond_chance(first: list[bool], second: list[bool], expected: float | None) -> None:
+    assert statistics.kappa(first, second) == pytest.approx(expected) if expected is not None else True
+    assert (statistics.kappa(first, second) is None) == (expected is None)
+    assert statistics.kappa(first, second) == statistics.kappa(second, first)
+
+
+def test_kappa_is_of_the_same_rows() -> None:
+    with pytest.raises(ValueError, match="cannot be compared"):
+        statistics.kappa([True], [True, False])

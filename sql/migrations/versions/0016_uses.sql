@@ -543,6 +543,216 @@ create view catalog.signoff_answers as
 select a.signoff_id, s.use_case, a.version, a.role, a.answer, a.person, a.reason, a.login, a.answered_at
 from catalog.signoff a join catalog.dataset s using (dataset_id);
 
+create table catalog.review (
+    review_id bigint generated always as identity primary key,
+    dataset_id bigint not null,
+    version int not null,
+    seed bigint not null,
+    rows int not null check (rows >= 10),
+    requested_by text not null,
+    drawn_at timestamptz not null default clock_timestamp(),
+    unique (dataset_id, version, seed, rows),
+    foreign key (dataset_id, version) references catalog.dataset_version
+);
+
+create table catalog.review_row (
+    review_id bigint not null references catalog.review,
+    place int not null check (place > 0),
+    digest text not null, -- of the example
+    stratum text not null, -- its kind and its source
+    swapped boolean not null, -- of a pair: whether the rejected answer is shown first
+    primary key (review_id, place)
+);
+
+create table catalog.review_answer (
+    review_answer_id bigint generated always as identity primary key,
+    review_id bigint not null,
+    place int not null,
+    rater text not null,
+    good boolean not null, -- of a pair: whether the rater, who does not know which was chosen, prefers the chosen answer
+    preferred text check (preferred in ('a', 'b', 'neither')), -- of a pair: as it was shown
+    reason text check (btrim(reason) <> ''), -- null once the row is erased
+    login text not null default session_user,
+    answered_at timestamptz not null default clock_timestamp(),
+    unique (review_id, place, rater),
+    foreign key (review_id, place) references catalog.review_row
+);
+alter table catalog.review_answer alter column reason set statistics 0;
+
+-- draw_no_test: what is drawn is a member of the version, and never of its test split.
+create function catalog.draw_no_test() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from catalog.review r
+                   join catalog.example_member m on m.dataset_id = r.dataset_id and m.example_digest = new.digest and m.split <> 'test'
+                                                and m.added_in <= r.version and (m.removed_in is null or m.removed_in > r.version)
+                   where r.review_id = new.review_id) then
+        raise exception 'row % is not to be read in a review: it is no member of the version, or of its test split', left(new.digest, 12)
+            using errcode = 'NS044';
+    end if;
+    return new;
+end
+$$;
+create trigger no_test_row before insert on catalog.review_row
+for each row execute function catalog.draw_no_test();
+
+-- reviews: how far each rater is with each sample, and how many of the rows that he read he calls good. A row that was erased since
+-- is not waited for.
+create view catalog.reviews as
+select r.review_id, d.use_case, r.version, r.seed, r.rows, r.drawn_at, a.rater, count(*) as read, count(*) filter (where a.good) as good,
+       not exists (
+           select from catalog.review_row w
+           join catalog.example e on e.use_case = d.use_case and e.digest = w.digest and e.content is not null
+           where w.review_id = r.review_id and not exists (
+               select from catalog.review_answer o where o.review_id = w.review_id and o.place = w.place and o.rater = a.rater)) as finished,
+       max(a.answered_at) as last_read_at
+from catalog.review r
+join catalog.dataset d using (dataset_id)
+join catalog.review_answer a using (review_id)
+group by r.review_id, d.use_case, r.version, r.seed, r.rows, r.drawn_at, a.rater;
+
+-- erase: carries an erasure out: text and names go from every table that holds them, the digests stay. Once; asked again by the
+-- same run it returns what went. The caller holds the locks of commits and builds, and writes the tombstones in this transaction.
+create or replace function catalog.erase(p_run uuid, p_fence bigint, p_erasure bigint) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '60s' as $$
+declare
+    v_erasure catalog.erasure;
+    v_generation int;
+    v_keys text[];
+    v_key text;
+    v_gone record;
+    v_chunks bigint := 0;
+    v_embeddings bigint := 0;
+    v_examples bigint;
+    v_locked bigint;
+    v_documents bigint;
+    v_answers bigint;
+    v_cases bigint;
+    v_emptied bigint[];
+    v_counts jsonb;
+begin
+    perform lineage.permitted('data.erase');
+    perform lineage.hold_attempt(p_run, p_fence);
+    select * into v_erasure from catalog.erasure e where e.erasure_id = p_erasure for update;
+    if not exists (select from lineage.run r join lineage.job j using (job_id)
+                   where r.run_id = p_run and j.name = 'data.erase' and j.use_case = v_erasure.use_case) then
+        raise exception 'run % erases nothing of this use case', p_run using errcode = 'NS030';
+    end if;
+    if v_erasure.erased_at is not null then
+        return v_erasure.counts;
+    end if;
+    if v_erasure.basis = 'retention' then
+        if catalog.retained(v_erasure.use_case, v_erasure.reference) then
+            raise exception 'this document has still to be kept' using errcode = 'NS041';
+        end if;
+    elsif not exists (select from catalog.erasure_answer a where a.erasure_id = p_erasure and a.answer = 'approve') then
+        raise exception 'nobody has agreed to erasure %', p_erasure using errcode = 'NS040';
+    end if;
+
+    insert into catalog.erased_row (use_case, kind, digest, erasure_id, split, document_version_id)
+    select v_erasure.use_case, a.kind, a.digest, p_erasure, a.split, a.document_version_id
+    from catalog.rows_about(v_erasure.use_case, v_erasure.kind, v_erasure.reference) a
+    on conflict do nothing;
+
+    update catalog.example e set content = null, subject = null
+    from catalog.erased_row r
+    where r.erasure_id = p_erasure and r.kind = 'example' and e.use_case = r.use_case and e.digest = r.digest;
+    get diagnostics v_examples = row_count;
+    update catalog.locked_example e set content = null, subject = null
+    from catalog.erased_row r
+    where r.erasure_id = p_erasure and r.kind = 'example' and e.use_case = r.use_case and e.digest = r.digest;
+    get diagnostics v_locked = row_count;
+    update catalog.document_version v set body = null, title = '', source = null, subject = null
+    from catalog.erased_row r
+    where r.erasure_id = p_erasure and r.document_version_id = v.document_version_id;
+    get diagnostics v_documents = row_count;
+
+    v_keys := array(select distinct d.document_key from catalog.erased_row r
+                    join catalog.document_version v using (document_version_id)
+                    join catalog.document d using (document_id)
+                    where r.erasure_id = p_erasure);
+    if v_documents > 0 then
+        -- What a build has staged would come in with it, and embeddings of chunks that stand nowhere are of nobody knows what.
+        for v_generation in select g.generation_id from rag.generation g
+                            where g.use_case = v_erasure.use_case and g.state = 'building' loop
+            perform rag.drop_version(v_generation);
+        end loop;
+        foreach v_key in array v_keys loop
+            select * into v_gone from rag.erase(v_erasure.use_case, v_key, 'it was erased');
+            v_chunks := v_chunks + v_gone.chunks;
+            v_embeddings := v_embeddings + v_gone.embeddings;
+        end loop;
+        v_embeddings := v_embeddings + rag.prune_cache(interval '0');
+    end if;
+
+    -- What a rater wrote of a row may quote it.
+    update catalog.review_answer a set reason = null
+    from catalog.review_row w, catalog.review v, catalog.dataset d, catalog.erased_row r
+    where w.review_id = a.review_id and w.place = a.place and v.review_id = w.review_id and d.dataset_id = v.dataset_id
+      and r.erasure_id = p_erasure and r.kind = 'example' and r.use_case = d.use_case and r.digest = w.digest;
+
+    -- Cases of the locked test split hold no text of their own, so that an empty one says nothing of this erasure.
+    with emptied as (
+        update eval.suite_case c set question = null, expect = null
+        from eval.suite s
+        where s.suite_id = c.suite_id and s.use_case = v_erasure.use_case and (c.question is not null or c.expect is not null)
+          and (exists (select from catalog.erased_row r where r.erasure_id = p_erasure and r.kind = 'example' and r.digest = c.case_key)
+               or c.expect ->> 'source' = any (v_keys))
+        returning c.case_id
+    )
+    select count(*), coalesce(array_agg(m.case_id), '{}') into v_cases, v_emptied from emptied m;
+    -- What a model that learned from the rows has said may be what it learned.
+    update eval.result r set answer = null
+    from eval.evaluation e, eval.suite_case c
+    where e.evaluation_id = r.evaluation_id and c.case_id = r.case_id and e.use_case = v_erasure.use_case and r.answer is not null
+      and (r.documents && v_keys
+           or c.case_id = any (v_emptied)
+           or exists (select from catalog.erased_row x where x.erasure_id = p_erasure and x.kind = 'example' and x.digest = c.case_key)
+           or e.model_version_id in (select m.model_version_id from (
+                  select distinct o.model_version_id from eval.evaluation o where o.use_case = v_erasure.use_case) m
+              where catalog.trained_on_erased(m.model_version_id) > 0));
+    get diagnostics v_answers = row_count;
+
+    v_counts := jsonb_build_object('examples', v_examples, 'locked_examples', v_locked, 'document_versions', v_documents,
+        'chunks', v_chunks, 'embeddings', v_embeddings, 'cases', v_cases, 'answers', v_answers);
+    update catalog.erasure e set reference = null, run_id = p_run, counts = v_counts, erased_at = clock_timestamp()
+    where e.erasure_id = p_erasure;
+    return v_counts;
+end
+$$;
+
+-- rewrite_erased: writes the tables anew that text was erased from, so that no page keeps what was deleted. After the
+-- transaction that erased. A table of chunks is locked while it is written: searches of its tenant wait. Returns the tables.
+create or replace function catalog.rewrite_erased(p_erasure bigint) returns setof text
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '60s' as $$
+declare
+    v_erasure catalog.erasure;
+    v_documents boolean;
+    v_table regclass;
+begin
+    perform lineage.permitted('data.certify');
+    select * into v_erasure from catalog.erasure e where e.erasure_id = p_erasure;
+    if v_erasure.erased_at is null then
+        raise exception 'erasure % has not been carried out', p_erasure using errcode = 'NS040';
+    end if;
+    v_documents := exists (select from catalog.erased_row r where r.erasure_id = p_erasure and r.kind = 'document');
+    for v_table in
+        select t::regclass from unnest(array['catalog.example', 'catalog.locked_example', 'catalog.document_version', 'catalog.erasure',
+                                             'eval.suite_case', 'eval.result', 'catalog.review_answer', 'rag.embedding_cache']) t
+        where t not in ('catalog.document_version', 'rag.embedding_cache') or v_documents
+        union all
+        select leaf.relid from rag.generation g
+        cross join lateral pg_partition_tree(to_regclass(format('rag.chunk_g%s', g.generation_id))) leaf
+        where v_documents and g.use_case = v_erasure.use_case and g.state in ('attached', 'live', 'retired') and leaf.isleaf
+    loop
+        execute format('cluster %s using %s', v_table, (
+            select quote_ident(c.relname) from pg_index i join pg_class c on c.oid = i.indexrelid
+            where i.indrelid = v_table and i.indisprimary));
+        return next v_table::text;
+    end loop;
+end
+$$;
+
 -- served_documents: what the live index holds, under the rights that retrieval enforces: those of the chunks.
 create or replace view rag.served_documents as
 select l.use_case, l.deployment_id, g.generation_id, k.document_key, k.document_version_id, k.tenant, s.classification,
@@ -575,6 +785,9 @@ where d.kind = 'examples' and g.made_by is not null;
 do $$
 begin
     perform audit.cover('catalog.version_source', '{dataset_id, version, source, digest, uses}');
+    perform audit.cover('catalog.review', '{review_id, dataset_id, version, seed, rows}');
+    perform audit.cover('catalog.review_row', '{review_id, place, digest}');
+    perform audit.cover('catalog.review_answer', '{review_answer_id, review_id, place, rater, good}', '{reason}');
     perform audit.cover('catalog.generated_row', '{generated_row_id, use_case, digest, made_by, checked_by}');
     perform audit.cover('catalog.signoff', '{signoff_id, dataset_id, version, role, answer, person}');
     perform audit.cover('catalog.document_version', '{document_version_id, document_id, digest, classification, groups, status, retain_until, uses}',
@@ -592,9 +805,12 @@ grant execute on function catalog.to_sign, catalog.signoff_state, catalog.traine
 grant select on catalog.signoffs, catalog.signoff_answers to pipeline, trainer, evaluator, gatekeeper, reader, auditor, approver, approvers;
 grant select on catalog.signoff to auditor;
 grant select on catalog.version_source to trainer, evaluator, auditor;
-grant select on catalog.version_sources, catalog.generated_rows to reader, auditor, pipeline;
+grant select on catalog.version_sources, catalog.generated_rows, catalog.reviews to reader, auditor, pipeline;
 
-grant select on catalog.version_source, catalog.signoff, catalog.generated_row to pipeline;
+grant select on catalog.version_source, catalog.signoff, catalog.generated_row, catalog.review, catalog.review_row, catalog.review_answer to pipeline;
+grant insert (dataset_id, version, seed, rows, requested_by) on catalog.review to pipeline;
+grant insert (review_id, place, digest, stratum, swapped) on catalog.review_row to pipeline;
+grant insert (review_id, place, rater, good, preferred, reason) on catalog.review_answer to pipeline;
 grant insert (use_case, digest, made_by, prompt_digest, made_on, checked_by) on catalog.generated_row to pipeline;
 grant update (source) on catalog.example, catalog.locked_example to pipeline;
 grant insert (run_id) on catalog.dataset_version to pipeline;

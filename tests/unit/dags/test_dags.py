@@ -110,7 +110,7 @@ def test_every_task_has_owner_timeout_and_retries_with_backoff_but_for_acts_of_p
                 assert task["retries"] >= 1
                 assert task["backoff"]
             # The wait for a person has a limit of its own; an execution timeout would be taken for it.
-            assert (task["timeout"] is None) == (task_id == "approve")
+            assert (task["timeout"] is None) == (task_id in ("approve", "data_owner", "privacy_reviewer"))
 
 
 def test_training_tasks_alone_are_bound_to_the_gpu(three: Loaded) -> None:
@@ -133,6 +133,21 @@ def test_nothing_is_erased_before_a_person_has_answered(three: Loaded) -> None:
     }
     assert (found["approve"]["queue"], found["approve"]["defaults"]) == ("release", None)
     assert {task["rule"] for task in found.values()} == {"TriggerRule.ALL_SUCCESS"}
+
+
+def test_a_no_to_new_data_fails_the_run_and_the_card_is_written_all_the_same(three: Loaded) -> None:
+    found = tasks(three, "first_sign")
+    assert {name: task["downstream"] for name, task in found.items()} == {
+        "ask": ["card", "data_owner", "privacy_reviewer"],
+        "data_owner": ["card", "signed"],
+        "privacy_reviewer": ["card", "signed"],
+        "card": ["signed"],
+        "signed": [],
+    }
+    for role in ("data_owner", "privacy_reviewer"):
+        assert (found[role]["queue"], found[role]["defaults"]) == ("release", None)
+    rules = {name: task["rule"].rpartition(".")[2] for name, task in found.items()}
+    assert (rules["card"], rules["signed"], rules["data_owner"]) == ("ALL_DONE", "NONE_FAILED", "ALL_SUCCESS")
 
 
 def test_runs_can_be_asked_to_reuse_nothing(three: Loaded) -> None:
