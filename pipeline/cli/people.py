@@ -106,17 +106,23 @@ def person_add(
     login: Annotated[str | None, typer.Option("--login", metavar="ROLE", help="His own database login.")] = None,
     alias: Annotated[list[str] | None, typer.Option("--alias", help="Another name of his, such as os:maria.")] = None,
     approver: Annotated[bool, typer.Option(help="May let a release through.")] = True,
-    data_owner: Annotated[bool, typer.Option("--data-owner", help="May sign new sources of training rows.")] = False,
+    data_owner: Annotated[
+        bool | None, typer.Option("--data-owner/--no-data-owner", help="May sign new sources of training rows.")
+    ] = None,
     privacy_reviewer: Annotated[
-        bool, typer.Option("--privacy-reviewer", help="May sign training rows about persons.")
-    ] = False,
+        bool | None, typer.Option("--privacy-reviewer/--no-privacy-reviewer", help="May sign rows about persons.")
+    ] = None,
 ) -> Answer:
     """Add a person, or another name of one who is known. A login that is not there is made."""
     from pipeline.people import persons
 
-    names = tuple(alias or ())
-    person = persons.Person(name, airflow, login, approver, names, False, data_owner, privacy_reviewer)
-    file = persons.add(settings(), person)
+    in_force, names = settings(), tuple(alias or ())
+    known = {person.name: person for person in persons.everybody(in_force)}.get(name)
+    # What is not said of one who is known stays as it is.
+    owns = (known is not None and known.data_owner) if data_owner is None else data_owner
+    reviews = (known is not None and known.privacy_reviewer) if privacy_reviewer is None else privacy_reviewer
+    person = persons.Person(name, airflow, login, approver, names, False, owns, reviews)
+    file = persons.add(in_force, person)
     return {"person": name, "password_file": None if file is None else str(file)}
 
 

@@ -1,10 +1,11 @@
 """What the gate rests on, and the checks that it is sound: the policy, the cases, the index, the model's past."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from pipeline import database, deployments
+from pipeline import database, deployments, statistics
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.database import Connection
@@ -12,9 +13,10 @@ from pipeline.deployments import Live
 from pipeline.errors import BadInput, Stale
 from pipeline.records import plain, read
 from pipeline.release import policy as policies
+from pipeline.release import thresholds
 from pipeline.release.policy import Policy
 from pipeline.release.records import Sealed, SealedAnswers
-from pipeline.results import FILE, Check, Evaluation, Subject, Verdict
+from pipeline.results import FILE, Check, Evaluation, Measured, Subject, Verdict
 from pipeline.steps import Version
 
 
@@ -31,6 +33,9 @@ class Evidence:
     trained_again_at: datetime | None
     policy_at_training: int | None  # the policy in force when the training first began
     rolled_back_at: datetime | None  # when they were last taken out of production
+    readers: Sequence[
+        Mapping[str, Any]
+    ] = ()  # of a sample of the rows that it was trained on: review, version, read, good
 
     @property
     def baseline(self) -> Subject:
@@ -48,6 +53,7 @@ def gather(
     trained = database.fetch_one(connection, "release", "trained", use_case=name, digest=candidate.digest)
     back = database.fetch_one(connection, "release", "rolled_back", use_case=name, digest=candidate.digest)
     assert trained is not None
+    readers = database.fetch(connection, "release", "readers", model=candidate.version_id)
     store = ArtifactStore(context.settings.artifacts)
     contents = {
         subject: read(Evaluation, store.read(version.kind, version.digest, FILE), f"evaluation {version.digest[:12]}")
@@ -63,6 +69,7 @@ def gather(
         trained["last_at"],
         trained["policy_id"],
         None if back is None else back["at"],
+        readers,
     )
     _require(evidence)
     return evidence
@@ -99,7 +106,13 @@ def _require(evidence: Evidence) -> None:
 
 def sound(evidence: Evidence) -> list[Check]:
     """Returns the checks on the evidence itself, before any score is looked at."""
-    return [_sealed(evidence), _same_suites(evidence), _same_index(evidence), *_not_rolled_back(evidence)]
+    return [
+        _sealed(evidence),
+        _same_suites(evidence),
+        _same_index(evidence),
+        *_not_rolled_back(evidence),
+        *_read(evidence),
+    ]
 
 
 def _sealed(evidence: Evidence) -> Check:
@@ -154,6 +167,26 @@ def _same_index(evidence: Evidence) -> Check:
     else:
         verdict, reason = "inconclusive", "another index went live since the evaluation"
     return Check("evidence.index", verdict, reason, details={"index": used, "live_index": now})
+
+
+def _read(evidence: Evidence) -> list[Check]:
+    """Returns the checks of what readers of a sample of the training rows said, where the policy asks for one: the
+    share of good rows, of each of them."""
+    wanted, confidence = evidence.policy.content.min_good, evidence.policy.content.confidence
+    if wanted is None:
+        return []
+    if not evidence.readers:
+        reason = "nobody has read a sample of the rows that this model was trained on to its end"
+        return [Check("data.read", "inconclusive", reason, details={"wanted": wanted})]
+    checks = []
+    for reader in evidence.readers:
+        scores = [1.0] * reader["good"] + [0.0] * (reader["read"] - reader["good"])
+        estimate = statistics.mean(scores, confidence).rounded()
+        verdict, reason = thresholds.judge(estimate, wanted, 1)
+        measured = Measured("good_rows", "minimum", wanted, None, estimate, {}, confidence, 1)
+        details = {"reader": reader["rater"], "review": reader["review_id"], "dataset_version": reader["version"]}
+        checks.append(Check("data.read", verdict, reason, measured, details))
+    return checks
 
 
 def _not_rolled_back(evidence: Evidence) -> list[Check]:

@@ -73,6 +73,7 @@ def content(usecase: UseCase) -> PolicyContent:
         risk_tier=usecase.risk_tier,
         asks_a_person=usecase.asks_a_person,
         signs_data=usecase.signs_data,
+        min_good=release.min_good,
         timeout_hours=release.approval.timeout_hours,
         thresholds=[Threshold(**threshold.model_dump(mode="json")) for threshold in release.thresholds],
         min_cases=release.min_cases,

@@ -50,6 +50,7 @@ class PolicyContent:
     confidence: float
     suites: Sequence[SealedSuite]
     answers: SealedAnswers
+    min_good: float | None = None  # share of good rows in a read sample; None where no sample is asked for
     signs_data: bool | None = None  # None in a policy from before data was signed: by the risk tier
 
 

@@ -258,6 +258,9 @@ class Release(Section):
     """What a candidate must reach, sealed before training. `[]`, of minimal risk alone: nothing."""
     min_cases: int = Field(30, ge=1, le=1_000_000)
     """With fewer cases a check is inconclusive, and inconclusive is no pass."""
+    min_good: Share | None = None
+    """The share of good rows that readers of a sample must have found in the dataset version that the candidate was
+    trained on (`nightshift data review`), by the lower end of each reader's interval. null: no sample is asked for."""
     approval: Approval = Approval()
     """When a person answers for a release."""
 

@@ -16,6 +16,24 @@ join lineage.run_output o on o.version_id = v.version_id
 join lineage.run r on r.run_id = o.run_id and r.state = 'succeeded'
 where v.digest = :'digest';
 
+-- readers --
+-- What persons said who read a sample of the dataset version that a model was trained on to its end: of the newest such sample.
+with sample as (
+    select w.review_id, max(v.version) as version
+    from lineage.ancestry(:'model'::bigint) a
+    join lineage.run_output o on o.version_id = a.version_id
+    join lineage.run t on t.run_id = o.run_id and t.state = 'succeeded'
+    join lineage.job j on j.job_id = t.job_id and j.name in ('training.sft', 'training.dpo')
+    join lineage.run_input i on i.run_id = t.run_id and i.role = 'dataset'
+    join catalog.dataset_versions v on v.artifact_version_id = i.version_id and v.kind = 'examples' and v.use_case = j.use_case
+    join catalog.reviews w on w.use_case = v.use_case and w.version = v.version and w.finished
+    group by w.review_id order by w.review_id desc limit 1
+)
+select r.review_id, s.version, r.rater, r.read, r.good
+from sample s join catalog.reviews r using (review_id)
+where r.finished
+order by r.rater;
+
 -- rolled_back --
 -- When, by whom and why a model was last taken out of production by a rollback.
 select n.valid_from as at, n.promoted_by, n.deployment_id

@@ -46,6 +46,7 @@ grant select on catalog.signoffs, catalog.signoff_answers to pipeline, trainer, 
 grant select on catalog.signoff to auditor;
 grant select on catalog.version_source to trainer, evaluator, auditor;
 grant select on catalog.version_sources, catalog.generated_rows, catalog.reviews to reader, auditor, pipeline;
+grant select on catalog.dataset_versions, catalog.reviews to gatekeeper;
 
 -- The trainer reads the rows it trains and selects on, and no other text: neither locked rows nor documents.
 grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.example_member to trainer;

@@ -806,6 +806,7 @@ grant select on catalog.signoffs, catalog.signoff_answers to pipeline, trainer, 
 grant select on catalog.signoff to auditor;
 grant select on catalog.version_source to trainer, evaluator, auditor;
 grant select on catalog.version_sources, catalog.generated_rows, catalog.reviews to reader, auditor, pipeline;
+grant select on catalog.dataset_versions, catalog.reviews to gatekeeper;
 
 grant select on catalog.version_source, catalog.signoff, catalog.generated_row, catalog.review, catalog.review_row, catalog.review_answer to pipeline;
 grant insert (dataset_id, version, seed, rows, requested_by) on catalog.review to pipeline;

@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Command] = {
     "data worklist": Command(DEMO, (1, 1), True),
     "data confirm": Command(DEMO, (0, 0), True, wrong=("demo", "one")),
     "data sign": Command(DEMO, (0, 0), True, wrong=("demo", "--role", "boss")),
+    "data review": Command(DEMO, (1, 1), True, wrong=("demo", "--row", "1")),  # nobody is logged in
     "erase": Command(("demo", "--document", "leave", "--dry-run"), (0, 0), True, wrong=("demo",)),
     "data versions": Command(DEMO, (0, 0), True),
     "data diff": Command(("demo", "0", "1"), (0, 0), True, wrong=("demo", "0", "one")),
@@ -202,6 +203,35 @@ def test_what_is_of_another_use_case_is_refused(
     filled = called(tuple(argument.format(**values) for argument in arguments))
     error = nightshift(own_settings("engineer"), *filled, ends_with=ends_with)["error"]
     assert "other" in json.dumps(error)
+
+
+def test_a_sample_is_read_row_by_row(
+    administration: Settings, own_settings: Callable[..., Settings], usecase_folder: Callable[..., Path]
+) -> None:
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"How long is pipe {n}?"},
+                {"role": "assistant", "content": f"{n} m"},
+            ]
+        }
+        for n in range(30)
+    ]
+    (usecase_folder("demo") / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    nightshift(administration, "data", "commit", "demo")
+    maria = own_settings("maria")
+    first = nightshift(maria, "data", "review", "demo", "--rows", "10", "--seed", "3", ends_with=1)
+    assert (first["reader"], first["raters"], first["rows"]) == ("maria", [], 10)
+    assert first["next"]["turns"][0]["content"].startswith("How long is pipe")
+    say = ("data", "review", "demo", "--review", str(first["review"]), "--row")
+    second = nightshift(maria, *say, "1", "--verdict", "bad", "--reason", "no unit is spelled out", ends_with=1)
+    assert (second["next"]["place"], second["bad"][0]["reason"]) == (2, "no unit is spelled out")
+    again = nightshift(maria, *say, "1", "--verdict", "good", ends_with=1)["error"]
+    assert "maria has read row 1" in again["what"]
+    assert nightshift(maria, *say, "2", "--verdict", "bad", ends_with=2)["error"]["where"] == "--reason"
+    assert nightshift(maria, *say, "2", "--verdict", "a", ends_with=2)["error"]["allowed"] == "good, bad"
+    assert nightshift(maria, *say[:-2], "99", ends_with=2)["error"]["what"] == "demo has no such review"
+    assert nightshift(maria, "data", "review", "demo", "--rows", "9", ends_with=2)["error"]["where"] == "--rows"
 
 
 def test_a_night_by_hand(

@@ -59,10 +59,56 @@ class House:
     def base(self) -> Version:
         return self.step("training.preflight", "trainer", {"config.json": b"{}"}, "base_model", "base", output="base")
 
-    def adapter(self, weights: str) -> Version:
-        """Returns the version of a candidate with these weights, trained now."""
-        files = {"adapter.txt": weights.encode()}
-        return self.step("training.dpo", "trainer", files, "adapter", "candidate", output="adapter")
+    def adapter(self, weights: str, dataset: Version | None = None) -> Version:
+        """Returns the version of a candidate with these weights, trained now, on a dataset version where one is
+        given."""
+        files, inputs = {"adapter.txt": weights.encode()}, {} if dataset is None else {"dataset": dataset}
+        return self.step("training.dpo", "trainer", files, "adapter", "candidate", output="adapter", inputs=inputs)
+
+    def dataset(self, rows: int, readers: Mapping[str, int]) -> Version:
+        """Returns a dataset version of which these persons read a sample of so many rows; each found so many good."""
+        name = self.usecase.name
+
+        def record(connection: Connection, attempt: Attempt, artifact: Version) -> None:
+            run = connection.execute
+            run("insert into catalog.dataset (use_case, kind) values (%s, 'examples')", [name])
+            run(
+                "insert into catalog.dataset_version (dataset_id, version, digest, artifact_version_id, counts)"
+                " select dataset_id, 1, 'd', %s, '{}' from catalog.dataset where kind = 'examples'",
+                [artifact.version_id],
+            )
+            run(
+                "insert into catalog.example (use_case, digest, kind, split, content, source)"
+                " select %s, 'r' || n, 'sft', 'train', '{}', 'f' from generate_series(1, %s) n",
+                [name, rows],
+            )
+            run(
+                "insert into catalog.example_member (dataset_id, example_digest, split, added_in)"
+                " select dataset_id, 'r' || n, 'train', 1 from catalog.dataset, generate_series(1, %s) n"
+                " where kind = 'examples'",
+                [rows],
+            )
+            if not readers:
+                return
+            run(
+                "insert into catalog.review (dataset_id, version, seed, rows, requested_by)"
+                " select dataset_id, 1, 0, %s, 'engineer' from catalog.dataset where kind = 'examples'",
+                [rows],
+            )
+            run(
+                "insert into catalog.review_row (review_id, place, digest, stratum, swapped)"
+                " select review_id, n, 'r' || n, 's', false from catalog.review, generate_series(1, %s) n",
+                [rows],
+            )
+            for reader, good in readers.items():
+                run(
+                    "insert into catalog.review_answer (review_id, place, rater, good, reason)"
+                    " select review_id, place, %s, place <= %s, 'read' from catalog.review_row",
+                    [reader, good],
+                )
+
+        files = {"members.json": b"[]"}
+        return self.step("data.commit", "pipeline", files, "dataset", "examples", output="dataset", write=record)
 
     def index(self, content: str) -> Version:
         """Returns an index version which is live from now on."""

@@ -77,6 +77,30 @@ def test_too_few_cases_block(make_house: Make) -> None:
     assert gated.decision == "block"
 
 
+@pytest.mark.parametrize(
+    ("readers", "expected"),
+    [
+        ({}, ["inconclusive"]),
+        ({"maria": 60}, ["pass"]),
+        ({"maria": 57}, ["inconclusive"]),
+        ({"maria": 40}, ["fail"]),
+        ({"ben": 60, "maria": 40}, ["pass", "fail"]),
+    ],
+)
+def test_a_policy_may_ask_for_good_rows_in_a_sample_that_persons_read(
+    make_house: Make, readers: dict[str, int], expected: list[str]
+) -> None:
+    house = make_house(min_good=0.9)
+    sealed = release.seal(house.context(ENGINEER))
+    adapter = house.adapter("one", house.dataset(60, readers))
+    gated = release.gate(house.context(ENGINEER), sealed, adapter, house.evaluations(adapter, 50))
+    found = [check for check in gated.checks if check["name"] == "data.read"]
+    assert [check["verdict"] for check in found] == expected
+    assert gated.decision == ("approve" if expected == ["pass"] else "block")
+    if readers == {"maria": 60}:
+        assert (found[0]["reader"], found[0]["dataset_version"], found[0]["n"]) == ("maria", 1, 60)
+
+
 def test_thresholds_sealed_after_the_model_existed_need_a_person(house: "House") -> None:
     adapter = house.adapter("one")
     found = house.evaluations(adapter, 50)
