@@ -142,3 +142,12 @@ def test_the_superusers_login_is_no_persons(ground: Ground, administration: Sett
     assert "maria" in names
     assert "mallory" not in names
     assert nightshift(administration, "person", "end", "maria") == {"ended": "maria"}
+
+
+def test_what_is_not_said_anew_of_a_person_stays(administration: Settings) -> None:
+    nightshift(administration, "person", "add", "vera", "--no-approver", "--data-owner", "--privacy-reviewer")
+    nightshift(administration, "person", "add", "vera", "--no-approver", "--alias", "os:vera", "--no-data-owner")
+    listed = nightshift(administration, "person", "list")["persons"]
+    (vera,) = [person for person in listed if person["name"] == "vera"]
+    assert (vera["approver"], vera["data_owner"], vera["privacy_reviewer"]) == (False, False, True)
+    assert vera["aliases"] == ["os:vera"]

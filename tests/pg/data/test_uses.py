@@ -184,7 +184,7 @@ def test_a_signed_version_is_not_trained_on_once_its_source_may_not_be(stage: St
     stage.commit()
     with database.connect(stage.settings, "approver") as connection:
         database.call(connection, "catalog.answer_signoff", "demo", 1, "data_owner", "approve", "reviewer", "read")
-    stage.put([question(n) for n in range(20)], "more.jsonl")
+    stage.put([question(n) for n in range(100, 120)], "more.jsonl")
     write(stage, examples=[source(["evaluate"], owner="desk"), source(file="more.jsonl")])
     stage.commit()
     with database.connect(stage.settings, "trainer") as connection:
