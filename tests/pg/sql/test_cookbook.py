@@ -217,8 +217,8 @@ def described(world: "World") -> dict[str, str]:
         connection.execute(
             "insert into catalog.version_source (dataset_id, version, source, digest, uses, description, rows)"
             " select v.dataset_id, v.version, 'sft.jsonl', 'd', '{train,evaluate}', %s, 3"
-            " from catalog.dataset_version v join catalog.dataset d using (dataset_id) where d.use_case = 'demo' and d.kind = 'examples'"
-            " on conflict do nothing",
+            " from catalog.dataset_version v join catalog.dataset d using (dataset_id)"
+            " where d.use_case = 'demo' and d.kind = 'examples' on conflict do nothing",
             [said],
         )
     return DEMO
