@@ -96,6 +96,7 @@ def _columns(given: list[str]) -> dict[str, str]:
 def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:
     """Fetch, check and commit a use case's examples and documents."""
     from pipeline import data
+    from pipeline.data import signoff
 
     context = context_of(name, fresh)
     fetched = data.fetch(context)
@@ -104,6 +105,7 @@ def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:
     data.card(context, committed)
     with database.connect(context.settings, "pipeline") as connection:
         problems = data.of_runs(connection, [checked.run])
+    asked = signoff.standing(context.settings, context.usecase).waiting if context.usecase.signs_data else ()
     findings = f"nightshift sql open_findings --param use_case={name}"
     rejected = checked.facts.documents.rejected
     return plain(committed) | {
@@ -111,6 +113,7 @@ def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:
         "findings": findings if checked.facts.rejected else None,
         "rejected_documents": [row for row in problems if row.severity == "rejected"][:rejected] if rejected else [],
         "waiting": data.waiting(context.settings, context.usecase),
+        "to_sign": list(asked),
     }
 
 

@@ -111,9 +111,10 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
     _not_emptied(connection, name, rows, sources.read_files(store, spec.inputs["examples"]))
 
     before = catalog.documents(connection, name)
+    held = _held(connection, spec, read, before, usecase)
     described = uses.of_examples(usecase, folder)
-    known = {key: each.uses for key, each in before.items()} | {row.key: row.uses for row in read if row.key}
-    fitting = uses.fitting(rows, described, known)
+    standing = {key: each.uses for key, each in before.items()}
+    fitting = uses.fitting(rows, described, uses.in_force(standing, read, held.texts))
     taken = _taken(connection, name, rows, usecase.splits, fitting)
     rows, labels, fresh = [*taken.rows], taken.labels, taken.fresh
     shrunk = _shrunk(connection, name, labels, taken.unusable, usecase.checks)
@@ -123,7 +124,6 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
     counted = Counter(row.file for row in taken.rows)
     dataset = _next(connection, store, name, "examples", labels, described, counted)
 
-    held = _held(connection, spec, read, before, usecase)
     seen = catalog.seen(connection, name, withdrawals.returning(before, held.texts))
     due = withdrawals.documents(before, held.texts, seen, held.kept)
     statuses = {**{digest: row.status for digest, row in due.versions.items()}, **due.kept}

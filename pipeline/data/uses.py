@@ -1,12 +1,13 @@
 """Uses: what each source may be used for, as its use case says, and what of that is left for a row or a document."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import canonical
 from pipeline.data import paths, splits
+from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.data.splits import Split
 from pipeline.usecase import USES, DocumentSource, ExampleSource, UseCase, narrowed
@@ -43,6 +44,16 @@ def of_documents(usecase: UseCase, folder: Path) -> list[Described]:
         Described(paths.name(source.path, folder), narrowed(source.uses, USES), _said("documents", source))
         for source in usecase.documents
     ]
+
+
+def in_force(
+    standing: Mapping[str, Sequence[str]], read: Iterable[Document], taken: Iterable[Document]
+) -> dict[str, Sequence[str]]:
+    """Returns what each document may be used for, by id: as its source says where it is taken; where it waits for a
+    person, no more than the version that stands, and nothing where none does."""
+    known: dict[str, Sequence[str]] = dict(standing)
+    known |= {row.key: narrowed(standing.get(row.key, ()), row.uses) for row in read if row.key is not None}
+    return known | {row.key: row.uses for row in taken if row.key is not None}
 
 
 def fitting(

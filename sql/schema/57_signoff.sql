@@ -28,7 +28,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
            or exists (select from catalog.finding f where f.use_case = d.use_case and f.digest = m.example_digest and f.rule = 'personal_data'))
 $$;
 
--- to_sign: what of a version each role has not signed, in this version or another: sources by name, rows by digest.
+-- to_sign: what of a version each role has not signed, in this version or another: sources by name, rows by digest. A version that
+-- says nothing of its sources cannot be signed.
 create function catalog.to_sign(p_dataset bigint, p_version int) returns table (role text, items text[])
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select 'data_owner', array_agg(s.source order by s.source)
@@ -38,6 +39,9 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
         join catalog.version_source o on o.dataset_id = a.dataset_id and o.version = a.version and o.source = s.source and o.digest = s.digest
         where a.dataset_id = p_dataset and a.role = 'data_owner' and a.answer = 'approve')
     having count(*) > 0
+    union all
+    select 'data_owner', array['no source is described']
+    where not exists (select from catalog.version_source s where s.dataset_id = p_dataset and s.version = p_version)
     union all
     select 'privacy_reviewer', array_agg(r.digest order by r.digest)
     from catalog.personal_rows(p_dataset, p_version) r
@@ -139,6 +143,9 @@ begin
     v_person := coalesce(v_person, 'login:' || session_user);
     select a.answer into v_final from catalog.signoff a
     where a.dataset_id = v_dataset and a.version = p_version and a.role = p_role and a.answer <> 'refused';
+    if not exists (select from catalog.version_source s where s.dataset_id = v_dataset and s.version = p_version) then
+        raise exception 'version % does not say what it was taken from: the next commit does', p_version using errcode = 'NS022';
+    end if;
     if v_final is null and not exists (select from catalog.to_sign(v_dataset, p_version) t where t.role = p_role) then
         v_final := 'nothing in it is new';
     end if;

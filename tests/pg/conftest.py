@@ -199,6 +199,9 @@ def _data(made: World) -> None:
             f"dataset-{number}", "data.commit", {"dataset": ("dataset", "examples", listed, False)}, inputs=source,
             night=f"data-{number}", write=write,
         )  # fmt: skip
+    with database.connect(made.settings, "approver") as connection:
+        signed = (USE_CASE, 1, "data_owner", "approve", "reviewer", "its own words")
+        database.call(connection, "catalog.answer_signoff", *signed)
     card = canonical.dumps({"dataset": {"version": 2, "rows": 20}}).encode()
     pinned = {"dataset": made.versions["dataset-2.dataset"]}
     made.run("card", "data.card", {"card": ("card", "data", card, False)}, inputs=pinned, night="data-2")
@@ -301,6 +304,11 @@ def _examples(connection: Connection, made: Version, number: int, rows: int) -> 
     _insert(
         connection, "catalog.dataset_version", dataset_id=dataset, version=number, digest=made.digest,
         artifact_version_id=made.version_id, counts=Jsonb({"train": rows - 4, "validation": 2, "test": 2}),
+        run_id=made_run(connection, "data.commit"),
+    )  # fmt: skip
+    _insert(
+        connection, "catalog.version_source", dataset_id=dataset, version=number, source="sft.jsonl", digest="d",
+        uses=["train", "evaluate"], description=Jsonb({"licence": "CC0", "owner": "desk"}), rows=rows,
     )  # fmt: skip
 
 

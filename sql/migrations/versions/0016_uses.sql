@@ -341,6 +341,24 @@ $$;
 create constraint trigger kept_to_uses after insert on catalog.version_source
 deferrable initially deferred for each row execute function catalog.keep_to_uses();
 
+-- name_own_commit: a version that names the run which committed it names a commit of its use case by this login that is under way:
+-- who asked for it may not sign it.
+create function catalog.name_own_commit() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from lineage.run r
+                   join lineage.job j on j.job_id = r.job_id and j.name = 'data.commit'
+                   join catalog.dataset d on d.dataset_id = new.dataset_id and d.use_case = j.use_case
+                   join lineage.attempt a on a.run_id = r.run_id and a.login = session_user and a.state = 'running'
+                   where r.run_id = new.run_id) then
+        raise exception 'run % is no commit of this use case by the login % that is under way', new.run_id, session_user using errcode = 'NS030';
+    end if;
+    return new;
+end
+$$;
+create trigger names_own_commit before insert or update of run_id on catalog.dataset_version
+for each row when (new.run_id is not null) execute function catalog.name_own_commit();
+
 -- keep_what_may_be_kept: the text of an answer is kept where each document that it was given from may be logged; its digest and
 -- its scores always are.
 create function eval.keep_what_may_be_kept() returns trigger
@@ -387,7 +405,8 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
            or exists (select from catalog.finding f where f.use_case = d.use_case and f.digest = m.example_digest and f.rule = 'personal_data'))
 $$;
 
--- to_sign: what of a version each role has not signed, in this version or another: sources by name, rows by digest.
+-- to_sign: what of a version each role has not signed, in this version or another: sources by name, rows by digest. A version that
+-- says nothing of its sources cannot be signed.
 create function catalog.to_sign(p_dataset bigint, p_version int) returns table (role text, items text[])
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select 'data_owner', array_agg(s.source order by s.source)
@@ -397,6 +416,9 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
         join catalog.version_source o on o.dataset_id = a.dataset_id and o.version = a.version and o.source = s.source and o.digest = s.digest
         where a.dataset_id = p_dataset and a.role = 'data_owner' and a.answer = 'approve')
     having count(*) > 0
+    union all
+    select 'data_owner', array['no source is described']
+    where not exists (select from catalog.version_source s where s.dataset_id = p_dataset and s.version = p_version)
     union all
     select 'privacy_reviewer', array_agg(r.digest order by r.digest)
     from catalog.personal_rows(p_dataset, p_version) r
@@ -498,6 +520,9 @@ begin
     v_person := coalesce(v_person, 'login:' || session_user);
     select a.answer into v_final from catalog.signoff a
     where a.dataset_id = v_dataset and a.version = p_version and a.role = p_role and a.answer <> 'refused';
+    if not exists (select from catalog.version_source s where s.dataset_id = v_dataset and s.version = p_version) then
+        raise exception 'version % does not say what it was taken from: the next commit does', p_version using errcode = 'NS022';
+    end if;
     if v_final is null and not exists (select from catalog.to_sign(v_dataset, p_version) t where t.role = p_role) then
         v_final := 'nothing in it is new';
     end if;

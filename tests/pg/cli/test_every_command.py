@@ -280,6 +280,7 @@ def test_a_night_by_hand(
 
     first, second = twice("data", "commit", "demo")
     assert (first["dataset"]["changed"], second["dataset"]["changed"]) == (True, False)
+    assert first["to_sign"] == second["to_sign"] == ["data_owner"]
     unsigned = nightshift(administration, "train", "demo", ends_with=1)["error"]
     assert "data sign demo" in unsigned["next"]
     asked = nightshift(administration, "data", "sign", "demo", ends_with=1)

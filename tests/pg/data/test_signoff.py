@@ -228,6 +228,20 @@ def test_the_question_shows_sources_and_counts_and_no_word_of_a_row(house: Stage
     assert signoff.ask(house.settings, house.usecase, 1, "data_owner") is None
 
 
+def test_a_version_that_says_nothing_of_its_sources_is_not_trained_on_where_data_is_signed(house: Stage) -> None:
+    house.commit()
+    with database.connect(house.settings, "pipeline") as connection:
+        connection.execute(
+            "insert into catalog.dataset_version (dataset_id, version, digest, artifact_version_id, counts)"
+            " select dataset_id, 2, digest, artifact_version_id, counts from catalog.dataset_version"
+            " join catalog.dataset using (dataset_id) where kind = 'examples'"
+        )
+    sign(house, 1, "data_owner")
+    assert (waiting(house), trained_on(house)) == ({"data_owner": 1}, (1, 2))
+    with pytest.raises(Refused, match="does not say what it was taken from"):
+        sign(house, 2, "data_owner")
+
+
 @pytest.mark.parametrize("version", [0, 2, 99])
 def test_a_version_that_is_not_there_is_named(house: Stage, version: int) -> None:
     house.commit()

@@ -131,6 +131,18 @@ def test_the_database_takes_no_version_that_uses_a_row_otherwise(stage: Stage) -
     assert "may be used to {evaluate}" in str(refusal.value)
 
 
+def test_a_version_names_its_own_commit_alone(stage: Stage) -> None:
+    committed = stage.commit()
+    (earlier,) = stage.rows("select run_id from catalog.dataset_version where version = 1 limit 1")[:1]
+    assert str(earlier["run_id"]) == str(committed.run)
+    with database.connect(stage.settings, "pipeline") as connection, pytest.raises(psycopg.Error) as refusal:
+        connection.execute(
+            "insert into catalog.dataset_version (dataset_id, version, digest, artifact_version_id, counts, run_id)"
+            " select dataset_id, 2, digest, artifact_version_id, counts, run_id from catalog.dataset_version limit 1"
+        )
+    assert refusal.value.sqlstate == "NS030", "that commit has ended: who asked for it has nothing to do with this"
+
+
 def test_a_row_that_moves_to_another_file_is_used_as_that_file_may_be(stage: Stage) -> None:
     stage.put([question(n) for n in range(40)])
     stage.commit()
@@ -155,6 +167,18 @@ def test_a_document_may_be_used_for_more_once_a_person_agrees_and_for_less_at_on
     stage.document("policy", uses="[train]")
     less = stage.commit()
     assert (less.waiting, less.withdrawn) == (0, 1), "every index that serves it stops at once"
+
+
+def test_rows_of_a_document_are_trained_on_once_a_person_has_agreed_to_that_use(stage: Stage) -> None:
+    stage.document("policy", uses="[rag]")
+    stage.put([question(n, documents=["policy"]) for n in range(9)])
+    assert stage.commit().dataset.rows == 0
+    stage.document("policy", uses="[rag, train, evaluate]")
+    waits = stage.commit()
+    assert (waits.waiting, waits.dataset.rows) == (1, 0)
+    (finding,) = data.waiting(stage.settings, stage.usecase)
+    data.accept(stage.settings, stage.usecase, [finding.finding], "reviewer", "the licence covers it")
+    assert stage.commit().dataset.rows == 9
 
 
 def test_a_use_that_nobody_knows_is_refused_before_anything_is_read(stage: Stage) -> None:
