@@ -210,7 +210,7 @@ def insert_generated(connection: Connection, use_case: str, rows: Sequence[Examp
             "digest": row.digest,
             "made_by": None if row.generated is None else row.generated.by,
             "prompt_digest": None if row.generated is None else row.generated.prompt_digest,
-            "made_on": None if row.generated is None else row.generated.on,
+            "made_on": None if row.generated is None else row.generated.written_on,
             "checked_by": None if row.generated is None else row.generated.checked_by,
         }
         for row in rows

@@ -11,7 +11,7 @@ from pipeline.data.rows import Damaged
 from pipeline.usecase import GeneratedBy
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_FIELDS = ("by", "prompt_digest", "on", "checked_by")
+_FIELDS = ("by", "prompt_digest", "written_on", "checked_by")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Generated:
 
     by: str  # the model or the program
     prompt_digest: str | None = None  # SHA-256
-    on: str | None = None  # ISO date
+    written_on: str | None = None  # ISO date
     checked_by: str | None = None  # the person who read it; None where nobody did
 
 
@@ -37,8 +37,8 @@ def of_source(described: GeneratedBy | None) -> Generated | None:
     """Returns what a source says of all its rows."""
     if described is None:
         return None
-    on = None if described.on is None else described.on.isoformat()
-    return Generated(described.by, described.prompt_digest, on, described.checked_by)
+    day = None if described.written_on is None else described.written_on.isoformat()
+    return Generated(described.by, described.prompt_digest, day, described.checked_by)
 
 
 def of_row(value: Any, source: Generated | None) -> Generated | None:
@@ -46,22 +46,22 @@ def of_row(value: Any, source: Generated | None) -> Generated | None:
     written; without it, what its source says. Raises Damaged for anything else."""
     if value is None or value is True:
         if value is True and source is None:
-            raise Damaged("wrong_type", "generated says by what: {by, prompt_digest, on, checked_by}")
+            raise Damaged("wrong_type", "generated says by what: {by, prompt_digest, written_on, checked_by}")
         return source
     if value is False:
         return None
     if not isinstance(value, dict) or not value.keys() <= set(_FIELDS) or not value.get("by"):
-        raise Damaged("wrong_type", "generated is false or {by, prompt_digest, on, checked_by}")
+        raise Damaged("wrong_type", "generated is false or {by, prompt_digest, written_on, checked_by}")
     parts = {name: part for name, part in value.items() if part is not None}
     if not all(isinstance(part, str) and 0 < len(part) <= 200 for part in parts.values()):
         raise Damaged("wrong_type", "a field of generated is a text of 200 characters at most")
     if "prompt_digest" in parts and not _DIGEST.fullmatch(parts["prompt_digest"]):
         raise Damaged("wrong_type", "generated.prompt_digest is a SHA-256 in hexadecimal")
-    if "on" in parts:
+    if "written_on" in parts:
         try:
-            parts["on"] = date.fromisoformat(parts["on"]).isoformat()
+            parts["written_on"] = date.fromisoformat(parts["written_on"]).isoformat()
         except ValueError:
-            raise Damaged("wrong_type", "generated.on is a date such as 2026-11-26") from None
+            raise Damaged("wrong_type", "generated.written_on is a date such as 2026-11-26") from None
     return Generated(**parts)
 
 

@@ -144,8 +144,10 @@ def _case(case: Case) -> dict[str, Any]:
 
 
 def locked_rows(connection: Connection, dataset: Version) -> list[dict[str, Any]]:
-    """Returns the rows of a dataset version's locked test split: digest, kind, content."""
-    return database.fetch(connection, _FILE, "locked_rows", artifact_version_id=dataset.version_id)
+    """Returns the rows of a dataset version's locked test split: digest, kind, content. Two statements, each its own
+    transaction: the rows are given against a reading that is on record."""
+    (row,) = database.call(connection, "catalog.announce_locked_reading", dataset.version_id)
+    return database.fetch(connection, _FILE, "locked_rows", reading=row["announce_locked_reading"])
 
 
 def unserved(connection: Connection, use_case: str, index: Version) -> str | None:

@@ -59,7 +59,7 @@ class GeneratedBy(Section):
     """The model or the program."""
     prompt_digest: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of the prompt that it was given."""
-    on: date | None = None
+    written_on: date | None = None
     """The day on which it wrote them."""
     checked_by: Line | None = None
     """The person who read them; null: nobody did."""

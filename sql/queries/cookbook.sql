@@ -202,6 +202,13 @@ where g.use_case = :'use_case'
 group by g.made_by, g.split
 order by g.made_by, g.split;
 
+-- locked_readings --
+-- Who read the locked test split of a use case, and when.
+select version, login, announced_at, read_at, rows
+from catalog.locked_readings
+where use_case = :'use_case'
+order by locked_reading_id desc;
+
 -- dataset_growth --
 -- How a use case's examples and documents grew: what each version added, removed and holds.
 select kind, version, digest, added, removed, members, committed_at

@@ -34,20 +34,8 @@ from jsonb_to_recordset(:'rows'::jsonb)
 join eval.suite_case c on c.suite_id = :'suite'::bigint and c.case_key = r.case_key;
 
 -- locked_rows --
--- The rows of the locked test split at a dataset version, erased ones left out.
-select e.digest, e.kind, e.content
-from (
-    select v.dataset_id, v.version, d.use_case
-    from catalog.dataset_version v
-    join catalog.dataset d using (dataset_id)
-    where v.artifact_version_id = :'artifact_version_id'::bigint
-    order by v.version desc
-    limit 1
-) v
-cross join lateral catalog.example_members(v.dataset_id, v.version) m
-join catalog.locked_example e on e.use_case = v.use_case and e.digest = m.example_digest
-where m.split = 'test' and e.content is not null
-order by e.digest;
+-- The rows of the locked test split, by a reading that was announced.
+select digest, kind, content from catalog.read_locked(:'reading'::bigint);
 
 -- precision --
 -- What the newest preflight of a use case found models to be computed in best, on this machine.

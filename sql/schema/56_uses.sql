@@ -24,15 +24,16 @@ $$;
 create constraint trigger kept_to_uses after insert on catalog.version_source
 deferrable initially deferred for each row execute function catalog.keep_to_uses();
 
--- name_own_commit: a version that names the run which committed it names a commit of its use case by this login that is under way:
--- who asked for it may not sign it.
+-- name_own_commit: a version that names the run which committed it names a commit of its use case by this login that is under way, or
+-- ends in this transaction: who asked for it may not sign it.
 create function catalog.name_own_commit() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if not exists (select from lineage.run r
                    join lineage.job j on j.job_id = r.job_id and j.name = 'data.commit'
                    join catalog.dataset d on d.dataset_id = new.dataset_id and d.use_case = j.use_case
-                   join lineage.attempt a on a.run_id = r.run_id and a.login = session_user and a.state = 'running'
+                   join lineage.attempt a on a.run_id = r.run_id and a.login = session_user
+                                         and (a.state = 'running' or a.ended_at >= transaction_timestamp())
                    where r.run_id = new.run_id) then
         raise exception 'run % is no commit of this use case by the login % that is under way', new.run_id, session_user using errcode = 'NS030';
     end if;

@@ -52,7 +52,9 @@ grant select on catalog.dataset_versions, catalog.reviews to gatekeeper;
 grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.example_member to trainer;
 
 -- The evaluator reads what it scores on.
-grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.locked_example, catalog.example_member to evaluator;
+grant select on catalog.dataset, catalog.dataset_version, catalog.example, catalog.example_member to evaluator;
+grant execute on function catalog.announce_locked_reading, catalog.read_locked to evaluator;
+grant select on catalog.locked_readings to reader, auditor, pipeline;
 grant select on all tables in schema eval to evaluator;
 grant select on release.policy to evaluator;
 
@@ -93,7 +95,7 @@ begin
                      ('approver', 'release', 'waiver'), ('gatekeeper', 'eval', 'comparison')) w (login, table_schema, table_name)
         join information_schema.columns c on c.table_schema = w.table_schema and c.table_name = coalesce(w.table_name, c.table_name)
         join information_schema.tables t on t.table_schema = c.table_schema and t.table_name = c.table_name and t.table_type = 'BASE TABLE'
-        where c.table_name not in ('erasure', 'erasure_answer', 'erased_row', 'signoff') and c.is_identity = 'NO' and coalesce(c.column_default, '') !~* 'clock_timestamp|session_user|now\(\)'
+        where c.table_name not in ('erasure', 'erasure_answer', 'erased_row', 'signoff', 'locked_reading') and c.is_identity = 'NO' and coalesce(c.column_default, '') !~* 'clock_timestamp|session_user|now\(\)'
         group by w.login, c.table_schema, c.table_name
     loop
         execute format('grant insert (%s) on %I.%I to %I', v_grant.columns, v_grant.table_schema, v_grant.table_name, v_grant.login);

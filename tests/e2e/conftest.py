@@ -102,8 +102,8 @@ def small_usecase(folder: Path) -> None:
     shutil.copytree(ROOT / "usecases" / "tiny", folder, ignore=shutil.ignore_patterns("generat*", "facts.yaml"))
     keys = yaml.safe_load((folder / "usecase.yaml").read_text())
     keys |= {"name": folder.name, "schedule": {"data": None, "reindex": None, "retrain": None}}
-    keys["training"]["sft"] |= {"max_steps": 6, "eval_steps": 3}
-    keys["training"]["dpo"] |= {"max_steps": 2, "eval_steps": 2}
+    keys["training"]["sft"] |= {"max_steps": 6, "eval_steps": 3, "max_tokens": 20_000}
+    keys["training"]["dpo"] |= {"max_steps": 2, "eval_steps": 2, "max_tokens": 5_000}
     for suite in keys["evaluation"]["suites"]:
         suite["limit"] = 12
     keys["release"] |= {"thresholds": [{"metric": "value", "minimum": 0.0}], "min_cases": 10}

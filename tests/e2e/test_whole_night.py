@@ -176,6 +176,7 @@ def test_every_question_of_the_cookbook_is_answered(world: World, champion: str,
         "to_retrain",
         "waivers",
         "generated_share",
+        "locked_readings",
     }
 
 

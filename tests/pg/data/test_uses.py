@@ -220,7 +220,7 @@ def test_a_signed_version_is_not_trained_on_once_its_source_may_not_be(stage: St
 
 
 def test_what_wrote_a_row_is_on_record_and_on_the_card(stage: Stage) -> None:
-    made = {"by": "model-8", "on": "2026-11-01"}
+    made = {"by": "model-8", "written_on": "2026-11-01"}
     stage.put([question(0), question(1, generated=made), question(2, generated=made), question(3, generated="x")])
     committed = stage.commit()
     context = Context(stage.settings, stage.usecase, stage.origin)

@@ -13,6 +13,7 @@ from pipeline.context import Context
 from pipeline.data import erasure
 from pipeline.data.impact import Target
 from pipeline.errors import BadInput
+from pipeline.evaluation import recording
 from pipeline.operations import cookbook
 from pipeline.steps import Origin
 from pipeline.usecase import Retention, UseCase
@@ -215,6 +216,18 @@ def signoffs(world: "World", rows: Rows) -> None:
     assert told == [(1, "data_owner", "approve", "reviewer", "signed")]
 
 
+def with_a_reading(world: "World") -> dict[str, str]:
+    """Reads the locked rows of the second version, and returns the use case."""
+    with database.connect(world.settings, "evaluator") as connection:
+        assert len(recording.locked_rows(connection, world.versions["dataset-2.dataset"])) == 2
+    return DEMO
+
+
+def locked_readings(world: "World", rows: Rows) -> None:
+    assert [(row["version"], row["login"], row["rows"]) for row in rows] == [(2, "evaluator", 2)]
+    assert rows[0]["announced_at"] <= rows[0]["read_at"]
+
+
 def sources_of_models(world: "World", rows: Rows) -> None:
     told = {(row["source"], tuple(row["uses"]), row["licence"], row["owner"]) for row in rows}
     assert told == {("sft.jsonl", ("train", "evaluate"), "CC0", "desk")}
@@ -332,6 +345,7 @@ ANSWERS: dict[str, tuple[Callable[["World"], dict[str, str]], Callable[["World",
     "redacted_versions": (lambda world: DEMO, redacted_versions),
     "to_retrain": (lambda world: DEMO, to_retrain),
     "waivers": (waived, waivers),
+    "locked_readings": (with_a_reading, locked_readings),
     "signoffs": (lambda world: DEMO, signoffs),
     "generated_share": (generated, generated_share),
     "sources_of_models": (lambda world: DEMO, sources_of_models),

@@ -96,7 +96,7 @@ def test_nobody_writes_the_lineage_but_through_its_functions(attacker: psycopg.C
     ("role", "readable"),
     [
         ("trainer", {"catalog.example"}),
-        ("evaluator", {"catalog.example", "catalog.locked_example", "eval.suite_case", "eval.result"}),
+        ("evaluator", {"catalog.example", "eval.suite_case", "eval.result"}),
         ("retriever", set()),
         ("reader", set()),
         ("auditor", set()),

@@ -24,7 +24,7 @@ DIGEST = "0" * 64
         (True, SOURCE),
         (False, None),
         ({"by": "model-8"}, Generated("model-8")),
-        ({"by": "model-8", "on": "2026-11-02", "checked_by": None}, Generated("model-8", None, "2026-11-02")),
+        ({"by": "model-8", "written_on": "2026-11-02", "checked_by": None}, Generated("model-8", None, "2026-11-02")),
         ({"by": "a script", "prompt_digest": DIGEST, "checked_by": "ben"}, Generated("a script", DIGEST, None, "ben")),
     ],
 )
@@ -45,8 +45,8 @@ def test_a_row_speaks_for_itself_and_else_its_source_does(value: Any, expected: 
         {"model": "model-8"},
         {"by": "model-8", "temperature": 1},
         {"by": "model-8", "prompt_digest": "abc"},
-        {"by": "model-8", "on": "yesterday"},
-        {"by": "model-8", "on": 20261101},
+        {"by": "model-8", "written_on": "yesterday"},
+        {"by": "model-8", "written_on": 20261101},
         {"by": "model-8", "checked_by": True},
     ],
 )
@@ -76,7 +76,7 @@ def test_what_wrote_a_row_is_no_part_of_its_identity_and_survives_a_snapshot() -
 
 
 def test_a_source_is_what_its_yaml_says() -> None:
-    described = GeneratedBy(by="model-7", on=date(2026, 11, 1), checked_by="maria")
+    described = GeneratedBy(by="model-7", written_on=date(2026, 11, 1), checked_by="maria")
     assert provenance.of_source(described) == SOURCE
     assert provenance.of_source(None) is None
 
