@@ -1,6 +1,7 @@
 """Questions to persons, about new data and about the release: a person answers at the terminal, or the demo answers by
 itself and says so."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.prompt import Prompt
 
 from pipeline.demo.watch import Ended, Watch
 from pipeline.errors import Refused
+from pipeline.login import answers
 from pipeline.services.rest import Airflow, Answered
 
 TASK = "approve"
@@ -35,6 +37,7 @@ class Questions:
     engineer: Airflow
     reviewer: Airflow
     interactive: bool
+    rest_seconds: float = 2 * answers.REST_SECONDS  # a busy scheduler sees late that a question's process has ended
 
     def _question(self, ended: Ended, task: str) -> tuple[str, dict[str, Any]]:
         """Returns where the answer to a waiting task goes, and the question, which is shown."""
@@ -43,6 +46,11 @@ class Questions:
         self.console.print()
         self.console.print(Markdown(str(question["body"])))
         return path, question
+
+    def _rest(self) -> None:
+        """Lets a question rest before the demo answers it; a person takes longer."""
+        if not self.interactive:
+            time.sleep(self.rest_seconds)
 
     def _answer(self, path: str, question: dict[str, Any], reason: str) -> Answer:
         """Returns the answer that was given: a person's at the terminal, who stands in for the reviewer, or the demo's
@@ -78,6 +86,7 @@ class SignOff(Questions):
             ended = self.watch.follow(dag_id, run_id, until=WAITING, may_fail=rejected)
             if ended.state != WAITING:
                 return ended
+            self._rest()
             for task in [name for name, state in ended.tasks.items() if state == WAITING and name not in answered]:
                 given = self._answer(*self._question(ended, task), "the demo signs as its reviewer")
                 answered[task] = given.option
@@ -94,6 +103,7 @@ class Release(Questions):
         if ended.state != WAITING:
             return ended
         path, question = self._question(ended, TASK)
+        self._rest()
         if not self.interactive and requested_by == self.engineer.user:
             self.console.print(
                 f"\nNo terminal, so the demo answers: first as [bold]{requested_by}[/], who asked for it."

@@ -60,7 +60,8 @@ def release(server: FakeAirflow, typed: str | None = None) -> Release:
         lines = iter(typed.splitlines())
         console.input = lambda *_, **__: next(lines)  # type: ignore[method-assign]
     engineer, reviewer = (cast(Airflow, Session(server, user)) for user in ("engineer", "reviewer"))
-    return Release(cast(Watch, FakeWatch(server)), console, engineer, reviewer, interactive=typed is not None)
+    watch = cast(Watch, FakeWatch(server))
+    return Release(watch, console, engineer, reviewer, interactive=typed is not None, rest_seconds=0)
 
 
 def test_without_a_terminal_the_requester_is_refused_and_the_reviewer_approves() -> None:
