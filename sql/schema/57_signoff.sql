@@ -141,7 +141,7 @@ begin
         raise exception 'the login % answers in its own name alone', session_user using errcode = 'NS025';
     end if;
     v_person := coalesce(v_person, 'login:' || session_user);
-    select a.answer into v_final from catalog.signoff a
+    select 'it was answered, ' || a.answer into v_final from catalog.signoff a
     where a.dataset_id = v_dataset and a.version = p_version and a.role = p_role and a.answer <> 'refused';
     if not exists (select from catalog.version_source s where s.dataset_id = v_dataset and s.version = p_version) then
         raise exception 'version % does not say what it was taken from: the next commit does', p_version using errcode = 'NS022';
