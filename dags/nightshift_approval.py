@@ -225,8 +225,8 @@ class SignOff(Question):
 
     about = "version"
 
-    def __init__(self, *, role: Literal["data_owner", "privacy_reviewer"], asked: Any, **keys: Any) -> None:
-        super().__init__(given=asked, headline=f"train on what is new ({role.replace('_', ' ')})", **keys)
+    def __init__(self, *, role: Literal["data_owner", "privacy_reviewer"], standing: Any, **keys: Any) -> None:
+        super().__init__(given=standing, headline=f"train on what is new ({role.replace('_', ' ')})", **keys)
         self.role = role
 
     def ask(self, settings: "Settings", usecase: "UseCase") -> Asked | None:

@@ -38,10 +38,10 @@ def ask(name: str) -> object:
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
 @factory.fail_without_retry
-def card(name: str, asked: XCom) -> object:
+def card(name: str, standing: XCom) -> object:
     from pipeline import data
 
-    return data.renew(factory.stage_context(name), asked["version"])
+    return data.renew(factory.stage_context(name), standing["version"])
 
 
 def build(usecase: UseCase) -> None:
@@ -52,8 +52,8 @@ def build(usecase: UseCase) -> None:
     # More than one run: an answer may take days.
     @dag(**factory.common(usecase, "sign", __doc__, schedule=schedule, params=PARAMS, max_active_runs=16))
     def flow() -> None:
-        asked = ask(name)
-        renewed = card(name, asked)
+        standing = ask(name)
+        renewed = card(name, standing)
         # The run fails where somebody said no, although the card is written in either case.
         signed = EmptyOperator(task_id="signed", trigger_rule=TriggerRule.NONE_FAILED)
         for role in ("data_owner", "privacy_reviewer"):
@@ -62,7 +62,7 @@ def build(usecase: UseCase) -> None:
                 queue=factory.RELEASE,
                 use_case=name,
                 role=role,
-                asked=asked,
+                standing=standing,
                 response_timeout=timedelta(hours=usecase.signoff.timeout_hours),
             )
             question >> [renewed, signed]

@@ -105,7 +105,7 @@ def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:
     data.card(context, committed)
     with database.connect(context.settings, "pipeline") as connection:
         problems = data.of_runs(connection, [checked.run])
-    asked = signoff.standing(context.settings, context.usecase).waiting if context.usecase.signs_data else ()
+    roles = signoff.standing(context.settings, context.usecase).waiting if context.usecase.signs_data else ()
     findings = f"nightshift sql open_findings --param use_case={name}"
     rejected = checked.facts.documents.rejected
     return plain(committed) | {
@@ -113,7 +113,7 @@ def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:
         "findings": findings if checked.facts.rejected else None,
         "rejected_documents": [row for row in problems if row.severity == "rejected"][:rejected] if rejected else [],
         "waiting": data.waiting(context.settings, context.usecase),
-        "to_sign": list(asked),
+        "to_sign": list(roles),
     }
 
 
@@ -175,18 +175,20 @@ def data_sign(
     from pipeline.login import identity
 
     context = context_of(name)
-    found = signoff.standing(context.settings, context.usecase, version)
+    current = signoff.standing(context.settings, context.usecase, version)
     given = None
     if role is not None:
         choice: signoff.Choice = "reject" if reject else "approve"
         own = None if login is None else identity.own_login(context.settings, login, password(login))
         who = person(context, "a signature") if own is None else None
         with nullcontext() if own is None else own:
-            given = signoff.answer(context.settings, context.usecase, found.version, role, choice, reason, who, own=own)
-        data.renew(context, found.version)
-        found = signoff.standing(context.settings, context.usecase, found.version)
+            given = signoff.answer(
+                context.settings, context.usecase, current.version, role, choice, reason, who, own=own
+            )
+        data.renew(context, current.version)
+        current = signoff.standing(context.settings, context.usecase, current.version)
     required, shown = context.usecase.signs_data, None if given is None else plain(given)
-    return {**plain(found), "required": required, "waiting": list(found.waiting), "given": shown}
+    return {**plain(current), "required": required, "waiting": list(current.waiting), "given": shown}
 
 
 def data_review(
@@ -213,10 +215,10 @@ def data_review(
         sample_review.record(*where, number, row, who, verdict, reason)
     elif sys.stdin.isatty():
         _read_all(where, number, who)
-    told, following = sample_review.report(*where, number), sample_review.unread(*where, number, who)
+    report, following = sample_review.report(*where, number), sample_review.unread(*where, number, who)
     if following is None:
-        data.renew(context, told.version)
-    return {**plain(told), "reader": who, "next": None if following is None else plain(following)}
+        data.renew(context, report.version)
+    return {**plain(report), "reader": who, "next": None if following is None else plain(following)}
 
 
 def _read_all(where: "tuple[Settings, UseCase]", review: int, who: str) -> None:

@@ -102,8 +102,8 @@ def renew(context: Context, version: int) -> Card | None:
 
 
 def _answers(context: Context, version: int) -> list[SignOffCard]:
-    asked = signoff.standing(context.settings, context.usecase, version).asked
-    return [SignOffCard(each.role, each.answer, each.open_items, each.person) for each in asked]
+    roles = signoff.standing(context.settings, context.usecase, version).roles
+    return [SignOffCard(each.role, each.answer, each.open_items, each.person) for each in roles]
 
 
 def _stored(attempt: Attempt, content: CardContent) -> Result:

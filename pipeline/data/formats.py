@@ -62,16 +62,16 @@ class Example:
         """Returns the row as a snapshot keeps it."""
         problem = None if self.problem is None else [self.problem.rule, self.problem.detail]
         lists = {name: list(getattr(self, name)) for name in _LISTS}
-        made = None if self.generated is None else vars(self.generated)
-        return {**self.__dict__, **lists, "problem": problem, "generated": made}
+        generated = None if self.generated is None else vars(self.generated)
+        return {**self.__dict__, **lists, "problem": problem, "generated": generated}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "Example":
         """Returns the row that a snapshot kept."""
         problem = None if row["problem"] is None else Problem(*row["problem"])
         lists = {name: tuple(row.get(name, ())) for name in _LISTS}
-        made = None if row.get("generated") is None else Generated(**row["generated"])
-        return cls(**{**row, **lists, "problem": problem, "generated": made})
+        generated = None if row.get("generated") is None else Generated(**row["generated"])
+        return cls(**{**row, **lists, "problem": problem, "generated": generated})
 
 
 def require(kind: ExampleKind, form: str, where: str) -> None:
@@ -142,7 +142,7 @@ def examples(
         contents = layout.contents(value)
         subject, old_names = _subject(value)
         keys = _keys(value, group_by)
-        made = provenance.of_row(value.get("generated"), generated)
+        origin = provenance.of_row(value.get("generated"), generated)
     except Damaged as damaged:
         return [Example(file, row.line, kind, None, problem=damaged.problem)]
     documents = _documents(value.get("documents"))
@@ -162,7 +162,7 @@ def examples(
             tuple(unread),
             old_names,
             keys,
-            generated=made,
+            generated=origin,
         )
         for content in contents
     ]

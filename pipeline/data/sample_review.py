@@ -74,29 +74,29 @@ def draw(
                 allowed=f"1 to {newest}" if newest else "none yet: `nightshift data commit` makes the first",
             )
         which = {"dataset": dataset["dataset_id"], "version": number}
-        found = database.fetch(connection, "review", "strata", use_case=usecase.name, **which)
-        if not FEWEST <= rows <= len(found):
+        members = database.fetch(connection, "review", "strata", use_case=usecase.name, **which)
+        if not FEWEST <= rows <= len(members):
             raise BadInput(
                 "a sample of this size cannot be drawn",
                 where="--rows",
                 found=rows,
-                allowed=f"{FEWEST} to {len(found)}, the rows of version {number} outside the locked test split",
+                allowed=f"{FEWEST} to {len(members)}, the rows of version {number} outside the locked test split",
             )
         known = database.fetch_one(connection, "review", "find", seed=seed, rows=rows, **which)
         if known is not None:
             return int(known["review_id"])
         generator = random.Random(f"{usecase.name}/{number}/{seed}/{rows}")  # noqa: S311 - a sample, no secret
-        chosen = sample(found, rows, generator)
+        chosen = sample(members, rows, generator)
         with connection.transaction():
-            made = database.fetch_one(
+            inserted = database.fetch_one(
                 connection, "review", "insert_review", seed=seed, rows=rows, requested_by=requested_by, **which
             )
-            assert made is not None
+            assert inserted is not None
             drawn = [
                 {"place": place, **row, "swapped": generator.random() < 0.5} for place, row in enumerate(chosen, 1)
             ]
-            database.execute(connection, "review", "insert_rows", review=made["review_id"], sample=Jsonb(drawn))
-        return int(made["review_id"])
+            database.execute(connection, "review", "insert_rows", review=inserted["review_id"], sample=Jsonb(drawn))
+        return int(inserted["review_id"])
 
 
 def sample(rows: Sequence[Mapping[str, Any]], size: int, generator: random.Random) -> list[Mapping[str, Any]]:
@@ -124,8 +124,8 @@ def unread(settings: Settings, usecase: UseCase, review: int, rater: str) -> Row
     BadInput where the use case has no such sample."""
     with database.connect(settings, "pipeline") as connection:
         head = _head(connection, usecase, review)
-        found = database.fetch_one(connection, "review", "unread", review=review, rater=rater)
-        place = None if found is None else found["place"]
+        first = database.fetch_one(connection, "review", "unread", review=review, rater=rater)
+        place = None if first is None else first["place"]
         return None if place is None else _row(connection, head, place)
 
 

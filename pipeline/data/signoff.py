@@ -18,7 +18,7 @@ Choice = Literal["approve", "reject"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class RoleAnswer:
     """What one role is asked about a version, or has answered."""
 
     role: Role
@@ -36,12 +36,12 @@ class SignOff:
     version: int
     digest: str
     state: Literal["signed", "waiting", "rejected"]
-    asked: Sequence[Asked]
+    roles: Sequence[RoleAnswer]
 
     @property
     def waiting(self) -> tuple[Role, ...]:
         """Returns the roles that have still to answer."""
-        return tuple(each.role for each in self.asked if each.answer == "waiting")
+        return tuple(each.role for each in self.roles if each.answer == "waiting")
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def ask(settings: Settings, usecase: UseCase, version: int, role: Role) -> Quest
     """Returns what persons are asked in a role about a version; None where nothing is asked of it, or not any more.
     Raises Refused where nobody may answer."""
     with database.connect(settings, "approver") as connection:
-        found = _standing(connection, usecase, version)
-        if role not in found.waiting:
+        current = _standing(connection, usecase, version)
+        if role not in current.waiting:
             return None
         rows = database.fetch(connection, "signoff", "eligible", use_case=usecase.name, version=version, role=role)
     if not rows:
@@ -84,8 +84,10 @@ def ask(settings: Settings, usecase: UseCase, version: int, role: Role) -> Quest
             allowed="a person who is known here in that role, and did not ask for the commit himself",
             next_step=f"`nightshift person add NAME --airflow ID --{role.replace('_', '-')}`",
         )
-    (asked,) = (each for each in found.asked if each.role == role)
-    return Question(version, "\n".join(_lines(usecase, found, asked)), {row["airflow_id"]: row["name"] for row in rows})
+    (role_answer,) = (each for each in current.roles if each.role == role)
+    return Question(
+        version, "\n".join(_lines(usecase, current, role_answer)), {row["airflow_id"]: row["name"] for row in rows}
+    )
 
 
 def answer(
@@ -121,19 +123,19 @@ def _standing(connection: Connection, usecase: UseCase, version: int | None) -> 
             found="none" if version is None else version,
             next_step=f"`nightshift data versions {usecase.name}` lists them, `nightshift data commit` makes them",
         )
-    asked = [
-        Asked(row["role"], row["answer"], row["open_items"] or 0, row["described"], row["person"], row["reason"])
+    roles = [
+        RoleAnswer(row["role"], row["answer"], row["open_items"] or 0, row["described"], row["person"], row["reason"])
         for row in rows
     ]
-    return SignOff(rows[0]["version"], rows[0]["digest"], rows[0]["state"], asked)
+    return SignOff(rows[0]["version"], rows[0]["digest"], rows[0]["state"], roles)
 
 
-def _lines(usecase: UseCase, found: SignOff, asked: Asked) -> Sequence[str]:
-    head = f"Version {found.version} of the examples (`{found.digest[:12]}`)"
-    if asked.role == "privacy_reviewer":
+def _lines(usecase: UseCase, current: SignOff, role_answer: RoleAnswer) -> Sequence[str]:
+    head = f"Version {current.version} of the examples (`{current.digest[:12]}`)"
+    if role_answer.role == "privacy_reviewer":
         return [
-            f"{head} holds **{asked.open_items} rows** about persons, or with personal data in them, that no privacy"
-            " reviewer has signed. May a model be trained on them?",
+            f"{head} holds **{role_answer.open_items} rows** about persons, or with personal data in them, that no"
+            " privacy reviewer has signed. May a model be trained on them?",
             "",
             f"The check for personal data is set to `{usecase.checks.personal_data}`. This page shows no row; their"
             f" sources are {', '.join(f'`{source.path.name}`' for source in usecase.examples)}.",
@@ -142,7 +144,7 @@ def _lines(usecase: UseCase, found: SignOff, asked: Asked) -> Sequence[str]:
         "| source | rows | may be used to | licence | owner | rights | sensitivity |",
         "|---|---|---|---|---|---|---|",
     ]
-    for source in asked.sources:
+    for source in role_answer.sources:
         said = [source["description"].get(key) or "not given" for key in ("licence", "owner", "rights", "sensitivity")]
         cells = [f"`{source['source']}`", str(source["rows"]), ", ".join(source["uses"]), *said]
         table.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")

@@ -42,7 +42,7 @@ def sign(house: Stage, version: int, role: Role, person: str = "reviewer", choic
 def waiting(house: Stage) -> dict[str, int]:
     """Returns how much each role has still to sign of the newest version."""
     found = signoff.standing(house.settings, house.usecase)
-    return {each.role: each.open_items for each in found.asked if each.answer == "waiting"}
+    return {each.role: each.open_items for each in found.roles if each.answer == "waiting"}
 
 
 def trained_on(house: Stage) -> tuple[int, int | None]:
