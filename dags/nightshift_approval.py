@@ -1,5 +1,6 @@
 """The tasks that ask persons about a release, an erasure or a dataset version, and record what they answer."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -58,9 +59,10 @@ class Question(HITLOperator):
     """
 
     about: ClassVar[str]  # the parameter with the number of what an answer is about
-    template_fields = (*HITLOperator.template_fields, "given")
+    key: ClassVar[str]  # where the record that the run is about has that number
+    template_fields = (*HITLOperator.template_fields, "target")
 
-    def __init__(self, *, use_case: str, given: Any, headline: str, params: Any = None, **keys: Any) -> None:
+    def __init__(self, *, use_case: str, target: Any, headline: str, params: Any = None, **keys: Any) -> None:
         keys |= {
             "subject": f"{use_case}: {headline}?",
             "options": ["Approve", "Reject"],
@@ -75,24 +77,24 @@ class Question(HITLOperator):
         }
         super().__init__(**keys)
         self.use_case = use_case
-        self.given = given
+        self.target = target
 
+    @abstractmethod
     def ask(self, settings: "Settings", usecase: "UseCase") -> Asked | None:
         """Returns the question; None where there is nothing to ask. Raises Refused where nobody may answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def record(self, settings: "Settings", usecase: "UseCase", given: Given) -> Counted:
         """Returns an answer as it counts, once it is written down."""
-        raise NotImplementedError
 
+    @abstractmethod
     def silence(self, settings: "Settings", usecase: "UseCase") -> str:
         """Returns what silence means, once it is written down where that is kept."""
-        raise NotImplementedError
 
     @property
     def number(self) -> int:
         """Returns the number of what the run is about."""
-        return int(self.given.get(f"{self.about}_id") or self.given[self.about])
+        return int(self.target[self.key])
 
     @fail_without_retry
     def execute(self, context: Any) -> Any:
@@ -143,10 +145,10 @@ class Approval(Question):
     """Asks who may approve a release; never who asked for the run. Returns {outcome, message, decision_id, answer,
     person}."""
 
-    about = "decision"
+    about, key = "decision", "decision_id"
 
     def __init__(self, *, decision: Any, **keys: Any) -> None:
-        super().__init__(given=decision, headline="release", **keys)
+        super().__init__(target=decision, headline="release", **keys)
 
     def ask(self, settings: "Settings", usecase: "UseCase") -> Asked:
         """Returns the question about the decision."""
@@ -192,10 +194,10 @@ _RELEASED = {
 class ErasureApproval(Question):
     """Asks who may agree to an erasure. Returns {erasure, answer, person, message}."""
 
-    about = "erasure"
+    about = key = "erasure"
 
     def __init__(self, *, requested: Any, **keys: Any) -> None:
-        super().__init__(given=requested, headline="erase", **keys)
+        super().__init__(target=requested, headline="erase", **keys)
 
     def ask(self, settings: "Settings", usecase: "UseCase") -> Asked | None:
         """Returns the question; None where somebody has agreed on the command line."""
@@ -223,10 +225,10 @@ class ErasureApproval(Question):
 class SignOff(Question):
     """Asks one role to sign what is new in a dataset version. Returns {version, role, answer, person, message}."""
 
-    about = "version"
+    about = key = "version"
 
     def __init__(self, *, role: Literal["data_owner", "privacy_reviewer"], standing: Any, **keys: Any) -> None:
-        super().__init__(given=standing, headline=f"train on what is new ({role.replace('_', ' ')})", **keys)
+        super().__init__(target=standing, headline=f"train on what is new ({role.replace('_', ' ')})", **keys)
         self.role = role
 
     def ask(self, settings: "Settings", usecase: "UseCase") -> Asked | None:

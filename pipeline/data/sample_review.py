@@ -108,7 +108,7 @@ def sample(rows: Sequence[Mapping[str, Any]], size: int, generator: random.Rando
     shares = {name: size * len(members) / len(rows) for name, members in strata.items()}
     least = 1 if size >= len(strata) else 0
     counts = {name: max(least, int(share)) for name, share in shares.items()}
-    order = sorted(strata, key=lambda name: (shares[name] - counts[name], name), reverse=True)
+    order = sorted(strata)
     while (over := sum(counts.values()) - size) != 0:
         step = -1 if over > 0 else 1
         fitting = [n for n in order if (counts[n] > least if step < 0 else counts[n] < len(strata[n]))]

@@ -4,7 +4,7 @@ rows about persons by a privacy reviewer. The rules stand in the database."""
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pipeline import database
 from pipeline.database import Connection
@@ -13,7 +13,6 @@ from pipeline.settings import Settings
 from pipeline.usecase import UseCase
 
 Role = Literal["data_owner", "privacy_reviewer"]
-ROLES: tuple[Role, ...] = get_args(Role)
 Choice = Literal["approve", "reject"]
 
 

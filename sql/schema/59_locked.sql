@@ -38,6 +38,7 @@ create function catalog.read_locked(p_reading bigint) returns table (digest text
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
     v_reading catalog.locked_reading;
+    v_rows bigint;
 begin
     select * into v_reading from catalog.locked_reading r where r.locked_reading_id = p_reading for update;
     if v_reading.locked_reading_id is null or v_reading.login <> session_user or v_reading.read_at is not null
@@ -53,8 +54,8 @@ begin
     join catalog.locked_example e on e.use_case = d.use_case and e.digest = m.example_digest
     where d.dataset_id = v_reading.dataset_id and m.split = 'test' and e.content is not null
     order by e.digest;
-    update catalog.locked_reading r set read_at = clock_timestamp(),
-        rows = (select count(*) from catalog.example_members(v_reading.dataset_id, v_reading.version) m where m.split = 'test')
+    get diagnostics v_rows = row_count;
+    update catalog.locked_reading r set read_at = clock_timestamp(), rows = v_rows
     where r.locked_reading_id = p_reading;
 end
 $$;

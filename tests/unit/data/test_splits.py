@@ -132,13 +132,13 @@ def test_a_new_group_stands_where_all_that_goes_with_it_may_be_used(groups: list
         assert not common or settled.splits[name] in common
 
 
-@pytest.mark.parametrize("uses", [{"train"}, {"evaluate"}, {"train", "evaluate"}, {"rag"}])
+def test_what_is_neither_trained_nor_evaluated_on_stands_in_no_split() -> None:
+    assert splits.allowed({"rag", "log"}) == splits.allowed(()) == frozenset()
+
+
+@pytest.mark.parametrize("uses", [{"train"}, {"evaluate"}, {"train", "evaluate"}])
 def test_shares_keep_their_proportion_among_what_is_allowed(uses: set[str]) -> None:
     allowed, shares, n = splits.allowed(uses), Splits(train=0.6, validation=0.2, test=0.2), 4_000
-    if not allowed:
-        assert "train" not in uses
-        assert "evaluate" not in uses
-        return
     found = [splits.assign(canonical.digest_text(f"question {i}"), shares, allowed) for i in range(n)]
     whole = sum(shares.shares[name] for name in allowed)
     assert set(found) == allowed
