@@ -9,6 +9,8 @@ import ast
 import hashlib
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,32 +80,30 @@ def closure(modules: Iterable[str], root: Path = ROOT) -> set[str]:
         modules_read.add(module)
         parent = module.rpartition(".")[0]
         waiting += [parent] if parent else []
-        waiting += _imports(module, _path(module, root))
+        waiting += _read(module, root).imports
     return modules_read
 
 
-def _imports(module: str, path: Path) -> list[str]:
-    names: list[str] = []
+@dataclass(frozen=True)
+class _Read:
+    """What a module says of what it uses."""
+
+    imports: tuple[str, ...]  # of this package
+    queries: frozenset[str]  # names of files of queries, also of such as do not exist
+
+
+def _read(module: str, root: Path) -> _Read:
+    path = _path(module, root)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    with _PARSING:
-        tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name == _PACKAGE or name.startswith(f"{_PACKAGE}.")]
+    return _parsed(package, path.read_bytes())
 
 
-def _queries(module: str, root: Path) -> set[str]:
-    """Returns the files of named queries that a module calls by name: `database.fetch(connection, "file", …)` and its
-    like, and `sql.load("file")`, the name a literal or a constant of the module."""
+@lru_cache(maxsize=4_096)
+def _parsed(package: str, source: bytes) -> _Read:
+    """Returns what a module's source says. It is parsed once in a process, whatever steps it is part of: parsing every
+    module takes a second."""
     with _PARSING:
-        tree = ast.parse(_path(module, root).read_text())
+        tree = ast.parse(source)
     constants = {
         target.id: node.value.value
         for node in tree.body
@@ -111,17 +111,42 @@ def _queries(module: str, root: Path) -> set[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    files = set()
+    names: list[str] = []
+    queries = set()
     for node in ast.walk(tree):
-        name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
-        if not isinstance(node, ast.Call) or name not in _QUERIES or len(node.args) <= _QUERIES[name]:
-            continue
-        argument = node.args[_QUERIES[name]]
-        value = argument.value if isinstance(argument, ast.Constant) else None
-        value = constants.get(argument.id) if isinstance(argument, ast.Name) else value
-        if isinstance(value, str) and (root / "sql" / "queries" / f"{value}.sql").exists():
-            files.add(value)
-    return files
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += _imported(node, package)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            queries |= _named(node, node.func.attr, constants)
+    imports = [name for name in names if name == _PACKAGE or name.startswith(f"{_PACKAGE}.")]
+    return _Read(tuple(imports), frozenset(queries))
+
+
+def _imported(node: ast.ImportFrom, package: str) -> list[str]:
+    base = node.module or ""
+    if node.level:
+        above = package.split(".")[: len(package.split(".")) - node.level + 1]
+        base = ".".join([*above, base] if base else above)
+    return [base, *(f"{base}.{alias.name}" for alias in node.names)]
+
+
+def _named(node: ast.Call, function: str, constants: Mapping[str, Any]) -> set[str]:
+    """Returns the file of named queries that a call names: `database.fetch(connection, "file", …)` and its like, and
+    `sql.load("file")`, the name a literal or a constant of the module."""
+    if function not in _QUERIES or len(node.args) <= _QUERIES[function]:
+        return set()
+    argument = node.args[_QUERIES[function]]
+    value = argument.value if isinstance(argument, ast.Constant) else None
+    value = constants.get(argument.id) if isinstance(argument, ast.Name) else value
+    return {value} if isinstance(value, str) else set()
+
+
+def _queries(module: str, root: Path) -> set[str]:
+    """Returns the files of named queries that a module names."""
+    names = _read(module, root).queries
+    return {name for name in names if (root / "sql" / "queries" / f"{name}.sql").exists()}
 
 
 def _path(module: str, root: Path) -> Path:
