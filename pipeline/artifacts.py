@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 
@@ -22,6 +22,7 @@ from pipeline import canonical, digests
 from pipeline.errors import NotAvailable, Refused
 
 MANIFEST = "manifest.json"
+_BLOCK = 1 << 20  # bytes that are copied at a time
 MARKER = "nightshift-store.json"  # stands at the root of every store that was written to: an unmounted share has none
 # The role whose prefix a private kind stands under, and who may read it. A snapshot holds the rows of the locked test
 # split, which the trainer must never see.
@@ -130,7 +131,15 @@ class ArtifactStore:
         for name in manifest["files"]:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(self._read(kind, digest, name, manifest))
+            with path.open("wb") as copy:
+                self._copy(kind, digest, name, manifest, copy)
+        return target
+
+    def fetch_file(self, kind: str, digest: str, name: str, target: Path) -> Path:
+        """Returns `target`, which is now a copy of one file of an artifact, verified. It is never in memory as a whole,
+        but for weights and JSON. Raises as `read` does."""
+        with target.open("wb") as copy:
+            self._copy(kind, digest, name, self.manifest(kind, digest), copy)
         return target
 
     def verify(self, kind: str, digest: str) -> list[str]:
@@ -146,7 +155,7 @@ class ArtifactStore:
         problems = []
         for name in manifest["files"]:
             try:
-                self._read(kind, digest, name, manifest)
+                self._copy(kind, digest, name, manifest, None)
             except (NotAvailable, Refused) as error:
                 problems.append(error.what)
         return problems
@@ -182,10 +191,34 @@ class ArtifactStore:
             self.fs.rm(folder, recursive=True)
         return there
 
-    def _read(self, kind: str, digest: str, name: str, manifest: Mapping[str, Any]) -> bytes:
-        entry = manifest["files"].get(name)
+    def _copy(self, kind: str, digest: str, name: str, manifest: Mapping[str, Any], target: BinaryIO | None) -> None:
+        """Writes one file of an artifact to `target`, verified; None: it is verified alone."""
+        if digests.is_by_value(name):
+            data = self._read(kind, digest, name, manifest)
+            if target is not None:
+                target.write(data)
+            return
+        entry, size, hasher = self._entry(kind, digest, name, manifest), 0, hashlib.sha256()
+        try:
+            with self.fs.open(posixpath.join(self._folder(kind, digest), name), "rb") as source:
+                while block := source.read(_BLOCK):
+                    size += len(block)
+                    hasher.update(block)
+                    if target is not None:
+                        target.write(block)
+        except FileNotFoundError:
+            raise NotAvailable(f"{name} is missing", where=self.uri(kind, digest)) from None
+        if (size, hasher.hexdigest(), entry["content"]) != (entry["size"], entry["sha256"], hasher.hexdigest()):
+            raise Refused(f"{name} does not match its recorded hash", where=self.uri(kind, digest))
+
+    def _entry(self, kind: str, digest: str, name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        entry: dict[str, Any] | None = manifest["files"].get(name)
         if entry is None:
             raise NotAvailable(f"the artifact {kind} {digest[:12]} has no file {name}", where=self.uri(kind, digest))
+        return entry
+
+    def _read(self, kind: str, digest: str, name: str, manifest: Mapping[str, Any]) -> bytes:
+        entry = self._entry(kind, digest, name, manifest)
         try:
             data: bytes = self.fs.cat_file(posixpath.join(self._folder(kind, digest), name))
         except FileNotFoundError:

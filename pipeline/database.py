@@ -1,5 +1,6 @@
 """Connections. Each kind of work logs in as its own role; the superuser serves `db upgrade` alone (migrations.py)."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,28 @@ def connect(settings: Settings, role: Role) -> Connection:
 
     Raises NotAvailable where the server does not answer or the role's password is not on this machine.
     """
+    return open_connection(_login(settings, role), application_name=f"nightshift/{role}")
+
+
+def sqlalchemy_url(settings: Settings, role: Role, folder: Path) -> str:
+    """Returns the URL by which SQLAlchemy logs in as `role`, for what a library opens by itself. The password is not in
+    it but in a file in `folder`, as libpq reads it. Raises NotAvailable as `connect` does.
+
+    Source: https://www.postgresql.org/docs/current/libpq-pgpass.html
+    """
+    parts = conninfo_to_dict(_login(settings, role))
+    user, password = (re.sub(r"([\\:])", r"\\\1", str(parts.pop(name))) for name in ("user", "password"))
+    passfile = folder / "pgpass"
+    passfile.touch(mode=0o600)
+    passfile.write_text(f"*:*:*:{user}:{password}\n")
+    others = {key: str(value) for key, value in parts.items() if value is not None}
+    # What stands in the query counts; some libraries ask for a host before it.
+    return f"postgresql+psycopg://{quote(user)}@localhost/?" + urlencode(
+        {**others, "passfile": str(passfile)}, quote_via=quote
+    )
+
+
+def _login(settings: Settings, role: Role) -> str:
     password_file = settings.logins / role
     if not password_file.exists():
         raise NotAvailable(
@@ -45,8 +68,7 @@ def connect(settings: Settings, role: Role) -> Connection:
             where=password_file,
             next_step="`nightshift db upgrade` writes the logins; copy this role's file to machines that work as it",
         )
-    dsn = make_conninfo(location(settings), user=role, password=password_file.read_text().strip())
-    return open_connection(dsn, application_name=f"nightshift/{role}")
+    return make_conninfo(location(settings), user=role, password=password_file.read_text().strip())
 
 
 def connect_any(settings: Settings, roles: Sequence[Role]) -> Connection:

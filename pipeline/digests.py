@@ -35,6 +35,11 @@ def content_digest(name: str, source: bytes | Path) -> str:
     return hasher.hexdigest()
 
 
+def is_by_value(name: str) -> bool:
+    """Returns whether a file's content digest is of what it says, and not of its bytes: the whole of it is read."""
+    return name.endswith((".safetensors", ".json"))
+
+
 def tensors_digest(source: bytes | Path) -> str:
     """Returns the digest over a safetensors file's sorted tensor names, dtypes, shapes and bytes; metadata and layout
     do not count. Reads the format directly, so no torch is needed.

@@ -10,9 +10,9 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from pipeline import database
+from pipeline.data.candidates import Candidates
 from pipeline.data.documents import Document, metadata_digest
-from pipeline.data.formats import Example
-from pipeline.data.membership import Change, Members, counts, digest
+from pipeline.data.membership import Change, Members, counts
 from pipeline.data.records import CommitFacts, VersionFacts
 from pipeline.data.splits import Split
 from pipeline.data.uses import Described
@@ -84,6 +84,9 @@ class NewVersion(Protocol):
     def number(self) -> int: ...
 
     @property
+    def digest(self) -> str: ...
+
+    @property
     def sources(self) -> Sequence[Described]: ...
 
     @property
@@ -102,8 +105,9 @@ def standing(connection: Connection, use_case: str, kind: DatasetKind) -> Standi
 
 def members(connection: Connection, use_case: str, kind: DatasetKind, version: int) -> dict[str, str]:
     """Returns the members of a version; none for a version that does not exist."""
-    rows = database.fetch(connection, "data", f"members_of_{kind}", use_case=use_case, version=version)
-    return {row["digest"]: row["label"] for row in rows}
+    # As two arrays: a row each would take a minute for a million of them, and more memory than their text.
+    row = database.fetch_one(connection, "data", f"members_of_{kind}", use_case=use_case, version=version)
+    return {} if row is None else dict(zip(row["digests"] or (), row["labels"] or (), strict=True))
 
 
 def documents(connection: Connection, use_case: str) -> dict[str, Current]:
@@ -165,8 +169,8 @@ def waivers(connection: Connection, use_case: str) -> Waived:
 
 def assignments(connection: Connection, use_case: str, groups: Collection[str]) -> dict[str, Split]:
     """Returns the splits of those groups that have one."""
-    rows = database.fetch(connection, "data", "assignments", use_case=use_case, groups=sorted(groups))
-    return {row["group_digest"]: row["split"] for row in rows}
+    row = database.fetch_one(connection, "data", "assignments", use_case=use_case, groups=list(groups))
+    return {} if row is None else dict(zip(row["groups"] or (), row["splits"] or (), strict=True))
 
 
 def seen(connection: Connection, use_case: str, versions: Mapping[str, str]) -> dict[str, Seen]:
@@ -183,38 +187,38 @@ def insert_assignments(connection: Connection, use_case: str, fresh: Mapping[str
     database.execute(connection, "data", "insert_assignments", use_case=use_case, **parameters)
 
 
-def insert_examples(connection: Connection, use_case: str, rows: Sequence[Example], labels: Mapping[str, str]) -> None:
-    """Writes the rows that the catalog does not have, the test split apart."""
-    described = (
-        {
-            "digest": row.digest,
-            "kind": row.kind,
-            "split": labels[row.digest],
-            "content": row.content,
-            "subject": row.subject,
-            "documents": list(row.documents),
-            "source": row.file,
-        }
-        for row in rows
-    )
-    for batch in _batches(described):
+def new_rows(connection: Connection, use_case: str, rows: Candidates, labels: Mapping[str, str]) -> list[int]:
+    """Returns the places of the rows that are taken and that the catalog does not have as they stand now: their text,
+    and the file that they come from."""
+    row = database.fetch_one(connection, "data", "kept_examples", use_case=use_case)
+    kept = {} if row is None else dict(zip(row["digests"] or (), row["sources"] or (), strict=True))
+    return [
+        place
+        for place, (digest, file) in enumerate(zip(rows.digests, rows.files, strict=True))
+        if digest in labels and kept.get(digest) != file
+    ]
+
+
+def insert_examples(connection: Connection, use_case: str, rows: Iterator[dict[str, Any]]) -> None:
+    """Writes rows of both splits to train on and of the test split, each where it belongs."""
+    for batch in _batches(rows):
         database.execute(connection, "data", "insert_examples", use_case=use_case, rows=batch)
         database.execute(connection, "data", "insert_locked_examples", use_case=use_case, rows=batch)
 
 
-def insert_generated(connection: Connection, use_case: str, rows: Sequence[Example]) -> None:
-    """Writes down what wrote the rows, where that is not what is known of them."""
+def insert_generated(connection: Connection, use_case: str, rows: Candidates, labels: Mapping[str, str]) -> None:
+    """Writes down what wrote the rows that are taken, where that is not what is known of them."""
     known = {row["digest"] for row in database.fetch(connection, "data", "generated_digests", use_case=use_case)}
     described = (
         {
-            "digest": row.digest,
-            "made_by": None if row.generated is None else row.generated.by,
-            "prompt_digest": None if row.generated is None else row.generated.prompt_digest,
-            "made_on": None if row.generated is None else row.generated.written_on,
-            "checked_by": None if row.generated is None else row.generated.checked_by,
+            "digest": digest,
+            "made_by": None if by is None else by.by,
+            "prompt_digest": None if by is None else by.prompt_digest,
+            "made_on": None if by is None else by.written_on,
+            "checked_by": None if by is None else by.checked_by,
         }
-        for row in rows
-        if row.generated is not None or row.digest in known
+        for digest, by in ((digest, rows.generated.get(place)) for place, digest in enumerate(rows.digests))
+        if digest in labels and (by is not None or digest in known)
     )
     for batch in _batches(described):
         database.execute(connection, "data", "insert_generated", use_case=use_case, rows=batch)
@@ -263,7 +267,7 @@ def insert_version(
         kind=kind,
         version=new.number,
         run=None if run is None else str(run),
-        digest=digest(new.members),
+        digest=new.digest,
         artifact=artifact.version_id,
         counts=Jsonb({"rows": len(new.members), "by_label": counts(new.members.values())}),
     )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pipeline import database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import purging, tombstones
+from pipeline.data import catalog, purging, tombstones
 from pipeline.data.card import environment
 from pipeline.database import Connection
 from pipeline.errors import Refused
@@ -136,7 +136,8 @@ def purge(settings: Settings, connection: Connection, store: ArtifactStore, use_
     """Returns how many private snapshots held a row that was erased, and are gone: from the lineage, then from the
     store. Whoever is stopped between the two is made up for by the next call."""
     erased = tombstones.read(settings, connection, use_case)
-    held = purging.snapshots_with(connection, store, use_case, erased.holds)
+    digests = catalog.erased_examples(connection, use_case)
+    held = purging.snapshots_with(connection, store, use_case, erased.holds, digests)
     if held:
         versions = [each.version_id for each in held]
         database.call(connection, "lineage.purge_snapshots", use_case, versions)

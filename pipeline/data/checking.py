@@ -1,20 +1,34 @@
 """check: every row held against the rules, by Great Expectations. What breaks one is left out and written down by file,
 line and rule; a file that is mostly bad stops the night's data."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline import canonical, database, steps
 from pipeline.context import Context
-from pipeline.data import catalog, expectations, jumps, measures, provenance, rules, sources, tombstones
+from pipeline.data import (
+    catalog,
+    entries,
+    expectations,
+    jumps,
+    ledgers,
+    measures,
+    provenance,
+    refusals,
+    rules,
+    snapshots,
+    tombstones,
+    verdicts,
+)
 from pipeline.data import findings as findings_module
 from pipeline.data.catalog import Waived
 from pipeline.data.documents import Document
-from pipeline.data.expectations import Applied
+from pipeline.data.expectations import Validation
 from pipeline.data.findings import Finding
-from pipeline.data.formats import Example
-from pipeline.data.measures import Measures
+from pipeline.data.measures import Beside
+from pipeline.data.measuring import Task
 from pipeline.data.records import (
     Checked,
     CheckFacts,
@@ -24,16 +38,21 @@ from pipeline.data.records import (
     File,
     FileReport,
     PartReport,
+    RuleReport,
 )
 from pipeline.data.rows import Problem
 from pipeline.data.rules import Rule, Severity
+from pipeline.data.snapshots import Source
 from pipeline.data.tombstones import Tombstones
-from pipeline.errors import Refused
 from pipeline.records import load, write
 from pipeline.steps import Attempt, Output, Result, Step
-from pipeline.usecase import Checks, questions
+from pipeline.usecase import UseCase, questions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 REPORT = "report.json"
+PAGE = "expectations.html"  # a page of Great Expectations' Data Docs
 
 
 @dataclass(frozen=True)
@@ -41,21 +60,34 @@ class Judged:
     """One set of rows, held against the rules."""
 
     files: Sequence[File]
-    rows: Sequence[Example | Document]
-    accepted: Sequence[Example | Document]
-    rejected: Sequence[tuple[Example | Document, Rule]]
-    applied: list[Applied]
+    of_files: Mapping[str, int]  # rows by file
+    accepted_of_files: Mapping[str, int]
+    reports: Sequence[RuleReport]
     findings: list[Finding]
 
     def counts(self) -> Counts:
         """Returns rows accepted and rejected, and both kinds of finding by rule."""
-        return Counts(
-            len(self.rows),
-            len(self.accepted),
-            len(self.rows) - len(self.accepted),
-            _by_rule(self.findings, "rejected", "waiting"),
-            _by_rule(self.findings, "warning"),
-        )
+        rows, accepted = sum(self.of_files.values()), sum(self.accepted_of_files.values())
+        rejected = _by_rule(self.findings, "rejected", "waiting")
+        return Counts(rows, accepted, rows - accepted, rejected, _by_rule(self.findings, "warning"))
+
+
+@dataclass(frozen=True)
+class JudgedDocuments(Judged):
+    """Documents, held against the rules."""
+
+    accepted: Sequence[Document]
+    places: Sequence[Document]  # of the rejected, without a word of them
+
+
+@dataclass(frozen=True)
+class JudgedExamples(Judged):
+    """Examples, held against the rules: their ledger has the rule that rejected each, null where none did."""
+
+    sources: Sequence[Source]
+    table: Sequence[Rule]
+    ledger: "pa.Table"
+    pairs: "pa.Table"
 
 
 def check(context: Context, fetched: Fetched) -> Checked:
@@ -85,11 +117,16 @@ def check(context: Context, fetched: Fetched) -> Checked:
     )
 
     def work(attempt: Attempt) -> Result:
-        judged = _judged(attempt, spec, usecase.checks, erased, waived, asked)
+        documents = _documents(attempt, spec, erased)
+        known = measures.statuses(documents.accepted)
+        wanted = ledgers.key(usecase.checks, erased)
+        examples = _examples(attempt, spec, usecase, wanted, erased, waived, known, asked)
+        judged: dict[str, Judged] = {"documents": documents, "examples": examples}
         findings = [finding for part in judged.values() for finding in part.findings]
-        refusal = _refusal(judged, usecase.checks.max_rejected)
+        validation = expectations.validate(context.settings, attempt, _staged(documents, examples), usecase.checks)
+        refusal = refusals.of(validation, judged.values(), usecase.checks)
         if refusal is None:
-            counts, snapshot = judged["examples"].counts(), fetched.examples.digest
+            counts, snapshot = examples.counts(), fetched.examples.digest
             refusal, sudden = jumps.refusal(attempt.connection, usecase, snapshot, counts, waived)
             findings += sudden
         if refusal is not None:
@@ -97,15 +134,18 @@ def check(context: Context, fetched: Fetched) -> Checked:
                 database.call(attempt.connection, "lineage.hold_attempt", attempt.run_id, attempt.fence)
                 findings_module.record(attempt.connection, usecase.name, attempt.run_id, findings)
             raise refusal
-        report = attempt.store.put("check_report", {REPORT: write(_report(judged))})
+        report = attempt.store.put(
+            "check_report", {REPORT: write(_report(documents, examples, validation)), PAGE: validation.page}
+        )
+        rows = [*documents.accepted, *documents.places]
         outputs = {
             "report": Output.of(report, "data", private=False),
-            **{
-                role: sources.snapshot(
-                    attempt.store, f"{role}.checked", [*part.accepted, *_places(part)], part.files, made_of=(role,)
-                )
-                for role, part in judged.items()
-            },
+            "documents": snapshots.of_documents(
+                attempt.store, "documents.checked", rows, documents.files, made_of=("documents",)
+            ),
+            "examples": ledgers.keep(
+                attempt, examples.ledger, examples.pairs, wanted, examples.sources, made_of=("examples",)
+            ),
         }
         return Result(
             outputs,
@@ -114,137 +154,128 @@ def check(context: Context, fetched: Fetched) -> Checked:
         )
 
     outcome = steps.run(context.settings, context.origin, spec, work)
-    snapshots = {role: outcome.outputs[role] for role in ("report", "documents", "examples")}
-    return Checked(outcome.run_id, outcome.reused, **snapshots, facts=load(CheckFacts, outcome.facts))
+    outputs = {role: outcome.outputs[role] for role in ("report", "documents", "examples")}
+    facts = load(CheckFacts, outcome.facts)
+    return Checked(outcome.run_id, outcome.reused, **outputs, rows=fetched.examples, facts=facts)
 
 
-def _places(part: Judged) -> list[Document]:
-    """Returns the rejected documents without a word of them: where each stands, its id where it has one, and the rule
-    that it broke. What was served in their place stays so."""
-    return [
+def _documents(attempt: Attempt, spec: Step, erased: Tombstones) -> JudgedDocuments:
+    import pyarrow as pa
+
+    version = spec.inputs["documents"]
+    rows = snapshots.read_documents(attempt.store, version)
+    table, measured = rules.for_documents(), measures.of_documents(rows, erased.holds)
+    columns = {name: pa.chunked_array([pa.array([row[name] for row in measured])]) for name in measures.OF_DOCUMENTS}
+    digests = [None if row.problem is not None else row.digest for row in rows]
+    judged = verdicts.judge(table, columns, digests, frozenset())
+    files = snapshots.files(attempt.store, version)
+    accepted = [row for place, row in enumerate(rows) if place not in judged.rejected]
+    # What was served in the place of a rejected one stays so.
+    places = [
         Document(row.file, row.line, row.key, problem=Problem(rule.name, rule.detail))
-        for row, rule in part.rejected
-        if isinstance(row, Document)
+        for row, rule in ((rows[place], rule) for place, rule in judged.rejected.items())
     ]
+    details = [(rows[place], place, rule) for place, rule in (*judged.rejected.items(), *judged.warned)]
+    findings = [_finding(row.file, row.line, rule, row.problem, digests[place]) for row, place, rule in details]
+    of_files, kept = Counter(row.file for row in rows), Counter(row.file for row in accepted)
+    findings += _empty(files, of_files)
+    return JudgedDocuments(files, of_files, kept, judged.reports, findings, accepted, places)
 
 
-def _judged(
+def _examples(
     attempt: Attempt,
     spec: Step,
-    checks: Checks,
+    usecase: UseCase,
+    wanted: str,
     erased: Tombstones,
     waived: Waived,
+    documents: Mapping[str, str],
     asked: Collection[str],
-) -> dict[str, Judged]:
-    store = attempt.store
-    pinned = spec.inputs
-    texts = sources.read_documents(store, pinned["documents"])
-    documents = _judge(
-        sources.read_files(store, pinned["documents"]),
-        texts,
-        rules.for_documents(),
-        measures.of_documents(texts, erased.holds),
-    )
-    standing = measures.statuses([row for row in documents.accepted if isinstance(row, Document)])
-    rows = [measures.redacted(row, checks) for row in sources.read_examples(store, pinned["examples"])]
-    examples = _judge(
-        sources.read_files(store, pinned["examples"]),
-        rows,
-        rules.for_examples(checks),
-        measures.of_examples(rows, erased.holds, standing, checks, asked),
-        waived,
-    )
-    return {"documents": documents, "examples": examples}
+) -> JudgedExamples:
+    version, checks = spec.inputs["examples"], usecase.checks
+    files = snapshots.files(attempt.store, version)
+    rows = attempt.store.fetch_file(version.kind, version.digest, snapshots.LINES, attempt.scratch / snapshots.LINES)
+    earlier = ledgers.newest(attempt, usecase.name, wanted)
+    kept = ledgers.take(Task(rows, files, checks, erased), earlier, attempt.scratch)
+    ledger = entries.beside(kept.rows, Beside(documents, frozenset(map(measures.question_mark, asked))))
+    digests = [None if digest is None else digest.hex() for digest in ledger["digest"].to_pylist()]
+    table = rules.for_examples(checks)
+    judged = verdicts.judge(table, entries.columns(ledger), digests, waived)
+    ledger = entries.with_rules(ledger, {place: rule.name for place, rule in judged.rejected.items()})
+    of_files, accepted = entries.rows_of_files(ledger, files)
+    findings = [
+        entries.finding(ledger, files, place, rule) for place, rule in (*judged.rejected.items(), *judged.warned)
+    ]
+    findings += _empty(files, of_files)
+    return JudgedExamples(files, of_files, accepted, judged.reports, findings, files, table, ledger, kept.pairs)
 
 
-def _judge(
-    files: Sequence[File],
-    rows: Sequence[Example | Document],
-    table: Sequence[Rule],
-    measures: Sequence[Measures],
-    waived: Waived = frozenset(),
-) -> Judged:
-    """Returns the rows as Great Expectations found them: left out by the first rule in the table that each breaks and
-    that nobody has waived for it."""
-    applied = expectations.validate(table, measures)
-    rejected: dict[int, Rule] = {}
-    warned: list[tuple[int, Rule]] = []
-    for each in applied:
-        for place in each.unexpected:
-            if each.rule.severity == "warning":
-                warned.append((place, each.rule))
-            elif not (each.rule.may_be_waived and (each.rule.name, rows[place].digest) in waived):
-                rejected.setdefault(place, each.rule)
-    breaches = [*sorted(rejected.items(), key=lambda breach: breach[0]), *(w for w in warned if w[0] not in rejected)]
-    findings = [_finding(rows[place], rule) for place, rule in breaches]
-    filled = {row.file for row in rows}
-    findings += [
+def _empty(files: Sequence[File], rows: Mapping[str, int]) -> list[Finding]:
+    return [
         Finding(file.file, None, "empty_file", "warning", "the file has no rows", None)
         for file in files
-        if file.file not in filled
+        if not rows.get(file.file)
     ]
-    accepted = [row for place, row in enumerate(rows) if place not in rejected]
-    refused = [(rows[place], rule) for place, rule in sorted(rejected.items(), key=lambda breach: breach[0])]
-    return Judged(files, rows, accepted, refused, applied, findings)
 
 
-def _finding(row: Example | Document, rule: Rule) -> Finding:
-    digest = None if row.problem is not None else row.digest
-    return Finding(row.file, row.line, rule.name, rule.severity, rules.detail(rule, row), digest)
+def _finding(file: str, line: int, rule: Rule, problem: Problem | None, digest: str | None) -> Finding:
+    return Finding(file, line, rule.name, rule.severity, rules.detail(rule, problem), digest)
 
 
-def _refusal(judged: Mapping[str, Judged], limit: float) -> Refused | None:
-    """Returns why the files cannot go on, or None. A folder of documents, one a file, counts as one."""
-    for part in judged.values():
-        groups = {file.file: file.group for file in part.files}
-        rows = Counter(groups[row.file] for row in part.rows)
-        bad: dict[str, list[Finding]] = defaultdict(list)
-        for finding in part.findings:
-            if finding.severity == "rejected" and finding.rule not in rules.NOT_MALFORMED:
-                bad[groups[finding.file]].append(finding)
-        for group, findings in bad.items():
-            first = "; ".join(f"{f.file}:{f.line} {f.rule} ({f.detail})" for f in findings[:3])
-            if any(finding.rule == "truncated" for finding in findings):
-                return Refused(
-                    "a file ends before its rows do",
-                    where=group,
-                    found=first,
-                    next_step="fetch or write the file again",
-                )
-            if len(findings) > limit * rows[group]:
-                return Refused(
-                    "a file is mostly malformed",
-                    where=group,
-                    found=f"{len(findings)} bad rows of {rows[group]}: {first}",
-                    allowed=f"a share of {limit:g} at most (checks.max_rejected in usecase.yaml)",
-                    next_step="fix the file, or name its right kind and format; the findings are recorded",
-                )
-    return None
+def _staged(documents: JudgedDocuments, examples: JudgedExamples) -> "pa.Table":
+    """Returns what Great Expectations looks at: a row each, with the columns of catalog.staged_row but the run."""
+    import pyarrow as pa
+
+    groups = {file.file: file.group for file in documents.files}
+    bad = {rule.name for rule in rules.for_documents() if rule.says_against_source}
+    rules_of: list[tuple[str, str | None]] = [(row.file, None) for row in documents.accepted]
+    rules_of += [(row.file, row.problem.rule) for row in documents.places if row.problem is not None]
+    of_documents = pa.table(
+        {
+            "part": pa.array(["documents"] * len(rules_of), pa.string()),
+            "source": pa.array([groups[file] for file, _ in rules_of], pa.string()),
+            "file": pa.array([file for file, _ in rules_of], pa.string()),
+            "rule": pa.array([rule for _, rule in rules_of], pa.string()),
+            "counts_as_bad": pa.array([rule in bad for _, rule in rules_of], pa.bool_()),
+            "answer_characters": pa.nulls(len(rules_of), pa.int32()),
+        }
+    )
+    return pa.concat_tables([of_documents, entries.staged(examples.ledger, examples.sources, examples.table)])
 
 
-def _report(judged: Mapping[str, Judged]) -> CheckReport:
-    """Returns the report: counts and digests alone. What each expectation found is Great Expectations' own count."""
-    examples = [row for row in judged["examples"].accepted if isinstance(row, Example)]
-    documents = [row for row in judged["documents"].accepted if isinstance(row, Document)]
+def _report(documents: JudgedDocuments, examples: JudgedExamples, validation: Validation) -> CheckReport:
+    """Returns the report: counts and digests alone."""
+    accepted = entries.accepted(examples.ledger)
     return CheckReport(
         checked_with=f"great-expectations {expectations.version()}",
-        documents=_part(judged["documents"]),
-        examples=_part(judged["examples"]),
-        subjects=len({row.subject for row in examples if row.subject is not None}),
-        examples_with_subject=sum(row.subject is not None for row in examples),
-        kinds=_counted(row.kind for row in examples),
-        classifications=_counted(row.classification for row in documents),
-        statuses=_counted(row.status for row in documents),
-        tenants=_counted(row.tenant for row in documents),
-        generated=provenance.share(row.generated for row in examples),
+        documents=_part(documents),
+        examples=_part(examples),
+        subjects=entries.subjects(accepted),
+        examples_with_subject=len(accepted) - accepted["subject"].null_count,
+        kinds=entries.kinds(accepted, examples.sources),
+        classifications=_counted(row.classification for row in documents.accepted),
+        statuses=_counted(row.status for row in documents.accepted),
+        tenants=_counted(row.tenant for row in documents.accepted),
+        generated=provenance.share(entries.generated(accepted)),
+        expectations=validation.results,
     )
 
 
 def _part(part: Judged) -> PartReport:
-    rows = Counter(row.file for row in part.rows)
-    accepted = Counter(row.file for row in part.accepted)
-    files = [FileReport(**vars(file), rows=rows[file.file], accepted=accepted[file.file]) for file in part.files]
-    return PartReport(**vars(part.counts()), files=files, expectations=[each.report() for each in part.applied])
+    files = [
+        FileReport(
+            file.file,
+            file.sha256,
+            file.group,
+            file.format,
+            file.licence,
+            file.kind,
+            rows=part.of_files.get(file.file, 0),
+            accepted=part.accepted_of_files.get(file.file, 0),
+        )
+        for file in part.files
+    ]
+    return PartReport(**vars(part.counts()), files=files, rules=part.reports)
 
 
 def _by_rule(findings: Iterable[Finding], *severities: Severity) -> dict[str, int]:

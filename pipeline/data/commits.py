@@ -3,29 +3,28 @@ at first sight, test rows go where the trainer cannot read them, and a withdrawn
 the same transaction."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import catalog, findings, holds, membership, near, sources, splits, uses, withdrawals
+from pipeline.data import candidates, catalog, findings, holds, membership, snapshots, splitting, uses, withdrawals
+from pipeline.data.candidates import Candidates, Contents
 from pipeline.data.card import require as require_card
 from pipeline.data.catalog import Current, DatasetKind, Place, Standing
 from pipeline.data.documents import Document
 from pipeline.data.findings import Finding
-from pipeline.data.formats import Example
 from pipeline.data.holds import Catalogue, Held
 from pipeline.data.membership import Change, Members
-from pipeline.data.records import Checked, CommitFacts, Committed, CommittedVersion, File, VersionFacts
-from pipeline.data.splits import Split
+from pipeline.data.records import Checked, CommitFacts, Committed, CommittedVersion, VersionFacts
 from pipeline.data.uses import Described
 from pipeline.database import Connection
 from pipeline.errors import Refused
 from pipeline.records import load
 from pipeline.steps import Attempt, Output, Result, Step, Version
-from pipeline.usecase import Checks, Splits, UseCase
+from pipeline.usecase import Checks, UseCase
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Next:
     members: Members
     change: Change
     changed: bool
+    digest: str
     output: Output
     sources: Sequence[Described]
     rows: Mapping[str, int]  # by source
@@ -44,7 +44,7 @@ class Next:
         """Returns numbers and digests."""
         return VersionFacts(
             self.number,
-            membership.digest(self.members),
+            self.digest,
             self.changed,
             len(self.members),
             len(self.change.added),
@@ -81,7 +81,12 @@ def commit(context: Context, checked: Checked) -> Committed:
             "checks": context.usecase.checks.model_dump(),
             "accepted": canonical.digest({digest: at.isoformat() for digest, at in accepted.items()}),
         },
-        inputs={"documents": checked.documents, "examples": checked.examples, "report": checked.report},
+        inputs={
+            "documents": checked.documents,
+            "examples": checked.examples,
+            "rows": checked.rows,
+            "report": checked.report,
+        },
         reuse=context.reuse,
     )
     outcome = steps.run(
@@ -106,28 +111,30 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
     wait: the lock belongs to the attempt's connection and goes with it."""
     connection, store, name = attempt.connection, attempt.store, spec.use_case
     database.fetch_one(connection, "data", "lock_commits", use_case=name)
-    rows = [row for row in sources.read_examples(store, spec.inputs["examples"]) if row.content is not None]
-    read = sources.read_documents(store, spec.inputs["documents"])
-    _not_emptied(connection, name, rows, sources.read_files(store, spec.inputs["examples"]))
+    rows = candidates.read(attempt, spec.inputs["examples"])
+    contents = Contents(attempt, spec.inputs["rows"], rows, usecase.checks)
+    read = snapshots.read_documents(store, spec.inputs["documents"])
+    _not_emptied(connection, name, rows)
 
     before = catalog.documents(connection, name)
     held = _held(connection, spec, read, before, usecase)
     described = uses.of_examples(usecase, folder)
     standing = {key: each.uses for key, each in before.items()}
-    fitting = uses.fitting(rows, described, uses.in_force(standing, read, held.texts))
-    taken = _taken(connection, name, rows, usecase.splits, fitting)
-    rows, labels, fresh = [*taken.rows], taken.labels, taken.fresh
+    fitting = uses.fitting(_sources(rows), described, uses.in_force(standing, read, held.texts))
+    taken = splitting.take(connection, name, rows, usecase.splits, fitting)
+    labels: Members = taken.labels
+    fresh, counted = taken.fresh, _rows_of_files(rows, taken.labels)
     shrunk = _shrunk(connection, name, labels, taken.unusable, usecase.checks)
     if shrunk is not None:
         # All of it stays, also what would come in: whoever lost most of a file may have damaged the rest.
-        rows, labels, fresh = [], shrunk.labels, {}
-    counted = Counter(row.file for row in taken.rows)
+        labels, fresh = shrunk.labels, {}
     dataset = _next(connection, store, name, "examples", labels, described, counted)
+    new = [] if shrunk is not None else catalog.new_rows(connection, name, rows, labels)
 
     seen = catalog.seen(connection, name, withdrawals.returning(before, held.texts))
     due = withdrawals.documents(before, held.texts, seen, held.kept)
     statuses = {**{digest: row.status for digest, row in due.versions.items()}, **due.kept}
-    groups_of = {file.file: file.group for file in sources.read_files(store, spec.inputs["documents"])}
+    groups_of = {file.file: file.group for file in snapshots.files(store, spec.inputs["documents"])}
     of_documents = Counter(groups_of[row.file] for row in held.texts)
     corpus = _next(connection, store, name, "documents", statuses, uses.of_documents(usecase, folder), of_documents)
     waiting = [*held.findings, *taken.findings, *([] if shrunk is None else [shrunk.finding])]
@@ -137,8 +144,9 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
         for key, reason in due.withdrawals.items():
             database.call(target, "rag.withdraw", name, key, reason)
         catalog.insert_assignments(target, name, fresh)
-        catalog.insert_examples(target, name, rows, labels)
-        catalog.insert_generated(target, name, rows)
+        catalog.insert_examples(target, name, contents.described(new, labels))
+        if shrunk is None:
+            catalog.insert_generated(target, name, rows, labels)
         catalog.insert_documents(target, name, due.versions)
         read_at = {row.key: Place(groups_of[row.file], row.file) for row in held.texts if row.key is not None}
         catalog.insert_places(target, name, read_at)
@@ -154,65 +162,6 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
         sum(each.severity == "waiting" for each in waiting),
     )
     return Result({"dataset": dataset.output, "corpus": corpus.output}, facts, write)
-
-
-@dataclass(frozen=True)
-class Taken:
-    """The examples of a commit, each with its split."""
-
-    rows: Sequence[Example]
-    labels: Members
-    fresh: Mapping[str, Split]  # of groups that were never seen before
-    findings: Sequence[Finding]
-    unusable: frozenset[str]  # rows that may not be used for what their split is for
-
-
-def _taken(
-    connection: Connection,
-    use_case: str,
-    rows: Sequence[Example],
-    shares: Splits,
-    fitting: Mapping[str, frozenset[Split]],
-) -> Taken:
-    """Returns the rows with their splits: near duplicates in one, and rows that share a key; without those that would
-    link two splits, those that a row of the test split goes with since before that was known, and those that may not be
-    used for what their split is for. `fitting` are the splits that each row may stand in."""
-    contents = [row.content for row in rows if row.content is not None]
-    groups = {row.digest: splits.group(content) for row, content in zip(rows, contents, strict=True)}
-    near_pairs = near.pairs([near.text(content) for content in contents])
-    linked = [(groups[rows[one].digest], groups[rows[other].digest]) for one, other in near_pairs]
-    keyed = [(groups[row.digest], splits.key_group(key)) for row in rows for key in row.keys]
-    names = {*groups.values(), *(key for _, key in keyed)}
-    fixed = catalog.assignments(connection, use_case, names)
-    limits: dict[str, frozenset[Split]] = {}
-    for digest, group in groups.items():
-        limits[group] = limits.get(group, splits.ANY) & fitting[digest]
-    settled = splits.settle(names, [*linked, *keyed], fixed, shares, limits)
-    out = {
-        "bridges_splits": (settled.bridging, "it goes with rows of different splits"),
-        "straddles_splits": (splits.straddling(linked, keyed, fixed), "it goes with a row of the test split"),
-    }
-    left_out = {group for groups_of, _ in out.values() for group in groups_of}
-    labels = {digest: settled.splits[group] for digest, group in groups.items() if group not in left_out}
-    unusable = frozenset(digest for digest, split in labels.items() if split not in fitting[digest])
-    labels = {digest: split for digest, split in labels.items() if digest not in unusable}
-    left = [
-        Finding(row.file, row.line, rule, "rejected", detail, row.digest)
-        for rule, (groups_of, detail) in out.items()
-        for row in rows
-        if groups[row.digest] in groups_of
-    ]
-    left += [
-        Finding(row.file, row.line, "use", "rejected", _unusable(settled.splits[groups[row.digest]]), row.digest)
-        for row in rows
-        if row.digest in unusable
-    ]
-    return Taken([row for row in rows if row.digest in labels], labels, settled.fresh, left, unusable)
-
-
-def _unusable(split: Split) -> str:
-    purpose = "evaluated on" if split == "test" else "trained on"
-    return f"it stands in the {split} split, and its source or a document it speaks of may not be {purpose}"
 
 
 @dataclass(frozen=True)
@@ -239,8 +188,9 @@ def _shrunk(
     digest = canonical.digest({"removed": gone, "from": current.digest})
     if digest in catalog.accepted(connection, use_case):
         return None
+    missed = set(gone)
     detail = f"{len(gone)} of {len(before)} examples are not there any more; the version stays as it was"
-    kept = {row: label for row, label in before.items() if row in labels or row in set(gone)}
+    kept = {row: label for row, label in before.items() if row in labels or row in missed}
     return Shrunk(kept, Finding("examples", None, "examples_removed", "waiting", detail, digest))
 
 
@@ -274,22 +224,30 @@ def _next(
     again = {source.source: source.digest for source in described} != current.sources
     changed = bool(difference) or again or current.version == 0
     artifact = "dataset" if kind == "examples" else "corpus"
-    stored = store.put(artifact, {"members.json": canonical.dumps(membership.listed(labels)).encode()})
-    meta = {"digest": membership.digest(labels), "rows": len(labels)}
+    members = canonical.dumps(membership.listed(labels))
+    digest = canonical.digest_text(members)  # as membership.digest has it, of what is at hand
+    stored = store.put(artifact, {"members.json": members.encode()})
+    meta = {"digest": digest, "rows": len(labels)}
     output = Output.of(stored, kind, private=False, meta=meta, made_of=(kind,))
-    return Next(current.version + changed, labels, difference, changed, output, described, rows)
+    return Next(current.version + changed, labels, difference, changed, digest, output, described, rows)
 
 
-def _not_emptied(connection: Connection, use_case: str, rows: list[Example], files: list[File]) -> None:
-    filled = {row.file for row in rows}
-    for file in files:
-        if file.file in filled:
-            continue
-        before = database.fetch_one(connection, "data", "rows_of_file", use_case=use_case, file=file.file)
+def _sources(rows: Candidates) -> Iterator[tuple[str, str, Sequence[str]]]:
+    for place, (digest, file) in enumerate(zip(rows.digests, rows.files, strict=True)):
+        yield digest, file, rows.documents.get(place, ())
+
+
+def _rows_of_files(rows: Candidates, labels: Members) -> dict[str, int]:
+    return dict(Counter(file for digest, file in zip(rows.digests, rows.files, strict=True) if digest in labels))
+
+
+def _not_emptied(connection: Connection, use_case: str, rows: Candidates) -> None:
+    for file in sorted({*rows.all_files} - {*rows.files}):
+        before = database.fetch_one(connection, "data", "rows_of_file", use_case=use_case, file=file)
         if before is not None and before["rows"]:
             raise Refused(
                 "a file that the current dataset version has rows from gives none any more",
-                where=file.file,
+                where=file,
                 found=f"0 rows; the current version has {before['rows']} of them",
                 next_step="write the file again, or take it out of usecase.yaml if its rows are to go",
             )

@@ -57,7 +57,11 @@ def check_file(
                 if breach is None:
                     warned.update(rule.name for rule in rules.warnings(table, measured))
                 else:
-                    rejected.append(RejectedRow(name, row.line, breach.name, rules.detail(breach, row)))
+                    rejected.append(
+                        RejectedRow(
+                            name, row.line, breach.name, rules.detail(breach, row.problem, ", ".join(row.unread))
+                        )
+                    )
         if rows == before:
             raise BadInput("the file has no rows", where=each, allowed=files.ALLOWED)
     by_rule = Counter(row.rule for row in rejected)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -9,6 +10,8 @@ from psycopg.types.json import Jsonb
 from pipeline import database
 from pipeline.data.rules import Severity
 from pipeline.database import Connection
+
+_BATCH = 10_000  # findings a statement
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,10 @@ class Finding:
 
 def record(connection: Connection, use_case: str, run_id: UUID, findings: Iterable[Finding]) -> None:
     """Writes a run's findings. A second attempt of the run that finds the same writes nothing twice."""
-    rows = [finding.__dict__ for finding in findings]
-    database.execute(connection, "data", "insert_findings", use_case=use_case, run=str(run_id), findings=Jsonb(rows))
+    rows = (finding.__dict__ for finding in findings)
+    while batch := list(islice(rows, _BATCH)):
+        parameters = {"use_case": use_case, "run": str(run_id), "findings": Jsonb(batch)}
+        database.execute(connection, "data", "insert_findings", **parameters)
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,21 @@ def examples(
     ]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of a file become examples."""
+
+    kind: ExampleKind
+    form: str
+    columns: Mapping[str, str] | None = None  # the names that the file has for our fields
+    group_by: Sequence[str] = ()
+    generated: Generated | None = None  # what wrote the rows that do not say it themselves
+
+    def examples(self, row: Row, file: str) -> list[Example]:
+        """Returns the examples that a row of this file holds; see `examples`."""
+        return examples(row, file, self.kind, self.form, self.columns, self.group_by, self.generated)
+
+
 # What some trainer reads in a row, beside what messages may say.
 _MEANT = MEANING | {
     "weights",

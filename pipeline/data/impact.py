@@ -115,7 +115,7 @@ def measure(connection: Connection, settings: Settings, use_case: str, target: T
         made,
         {f"{row['generation_id']} ({row['state']})": row["chunks"] for row in chunks},
         answers["answers"],
-        sorted({each.digest for each in purging.snapshots_with(connection, store, use_case, held)}),
+        sorted({each.digest for each in purging.snapshots_with(connection, store, use_case, held, digests)}),
         _sources(connection, use_case, target),
         running["running"],
         _same_text(connection, use_case, target, digests),

@@ -7,13 +7,15 @@ is never used: whoever wrote it may have meant something else by it.
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from pipeline.data.rows import MAX_ROW, NOT_STORABLE, NOT_UTF8, Damaged, Problem, Row, storable, undecodable
+from pipeline.data.rows import MAX_ROW, NOT_STORABLE, NOT_UTF8, Damaged, Problem, Raw, Row, storable, undecodable
 
 _CHUNK = 1 << 18
+_WHITE = b" \t\r\n"  # as JSON has it
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _BOUNDARY = re.compile(r"\}[ \t\r\n]*,?[ \t\r\n]*(?=\{)")
 _FIRST_KEY = re.compile(r"""\{[ \t\r\n]*["'`\u201c]?([^"'`\u201d:,]+)""")
@@ -22,8 +24,8 @@ _LITERAL = 16  # characters that a number, a word or an escape may lack at the e
 _LOOKED_AT = 50  # objects that may be the next row, where none was read before
 
 
-def of_lines(stream: BinaryIO, name: str = "") -> Iterator[Row]:
-    """Yields the rows of a JSONL file; blank lines are none."""
+def of_lines(stream: BinaryIO, name: str = "") -> Iterator[Raw]:
+    """Yields the lines of a JSONL file as they stand there; blank ones are no rows."""
     number = 0
     # Not splitlines(): it also splits at characters which may stand inside a row's text.
     while line := stream.readline(MAX_ROW + 1):
@@ -32,12 +34,48 @@ def of_lines(stream: BinaryIO, name: str = "") -> Iterator[Row]:
             while rest := stream.readline(_CHUNK):
                 if rest.endswith(b"\n"):
                     break
-            yield Row(number, None, Problem("long_line", f"the line has more than {MAX_ROW >> 20} MiB"))
+            yield Raw(number, b"", Problem("long_line", f"the line has more than {MAX_ROW >> 20} MiB"))
             continue
-        text = line.decode("utf-8", "surrogateescape")
-        text = (text.removeprefix("\ufeff") if number == 1 else text).strip(" \t\r\n")
+        text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip(_WHITE)
         if text:
-            yield _line(text, number)
+            yield Raw(number, text)
+
+
+def decoded(raw: Raw) -> Row:
+    """Returns a row with its value, or with the problem that it has."""
+    if raw.problem is not None:
+        return Row(raw.line, None, raw.problem)
+    return _line(raw.text.decode("utf-8", "surrogateescape"), raw.line)
+
+
+def encoded(row: Row) -> Raw:
+    """Returns a row as one line of JSON. What JSON has no form for is null where it is no number, else an object: it is
+    never mistaken for a text."""
+    if row.problem is not None:
+        return Raw(row.line, b"", row.problem)
+    try:
+        text = _dumps(row.value)
+    except ValueError:
+        text = _dumps(_finite(row.value))
+    except RecursionError:
+        return Raw(row.line, b"", Problem("malformed", "nesting too deep"))
+    return Raw(row.line, text.encode())
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_strange)
+
+
+def _strange(value: Any) -> dict[str, str]:
+    return {"type": type(value).__name__}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def of_array(stream: BinaryIO, name: str = "") -> Iterator[Row]:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -19,8 +19,93 @@ Measures = dict[str, Any]
 _ROLES = {"system": "s", "user": "u", "assistant": "a"}
 
 
+@dataclass(frozen=True)
+class Marks:
+    """What of an example is compared with other rows: 16 bytes of each text's hash, never the text."""
+
+    row: bytes  # content, and whom and what it is about
+    content: bytes
+    prompt: bytes | None = None  # of a conversation
+    answer: bytes | None = None  # its last one
+    questions: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an example says of itself, whatever rows stand beside it."""
+
+    measures: Measures
+    marks: Marks | None  # None where it could not be read
+    documents: tuple[str, ...] = ()
+
+
+def of_example(row: Example, erased: Callable[[Example], bool], checks: Checks) -> Measured:
+    """Returns the measures of an example; those of content are None where it could not be read."""
+    measures: Measures = {**dict.fromkeys(OWN), **_problem(row)}
+    if row.content is None:
+        return Measured(measures, None)
+    measures |= {
+        "erased": "erased" if erased(row) else None,
+        "unread": len(row.unread),
+        "old_names": row.old_names,
+        "unknown_keys": row.unknown_keys,
+        "redacted": int(row.redacted),
+        **_content_measures(row.content),
+        **_text_measures(row.content, checks),
+    }
+    return Measured(measures, _marks(row, row.content), row.documents)
+
+
+def _marks(row: Example, content: Content) -> Marks:
+    seen = row.normal_digest
+    about = mark("\n".join(("row", seen, row.subject or "", *row.documents)))
+    asked = content["messages"] if "messages" in content else content["prompt"]
+    questions = tuple(question_mark(turn["content"]) for turn in asked if turn["role"] == "user")
+    if "messages" not in content:
+        return Marks(about, mark(f"content\n{seen}"), questions=questions)
+    *prompt, answer = content["messages"]
+    return Marks(about, mark(f"content\n{seen}"), mark(digest(prompt)), mark(normal(answer["content"])), questions)
+
+
+def question_mark(text: str) -> bytes:
+    """Returns the mark of a question, whatever passages stand before it and however it is written."""
+    return mark(normalised(question(text)))
+
+
+class Beside:
+    """Measures of examples one after another that depend on other rows: those before, the documents, the evaluation."""
+
+    def __init__(self, documents: Mapping[str, str] | None, asked: Collection[bytes] = frozenset()) -> None:
+        """`documents` are the documents that there are, id to status; None where they are not known. `asked` are the
+        marks of the evaluation's questions."""
+        self._documents, self._asked = documents, asked
+        self._seen: set[bytes] = set()
+        self._answered: dict[bytes, bytes] = {}  # the first answer to each prompt
+
+    def of(self, marks: Marks | None, documents: Sequence[str]) -> Measures:
+        """Returns the measures of an example, None where it could not be read, and remembers it."""
+        if marks is None:
+            return dict.fromkeys(BESIDE)
+        statuses = Counter((self._documents or {}).get(key, "missing") for key in documents)
+        repeats = "row" if marks.row in self._seen else "content" if marks.content in self._seen else None
+        self._seen.update((marks.row, marks.content))
+        return {
+            "repeats": repeats,
+            "missing_documents": None if self._documents is None else statuses["missing"],
+            "withdrawn_documents": statuses["withdrawn"],
+            "contamination": sum(each in self._asked for each in marks.questions) if self._asked else 0,
+            "other_answers": self._other_answers(marks),
+        }
+
+    def _other_answers(self, marks: Marks) -> int:
+        """Returns 1 where the prompt of a conversation stands earlier with another answer, else 0."""
+        if marks.prompt is None or marks.answer is None:
+            return 0
+        return int(self._answered.setdefault(marks.prompt, marks.answer) != marks.answer)
+
+
 class ExampleMeasures:
-    """Measures examples one after another: whether one repeats another depends on those before."""
+    """Measures examples one after another, with all that rules look at."""
 
     def __init__(
         self,
@@ -29,52 +114,14 @@ class ExampleMeasures:
         checks: Checks | None = None,
         asked: Iterable[str] = (),
     ) -> None:
-        """`documents` are the documents that there are, id to status; None where they are not known. `asked` are the
-        questions of the evaluation."""
-        self._asked = frozenset(map(normalised, asked))
-        self._erased = erased
-        self._checks = checks or Checks()
-        self._documents = documents
-        self._repeats = _Repeats()
-        self._answered: dict[bytes, bytes] = {}  # the first answer to each prompt, by marks of both
+        """`asked` are the questions of the evaluation; see Beside."""
+        self._erased, self._checks = erased, checks or Checks()
+        self._beside = Beside(documents, frozenset(map(question_mark, asked)))
 
     def of(self, row: Example) -> Measures:
-        """Returns the measures of an example; those of content are None where it could not be read."""
-        measures: Measures = {**dict.fromkeys(_EXAMPLE_MEASURES), **_problem(row)}
-        if row.content is None:
-            return measures
-        statuses = Counter((self._documents or {}).get(key, "missing") for key in row.documents)
-        content = row.normal_digest
-        about = "\n".join((content, row.subject or "", *row.documents))
-        return measures | {
-            "erased": "erased" if self._erased(row) else None,
-            "repeats": self._repeats.of({"row": about, "content": content}),
-            "unread": len(row.unread),
-            "old_names": row.old_names,
-            "unknown_keys": row.unknown_keys,
-            "missing_documents": None if self._documents is None else statuses["missing"],
-            "withdrawn_documents": statuses["withdrawn"],
-            "redacted": int(row.redacted),
-            "contamination": self._contamination(row.content),
-            "other_answers": self._other_answers(row.content),
-            **_content_measures(row.content),
-            **_text_measures(row.content, self._checks),
-        }
-
-    def _contamination(self, content: Content) -> int:
-        """Returns how many questions of a row the evaluation asks, too."""
-        if not self._asked:
-            return 0
-        turns = content["messages"] if "messages" in content else content["prompt"]
-        return sum(turn["role"] == "user" and normalised(question(turn["content"])) in self._asked for turn in turns)
-
-    def _other_answers(self, content: Content) -> int:
-        """Returns 1 where the prompt of a conversation stands earlier with another answer, else 0."""
-        if "messages" not in content:
-            return 0
-        *prompt, answer = content["messages"]
-        mark = _mark(normal(answer["content"]))
-        return int(self._answered.setdefault(_mark(digest(prompt)), mark) != mark)
+        """Returns the measures of an example."""
+        own = of_example(row, self._erased, self._checks)
+        return own.measures | self._beside.of(own.marks, own.documents)
 
 
 def of_examples(
@@ -89,22 +136,19 @@ def of_examples(
     return [measuring.of(row) for row in examples]
 
 
-_EXAMPLE_MEASURES = (
+BESIDE = ("repeats", "missing_documents", "withdrawn_documents", "contamination", "other_answers")
+OWN = (
+    "problem",
     "erased",
     "roles",
     "blank_turns",
     "answer_characters",
     "characters",
     "answers",
-    "repeats",
     "unread",
     "old_names",
     "unknown_keys",
-    "missing_documents",
-    "withdrawn_documents",
     "redacted",
-    "contamination",
-    "other_answers",
     "credentials",
     "personal_data",
     "mojibake",
@@ -182,7 +226,7 @@ def of_documents(documents: Sequence[Document], erased: Callable[[Document], boo
     repeats = _Repeats()
     rows = []
     for row in documents:
-        measures: Measures = {**dict.fromkeys(_DOCUMENT_MEASURES), **_problem(row)}
+        measures: Measures = {**dict.fromkeys(OF_DOCUMENTS), **_problem(row)}
         if row.text is not None:
             measures |= {
                 "erased": "erased" if erased(row) else None,
@@ -209,7 +253,8 @@ def _named(row: Document) -> tuple[str, ...]:
     return row.title, row.owner, row.source or "", row.subject or ""
 
 
-_DOCUMENT_MEASURES = (
+OF_DOCUMENTS = (
+    "problem",
     "erased",
     "key",
     "repeats",
@@ -238,13 +283,14 @@ class _Repeats:
 
     def of(self, names: Mapping[str, str]) -> str | None:
         """Returns the first kind of sameness that was met before, and remembers all of them."""
-        marks = {kind: _mark(f"{kind}\n{value}") for kind, value in names.items()}
-        met = next((kind for kind, mark in marks.items() if mark in self.seen), None)
+        marks = {kind: mark(f"{kind}\n{value}") for kind, value in names.items()}
+        met = next((kind for kind, each in marks.items() if each in self.seen), None)
         self.seen.update(marks.values())
         return met
 
 
-def _mark(text: str) -> bytes:
+def mark(text: str) -> bytes:
+    """Returns 16 bytes of a hash over a text, BLAKE2b (RFC 7693)."""
     return blake2b(text.encode(), digest_size=16).digest()
 
 

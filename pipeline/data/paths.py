@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import NotAvailable
 from pipeline.settings import Settings
@@ -30,8 +31,15 @@ def walk(root: Path, suffix: str) -> Iterator[Path]:
 
 
 def read(path: Path, root: Path, settings: Settings) -> bytes:
-    """Returns the bytes of a regular file that stands, links resolved, below `root` and in no place of this
-    installation's own.
+    """Returns the bytes of a file. Raises as `opened` does."""
+    with opened(path, root, settings) as file:
+        return file.read()
+
+
+@contextmanager
+def opened(path: Path, root: Path, settings: Settings) -> Iterator[BinaryIO]:
+    """Yields a regular file that stands, links resolved, below `root` and in no place of this installation's own, to be
+    read from its beginning.
 
     The file that was opened is what is judged, not its name, so that nobody can exchange it in between. Raises Outside,
     or NotAvailable where it cannot be read.
@@ -60,7 +68,7 @@ def read(path: Path, root: Path, settings: Settings) -> bytes:
         if _ours(real, settings):
             raise Outside("a file of this installation's own")
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            yield file
 
 
 @contextmanager

@@ -1,16 +1,19 @@
 """Files that may not stand any more: private snapshots that hold an erased row, and whatever is purged."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline import database, steps
 from pipeline.artifacts import ArtifactStore
-from pipeline.data import sources
+from pipeline.data import ledgers, snapshots
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.database import Connection
 from pipeline.errors import NightshiftError
+from pipeline.steps import Version
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +29,40 @@ class Snapshot:
     digest: str
 
 
-def snapshots_with(connection: Connection, store: ArtifactStore, use_case: str, holds: Holds) -> list[Snapshot]:
-    """Returns the private snapshots of a use case that have a row which `holds` says yes to. One that cannot be read
-    counts: nobody can say what is in it."""
-    matching = []
-    for row in database.fetch(connection, "erasure", "snapshots", use_case=use_case):
-        version = steps.version(connection, row["version_id"])
-        # Its name says which rows it has: `examples.fetched`, `documents.accepted`.
-        read = sources.read_examples if row["name"].startswith("examples") else sources.read_documents
-        try:
-            hit = any(map(holds, read(store, version)))
-        except (NightshiftError, ValueError, LookupError, TypeError) as error:
-            log.warning("snapshot %s cannot be read (%s): it goes, too", row["digest"][:12], type(error).__name__)
-            hit = True
-        if hit:
-            matching.append(Snapshot(row["version_id"], row["digest"]))
-    return matching
+def snapshots_with(
+    connection: Connection, store: ArtifactStore, use_case: str, holds: Holds, digests: Collection[str]
+) -> list[Snapshot]:
+    """Returns the private snapshots of a use case that have a row which `holds` says yes to, or of which the ledger has
+    one of the digests: personal data that were taken out of a row stand in its snapshot still. A ledger goes with its
+    snapshot. One that cannot be read counts: nobody can say what is in it."""
+    standing = {row["version_id"]: row for row in database.fetch(connection, "erasure", "snapshots", use_case=use_case)}
+    matching = set()
+    with TemporaryDirectory(prefix="nightshift-") as scratch:
+        for version_id, row in standing.items():
+            version = steps.version(connection, version_id)
+            try:
+                hit = _has(store, version, holds, digests, Path(scratch))
+            except (NightshiftError, ValueError, LookupError, TypeError) as error:
+                log.warning("snapshot %s cannot be read (%s): it goes, too", row["digest"][:12], type(error).__name__)
+                hit = True
+            if hit:
+                matching.add(version_id)
+    for pair in database.fetch(connection, "erasure", "ledgers", use_case=use_case):
+        if not matching.isdisjoint(pair.values()):
+            matching |= {*pair.values()}
+    return [Snapshot(version_id, row["digest"]) for version_id, row in standing.items() if version_id in matching]
+
+
+def _has(store: ArtifactStore, version: Version, holds: Holds, digests: Collection[str], scratch: Path) -> bool:
+    """Returns whether a snapshot has such a row. Its name says which rows it has."""
+    if version.name == ledgers.NAME:
+        ledger = ledgers.read(store, version, scratch)
+        return not {digest.hex() for digest in ledger.rows["digest"].to_pylist() if digest is not None}.isdisjoint(
+            digests
+        )
+    if version.name.startswith("examples"):
+        return any(map(holds, snapshots.read_examples(store, version, scratch)))
+    return any(map(holds, snapshots.read_documents(store, version)))
 
 
 def remove_files(connection: Connection, store: ArtifactStore) -> list[str]:

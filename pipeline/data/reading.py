@@ -2,18 +2,18 @@
 row with a problem: it is neither lost nor does it stop the ones after it."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
 from pipeline.data import files, jsonrows, tables
-from pipeline.data.rows import Problem, Row
+from pipeline.data.rows import Problem, Raw, Row
 
-_READERS = {
-    "array": jsonrows.of_array,
+_READERS: Mapping[str, Callable[[BinaryIO, str], Iterator[Raw]]] = {
     "lines": jsonrows.of_lines,
-    "csv": lambda stream, name: tables.of_text(stream, name, None),
-    "tsv": lambda stream, name: tables.of_text(stream, name, "\t"),
-    "parquet": tables.of_parquet,
+    "array": lambda stream, name: map(jsonrows.encoded, jsonrows.of_array(stream, name)),
+    "csv": lambda stream, name: map(jsonrows.encoded, tables.of_text(stream, name, None)),
+    "tsv": lambda stream, name: map(jsonrows.encoded, tables.of_text(stream, name, "\t")),
+    "parquet": lambda stream, name: map(jsonrows.encoded, tables.of_parquet(stream, name)),
 }
 
 
@@ -24,11 +24,17 @@ def read(data: bytes | BinaryIO, name: str = "") -> Iterator[Row]:
     Rules of problems: `malformed`, `not_utf8`, `not_storable`, `columns`, `long_line`, and `truncated` where nothing
     after the row can be read. Raises BadInput for what is no file of rows.
     """
-    opened = files.unpacked(io.BytesIO(data) if isinstance(data, bytes) else data, name)
+    return map(jsonrows.decoded, raw(io.BytesIO(data) if isinstance(data, bytes) else data, name))
+
+
+def raw(stream: BinaryIO, name: str) -> Iterator[Raw]:
+    """Yields the same rows as JSON on one line each. Those of a JSONL file are as they stand there, and may be no JSON:
+    only `decoded` shows that."""
+    opened = files.unpacked(stream, name)
     line = 1
     try:
         for row in _READERS[opened.container](opened.stream, name):
             line = row.line
             yield row
     except files.Truncated as error:
-        yield Row(line, None, Problem("truncated", f"after this row: {error}"))
+        yield Raw(line, b"", Problem("truncated", f"after this row: {error}"))

@@ -71,13 +71,14 @@ class CheckFacts(Counts):
 
 @dataclass(frozen=True)
 class Checked:
-    """Snapshots of the accepted rows, and the report on all of them."""
+    """What was accepted, and the report on all rows."""
 
     run: UUID
     reused: bool
     report: Version
     documents: Version
-    examples: Version
+    examples: Version  # their ledger: no text
+    rows: Version  # the snapshot of examples that was checked
     facts: CheckFacts
 
 
@@ -113,15 +114,24 @@ class FileReport(File):
 
 
 @dataclass(frozen=True)
-class ExpectationReport:
-    """What Great Expectations found for one rule."""
+class RuleReport:
+    """What the rows of a part came to under one rule."""
 
     rule: str
     severity: Severity
-    column: str
+    measure: str
+    rows: int
+    broken: int  # of these
+
+
+@dataclass(frozen=True)
+class ExpectationReport:
+    """What Great Expectations found of the rows together."""
+
+    name: str
     expectation: str  # its type
-    evaluated: int  # rows that it looked at
-    unexpected: int  # rows that broke it
+    observed: str | None
+    expected: str
     success: bool
 
 
@@ -130,14 +140,14 @@ class PartReport(Counts):
     """The check of all documents, or of all examples."""
 
     files: Sequence[FileReport]
-    expectations: Sequence[ExpectationReport]
+    rules: Sequence[RuleReport]
 
 
 @dataclass(frozen=True)
 class CheckReport:
     """The report of a check, as it is stored: counts and digests alone."""
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     checked_with: str
     documents: PartReport
@@ -149,11 +159,29 @@ class CheckReport:
     statuses: Mapping[str, int]
     tenants: Mapping[str, int]
     generated: GeneratedShare | None = None  # of the accepted examples; None from before rows said it
+    expectations: Sequence[ExpectationReport] = ()  # of the rows together
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
-        """Returns the value: format 1 did not say which rows were generated."""
-        return value
+        """Returns the value: format 1 did not say which rows were generated; until 2 Great Expectations applied the
+        rules of single rows."""
+        parts = {part: _with_rules(value[part]) for part in ("documents", "examples")}
+        return {**value, **parts}
+
+
+def _with_rules(part: dict[str, Any]) -> dict[str, Any]:
+    applied = part.pop("expectations", ())
+    renamed = [
+        {
+            "rule": r["rule"],
+            "severity": r["severity"],
+            "measure": r["column"],
+            "rows": r["evaluated"],
+            "broken": r["unexpected"],
+        }
+        for r in applied
+    ]
+    return {**part, "rules": renamed}
 
 
 @dataclass(frozen=True)
@@ -269,7 +297,7 @@ class SignOffCard:
 class CardContent:
     """What a data card says, as it is stored."""
 
-    FORMAT: ClassVar[int] = 3
+    FORMAT: ClassVar[int] = 4
 
     use_case: str
     title: str
@@ -292,8 +320,9 @@ class CardContent:
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
         """Returns the value: format 1 did not describe the sources, nor what becomes of them; format 2 said neither
-        what they may be used for, nor who signed, nor what readers of a sample said."""
-        return value
+        what they may be used for, nor who signed, nor what readers of a sample said; until 3 the report was of format
+        2."""
+        return {**value, "report": CheckReport.upgrade(value["report"], 2)}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,15 @@ class Row:
     problem: Problem | None = None
 
 
+@dataclass(frozen=True)
+class Raw:
+    """One row of a file that was not looked into."""
+
+    line: int
+    text: bytes  # JSON on one line; empty where there is a problem
+    problem: Problem | None = None
+
+
 class Damaged(Exception):
     """A row that cannot be read, with its rule and detail."""
 

@@ -1,18 +1,16 @@
 """The rules, all of them, in one table: what a row is held against, by which name a finding calls it, and whether a
 breach rejects the row or is a warning. A row is rejected by the first rule that it breaks, in the table's order.
 
-Rules speak of measures (lengths, roles, counts; see measures.py) and never of text. The pipeline has Great Expectations
-apply them (expectations.py); `breach` applies the same table to one row where its import would take longer than the
-work."""
+Rules speak of measures (lengths, roles, counts; see measures.py) and never of text. The pipeline applies them a column
+at a time (verdicts.py), `breach` to one row."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.data.documents import Document
-from pipeline.data.formats import Example
 from pipeline.data.measures import Measures
+from pipeline.data.rows import Problem
 from pipeline.usecase import CLASSIFICATIONS, Checks
 
 # waiting: until a person has accepted it, what was served before is served on.
@@ -81,6 +79,11 @@ class Rule:
     def may_be_waived(self) -> bool:
         """Returns whether a person may accept a row that breaks the rule."""
         return self.severity == "waiting" or self.name in WAIVABLE
+
+    @property
+    def says_against_source(self) -> bool:
+        """Returns whether a row that breaks the rule counts in its source's share of bad rows."""
+        return self.severity == "rejected" and self.name not in NOT_MALFORMED
 
 
 # What a rule of these says is a matter of judgement. What cannot be read or trained on, was erased, stands twice, or
@@ -279,10 +282,9 @@ def warnings(rules: Iterable[Rule], measures: Measures) -> list[Rule]:
     return [r for r in rules if r.severity == "warning" and not r.test.holds(measures[r.measure])]
 
 
-def detail(rule: Rule, row: Example | Document) -> str:
-    """Returns what a finding says: what reading found, where it did, else the rule's own words."""
-    if row.problem is not None and row.problem.rule == rule.name:
-        return row.problem.detail
-    if rule.name == "unread_meaning" and isinstance(row, Example):
-        return f"{rule.detail}: {', '.join(row.unread)}"
-    return rule.detail
+def detail(rule: Rule, problem: Problem | None, unread: str | None = None) -> str:
+    """Returns what a finding says: what reading found, where it did, else the rule's own words; `unread` are the names
+    of the keys that nothing reads."""
+    if problem is not None and problem.rule == rule.name:
+        return problem.detail
+    return f"{rule.detail}: {unread}" if rule.name == "unread_meaning" and unread else rule.detail

@@ -1,31 +1,31 @@
 """fetch: the files of a use case as canonical snapshots, every row with its file and line."""
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import io
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
 from pipeline import canonical, database, steps
-from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import documents, formats, paths, provenance, reading, tombstones
+from pipeline.data import documents, formats, jsonrows, ledgers, paths, provenance, reading, snapshots, tombstones
 from pipeline.data.documents import Document
-from pipeline.data.formats import Example
+from pipeline.data.formats import Example, Reading
 from pipeline.data.provenance import Generated
 from pipeline.data.records import Amount, Fetched, FetchFacts, File
 from pipeline.data.rows import Problem
+from pipeline.data.snapshots import Source, Writer
 from pipeline.data.tombstones import Tombstones
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.records import load, plain
 from pipeline.settings import Settings
-from pipeline.steps import Attempt, Output, Result, Step, Version
-from pipeline.usecase import USES, DocumentSource, ExampleKind, ExampleSource, narrowed
+from pipeline.steps import Attempt, Output, Result, Step
+from pipeline.usecase import USES, DocumentSource, ExampleKind, ExampleSource, UseCase, narrowed
 
-ROWS = "rows.jsonl"
-FILES = "files.json"
+_BLOCK = 1 << 20  # bytes that are read at a time
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,44 @@ class SourceFile:
         except paths.Outside as outside:
             raise Refused("the file changed while it was being read", where=self.path, found=outside) from None
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise Refused("the file changed while it was being read", where=self.path, next_step="run the fetch again")
+            raise self._changed()
         return data
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Yields the file's bytes, to be read once. Raises Refused at the end where they changed since the digest was
+        taken."""
+        try:
+            with paths.opened(self.path, self.root, self.settings) as file:
+                hashing = _Hashing(file)
+                yield cast("BinaryIO", io.BufferedReader(hashing, _BLOCK))
+                while hashing.readinto(memoryview(bytearray(_BLOCK))):
+                    pass
+        except paths.Outside as outside:
+            raise Refused("the file changed while it was being read", where=self.path, found=outside) from None
+        if hashing.sha256.hexdigest() != self.sha256:
+            raise self._changed()
+
+    def _changed(self) -> Refused:
+        return Refused("the file changed while it was being read", where=self.path, next_step="run the fetch again")
+
+
+class _Hashing(io.RawIOBase):
+    """A file's bytes, hashed as they are read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Returns how many bytes were read into the buffer; none at the end."""
+        size: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        self.sha256.update(buffer[:size])
+        return size
 
 
 def fetch(context: Context) -> Fetched:
@@ -96,17 +132,17 @@ def fetch(context: Context) -> Fetched:
     )
 
     def work(attempt: Attempt) -> Result:
-        return _snapshots(attempt.store, texts, rows, erased, context.usecase.splits.group_by)
+        known = ledgers.known(attempt, context.usecase.name, ledgers.key(context.usecase.checks, erased))
+        examples = _examples(attempt, context.usecase, rows, erased, known)
+        fetched, files = _fetched_documents(texts)
+        kept = [snapshots.emptied(row) if erased.holds(row) else row for row in fetched]
+        stored = snapshots.of_documents(attempt.store, "documents.fetched", kept, files)
+        facts = FetchFacts(Amount(len(files), len(kept)), Amount(len(rows), examples.rows))
+        return Result({"documents": stored, "examples": examples.output}, facts)
 
     outcome = steps.run(context.settings, context.origin, spec, work)
-    snapshots = outcome.outputs
-    return Fetched(
-        outcome.run_id,
-        outcome.reused,
-        snapshots["documents"],
-        snapshots["examples"],
-        load(FetchFacts, outcome.facts),
-    )
+    documents, examples = (outcome.outputs[role] for role in ("documents", "examples"))
+    return Fetched(outcome.run_id, outcome.reused, documents, examples, load(FetchFacts, outcome.facts))
 
 
 def form_of(source: ExampleSource, place: int) -> str:
@@ -144,89 +180,49 @@ def examples_of(
     return Examples(form, chain.from_iterable(read))
 
 
-def read_examples(store: ArtifactStore, version: Version) -> list[Example]:
-    """Returns the rows of a snapshot of examples."""
-    return [Example.from_dict(row) for row in _rows(store, version)]
+@dataclass(frozen=True)
+class _Examples:
+    """The snapshot of the examples."""
+
+    output: Output
+    rows: int
 
 
-def read_documents(store: ArtifactStore, version: Version) -> list[Document]:
-    """Returns the rows of a snapshot of documents."""
-    return [Document.from_dict(row) for row in _rows(store, version)]
-
-
-def read_files(store: ArtifactStore, version: Version) -> list[File]:
-    """Returns the files that a snapshot was made of."""
-    return [load(File, entry) for entry in json.loads(store.read(version.kind, version.digest, FILES))]
-
-
-def snapshot(
-    store: ArtifactStore,
-    name: str,
-    rows: Iterable[Example | Document],
-    files: Sequence[File],
-    made_of: tuple[str, ...] = (),
-) -> Output:
-    """Returns the private snapshot of these rows, stored, made of the inputs with these roles."""
-    text = "".join(f"{canonical.dumps(row.as_dict())}\n" for row in rows)
-    content: Mapping[str, bytes | Path] = {ROWS: text.encode(), FILES: canonical.dumps(plain(files)).encode()}
-    return Output.of(store.put("snapshot", content), name, private=True, made_of=made_of)
-
-
-def _snapshots(
-    store: ArtifactStore,
-    texts: list[tuple[DocumentSource, list[SourceFile], str]],
-    rows: list[tuple[ExampleSource, str, SourceFile]],
+def _examples(
+    attempt: Attempt,
+    usecase: UseCase,
+    rows: Sequence[tuple[ExampleSource, str, SourceFile]],
     erased: Tombstones,
-    group_by: Sequence[str],
-) -> Result:
-    fetched_documents = [row for source, files, _ in texts for file in files for row in _documents(source, file)]
-    read = [
-        (
-            source,
-            file,
-            examples_of(
-                file.content(),
-                file.name,
-                source.kind,
-                form,
-                source.columns,
-                group_by,
-                provenance.of_source(source.generated),
-            ),
-        )
-        for source, form, file in rows
-    ]
-    fetched_examples = [row for _, _, examples in read for row in examples.rows]
-    document_files = [
-        _described(file, source.format, source, group=group) for source, files, group in texts for file in files
-    ]
-    example_files = [_described(file, examples.form, source, kind=source.kind) for source, file, examples in read]
-    outputs = {
-        "documents": snapshot(
-            store,
-            "documents.fetched",
-            [_emptied(row) if erased.holds(row) else row for row in fetched_documents],
-            document_files,
-        ),
-        "examples": snapshot(
-            store,
-            "examples.fetched",
-            [_emptied(row) if erased.holds(row) else row for row in fetched_examples],
-            example_files,
-        ),
-    }
-    facts = FetchFacts(
-        Amount(len(document_files), len(fetched_documents)), Amount(len(example_files), len(fetched_examples))
-    )
-    return Result(outputs, facts)
+    known: Collection[bytes],
+) -> _Examples:
+    group_by, described = usecase.splits.group_by, list[Source]()
+    path = attempt.scratch / snapshots.LINES
+    with path.open("wb") as target:
+        writer = Writer(target, erased, usecase.checks, known)
+        for place, (source, named, file) in enumerate(rows):
+            with file.opened() as stream:
+                raw = reading.raw(stream, file.name)
+                form = named
+                if form == formats.DETECT:
+                    first = list(islice(raw, formats.SAMPLE))
+                    form = formats.detect(list(map(jsonrows.decoded, first)), source.kind, file.name, source.columns)
+                    raw = chain(first, raw)
+                read = Reading(source.kind, form, source.columns, group_by, provenance.of_source(source.generated))
+                described.append(Source(file.name, file.sha256, file.name, form, source.licence, source.kind, read))
+                writer.write(place, described[-1], raw)
+    return _Examples(snapshots.of_examples(attempt.store, path, described), writer.rows)
 
 
-def _emptied(row: Example | Document) -> Example | Document:
-    """Returns the place of a row that was erased, and nothing else of it: no snapshot may bring it back."""
-    problem = Problem("erased", "this was erased and must not come back")
-    if isinstance(row, Example):
-        return Example(row.file, row.line, row.kind, None, problem=problem)
-    return Document(row.file, row.line, row.key, problem=problem)
+def _fetched_documents(
+    texts: Sequence[tuple[DocumentSource, list[SourceFile], str]],
+) -> tuple[list[Document], list[File]]:
+    rows = [row for source, files, _ in texts for file in files for row in _documents(source, file)]
+    described = [
+        File(file.name, file.sha256, group, source.format, source.licence)
+        for source, files, group in texts
+        for file in files
+    ]
+    return rows, described
 
 
 def _documents(source: DocumentSource, file: SourceFile) -> list[Document]:
@@ -265,7 +261,8 @@ def _one_of_many(path: Path, root: Path, folder: Path, settings: Settings) -> So
 def _file(path: Path, root: Path, folder: Path, settings: Settings) -> SourceFile:
     name = paths.name(path, folder)
     try:
-        sha256 = hashlib.sha256(paths.read(path, root, settings)).hexdigest()
+        with paths.opened(path, root, settings) as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except paths.Outside as outside:
         return SourceFile(path, root, settings, name, "", str(outside))
     return SourceFile(path, root, settings, name, sha256)
@@ -281,19 +278,3 @@ def _own(path: Path, folder: Path, settings: Settings) -> SourceFile:
 
 def _named(files: list[SourceFile]) -> list[list[str | None]]:
     return [[file.name, file.sha256, file.refused] for file in files]
-
-
-def _described(
-    file: SourceFile,
-    form: str,
-    source: DocumentSource | ExampleSource,
-    *,
-    group: str | None = None,
-    kind: ExampleKind | None = None,
-) -> File:
-    return File(file.name, file.sha256, group or file.name, form, source.licence, kind)
-
-
-def _rows(store: ArtifactStore, version: Version) -> list[dict[str, Any]]:
-    lines = store.read(version.kind, version.digest, ROWS).decode().split("\n")
-    return [json.loads(line) for line in lines if line]

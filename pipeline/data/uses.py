@@ -8,7 +8,6 @@ from typing import Any
 from pipeline import canonical
 from pipeline.data import paths, splits
 from pipeline.data.documents import Document
-from pipeline.data.formats import Example
 from pipeline.data.splits import Split
 from pipeline.usecase import USES, DocumentSource, ExampleSource, UseCase, narrowed
 
@@ -57,17 +56,21 @@ def in_force(
 
 
 def fitting(
-    rows: Iterable[Example], sources: Iterable[Described], documents: Mapping[str, Iterable[str]]
+    rows: Iterable[tuple[str, str, Iterable[str]]],
+    sources: Iterable[Described],
+    documents: Mapping[str, Iterable[str]],
 ) -> dict[str, frozenset[Split]]:
     """Returns the splits that each row may stand in, by digest: what its source may be used for, and each document that
-    it speaks of. `documents` are the uses of those that there are, by id."""
+    it speaks of. `rows` are digests with a source and documents each, `documents` the uses of those that there are, by
+    id."""
     of_source = {source.source: source.uses for source in sources}
     known: dict[str, frozenset[Split]] = {}
-    for row in rows:
-        uses = of_source[row.file]
-        for key in row.documents:
+    allowed = {uses: splits.allowed(uses) for uses in set(of_source.values())}
+    for digest, file, keys in rows:
+        uses = of_source[file]
+        for key in keys:
             uses = narrowed(uses, documents.get(key, USES))
-        known[row.digest] = splits.allowed(uses)
+        known[digest] = allowed.setdefault(uses, splits.allowed(uses)) if keys else allowed[uses]
     return known
 
 

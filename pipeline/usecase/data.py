@@ -173,6 +173,12 @@ class Checks(Section):
     max_removed: Share = 0.5
     """A commit that would take out a larger share of the examples, and ten or more, waits for `nightshift data accept`;
     the version stays as it was until then."""
+    min_examples: int = Field(0, ge=0, le=1_000_000_000)
+    """A check that accepts fewer examples stops the commit."""
+    min_documents: int = Field(0, ge=0, le=1_000_000_000)
+    """A check that accepts fewer documents stops the commit."""
+    mean_answer_characters: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = None
+    """Answers that are shorter or longer in the mean than these two numbers of characters stop the commit."""
     personal_data: Literal["reject", "redact", "quarantine", "report", "off"] = "quarantine"
     """Examples with e-mail addresses, telephone, card or account numbers, or national ids. `quarantine`: they wait for
     `nightshift data accept`; `redact`: `[email]` stands in their place."""

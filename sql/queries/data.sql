@@ -35,20 +35,18 @@ limit 1;
 
 -- members_of_examples --
 -- The rows of a version of the examples, with their splits.
-select m.example_digest as digest, m.split as label
+select array_agg(m.example_digest) as digests, array_agg(m.split) as labels
 from catalog.dataset d
 cross join lateral catalog.example_members(d.dataset_id, :'version'::int) m
-where d.use_case = :'use_case' and d.kind = 'examples'
-order by m.example_digest;
+where d.use_case = :'use_case' and d.kind = 'examples';
 
 -- members_of_documents --
 -- The document versions of a version of the corpus, with their status.
-select v.digest, v.status as label
+select array_agg(v.digest) as digests, array_agg(v.status) as labels
 from catalog.dataset d
 cross join lateral catalog.document_members(d.dataset_id, :'version'::int) m
 join catalog.document_version v using (document_version_id)
-where d.use_case = :'use_case' and d.kind = 'documents'
-order by v.digest;
+where d.use_case = :'use_case' and d.kind = 'documents';
 
 -- current_documents --
 -- The documents of the current corpus, without their text.
@@ -62,8 +60,10 @@ where d.use_case = :'use_case' and d.kind = 'documents';
 
 -- assignments --
 -- The splits of groups that were seen before.
-select group_digest, split from catalog.split_assignment
-where use_case = :'use_case' and group_digest = any (:'groups'::text[]);
+select array_agg(a.group_digest) as groups, array_agg(a.split) as splits
+from catalog.split_assignment a
+join unnest(:'groups'::text[]) as wanted (group_digest) using (group_digest)
+where a.use_case = :'use_case';
 
 -- rows_of_file --
 -- How many rows of the current dataset version came from a file, and were not erased.
@@ -110,6 +110,13 @@ from jsonb_to_recordset(:'rows'::jsonb)
 where r.split = 'test'
 on conflict (use_case, digest) do update set content = excluded.content, source = excluded.source
 where e.content is null or e.source <> excluded.source;
+
+-- kept_examples --
+-- The rows of both tables that have their text, and the file that each comes from.
+select array_agg(r.digest) as digests, array_agg(r.source) as sources
+from (select e.digest, e.source from catalog.example e where e.use_case = :'use_case' and e.content is not null
+      union all
+      select l.digest, l.source from catalog.locked_example l where l.use_case = :'use_case' and l.content is not null) r;
 
 -- generated_digests --
 -- The rows of which it was ever said that no person wrote them.
@@ -279,6 +286,21 @@ join lineage.job j using (job_id)
 left join lineage.run o on o.run_id = r.reused_from
 where j.use_case = :'use_case' and j.name = 'data.check' and r.state in ('succeeded', 'reused')
 order by r.started_at desc
+limit 1;
+
+-- unstage_rows --
+-- Takes away what a run staged, and what runs left that have ended.
+delete from catalog.staged_row s
+where s.run_id = :'run'::uuid or not exists (select from lineage.run r where r.run_id = s.run_id and r.state = 'running');
+
+-- newest_ledger --
+-- The standing ledger of a use case's examples with this key that a run registered last.
+select v.version_id, a.kind, v.digest
+from lineage.artifact a
+join lineage.artifact_version v using (artifact_id)
+join lineage.run_output o using (version_id)
+where a.use_case = :'use_case' and a.kind = 'snapshot' and a.name = :'name' and v.purged_at is null and v.meta ->> 'key' = :'key'
+order by o.registered desc
 limit 1;
 
 -- newest_card --

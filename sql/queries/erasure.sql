@@ -130,6 +130,17 @@ join lineage.artifact a using (artifact_id)
 where a.kind = 'snapshot' and v.private and v.purged_at is null and a.use_case = :'use_case'
 order by v.version_id;
 
+-- ledgers --
+-- The snapshots of examples of a use case and the ledgers that were made of them.
+select distinct i.version_id as snapshot, o.version_id as ledger
+from lineage.run_output o
+join lineage.artifact_version vo on vo.version_id = o.version_id
+join lineage.artifact ao on ao.artifact_id = vo.artifact_id and ao.name = 'examples.checked'
+join lineage.run_input i on i.run_id = o.run_id
+join lineage.artifact_version vi on vi.version_id = i.version_id
+join lineage.artifact ai on ai.artifact_id = vi.artifact_id and ai.name = 'examples.fetched'
+where ao.use_case = :'use_case' and ai.use_case = :'use_case';
+
 -- erased_rows --
 -- The rows that an erasure took, by digest.
 select kind, digest, split from catalog.erased_rows where erasure_id = :'erasure'::bigint order by kind, digest;

@@ -157,6 +157,17 @@ create table catalog.finding (
 create index finding_by_run on catalog.finding (run_id);
 create index finding_by_digest on catalog.finding (use_case, digest) where digest is not null;
 
+-- The rows of a check while Great Expectations looks at them: places, rules and lengths.
+create unlogged table catalog.staged_row (
+    run_id uuid not null,
+    part text not null check (part in ('examples', 'documents')),
+    source text not null, -- what counts as one file: itself, or the folder that it is one of many in
+    file text not null,
+    rule text, -- that left the row out
+    counts_as_bad boolean not null, -- whether that says something against the source
+    answer_characters int
+);
+
 -- The data steward's answers to findings. A correction is a new row.
 create table catalog.steward_decision (
     steward_decision_id bigint generated always as identity primary key,

@@ -19,6 +19,7 @@ grant execute on function lineage.promote to approver;
 
 -- The data stage.
 grant select on all tables in schema catalog to pipeline;
+grant delete on catalog.staged_row to pipeline;
 grant update (removed_in) on catalog.document_member, catalog.example_member to pipeline;
 grant update (body) on catalog.document_version to pipeline;
 grant update (source, file) on catalog.document_place to pipeline;

@@ -113,7 +113,7 @@ def _members(stage: Stage, number: int) -> dict[str, str]:
 def _record(stage: Stage, number: int, change: membership.Change, rows: dict[str, str], artifact: int) -> None:
     """Writes a version down as a commit does, with whatever members."""
     output: Any = None
-    made = commits.Next(number, rows, change, True, output, [], {})
+    made = commits.Next(number, rows, change, True, membership.digest(rows), output, [], {})
     with database.connect(stage.settings, "pipeline") as connection, connection.transaction():
         catalog.insert_version(connection, "demo", "examples", None, made, Version(artifact, "dataset", "examples", ""))
 

@@ -1,6 +1,7 @@
 """Files become snapshots, and what breaks a rule is written down and left out."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -8,7 +9,7 @@ import yaml
 from pipeline import data, database
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import sources, tombstones
+from pipeline.data import entries, ledgers, snapshots, tombstones
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.settings import ROOT
 from tests.pg.data.conftest import Stage, question
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.pg
 SECRET = "Ada Lovelace owes 12 EUR"
 
 
-def test_bad_rows_are_findings_and_the_rest_goes_on(stage: Stage) -> None:
+def test_bad_rows_are_findings_and_the_rest_goes_on(stage: Stage, tmp_path: Path) -> None:
     lines = [json.dumps(question(1)), "{broken", json.dumps(question(1)), json.dumps({"messages": []})]
     (stage.folder / "sft.jsonl").write_text("\n".join([*lines, *(json.dumps(question(n)) for n in range(2, 8))]))
     stage.document("limits")
@@ -39,11 +40,17 @@ def test_bad_rows_are_findings_and_the_rest_goes_on(stage: Stage) -> None:
     assert facts.by_rule == {"classification": 1, "duplicate": 1, "front_matter": 1, "malformed": 1, "wrong_type": 1}
     assert facts.examples.accepted == 7
     store = ArtifactStore(stage.settings.artifacts)
-    accepted = sources.read_examples(store, told.examples)
-    assert [row.line for row in accepted] == [1, 5, 6, 7, 8, 9, 10]
+    accepted = entries.accepted(ledgers.read(store, told.examples, tmp_path).rows)
+    assert accepted["line"].to_pylist() == [1, 5, 6, 7, 8, 9, 10]
     report = json.loads(store.read("check_report", told.report.digest, "report.json"))
-    unexpected = {each["rule"]: each["unexpected"] for each in report["examples"]["expectations"]}
-    assert (unexpected["malformed"], unexpected["duplicate"], unexpected["roles"]) == (1, 1, 0)
+    broken = {each["rule"]: each["broken"] for each in report["examples"]["rules"]}
+    assert (broken["malformed"], broken["duplicate"], broken["roles"]) == (1, 1, 0)
+    assert [(each["name"], each["success"]) for each in report["expectations"]] == [
+        ("whole_files", True),
+        ("max_rejected", True),
+        ("min_examples", True),
+        ("min_documents", True),
+    ]
     assert report["checked_with"].startswith("great-expectations 1.")
 
 
@@ -120,13 +127,13 @@ def test_nothing_changed_is_answered_by_the_earlier_run(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("by", ["digest", "content"])
-def test_what_was_erased_does_not_come_back(stage: Stage, by: str) -> None:
+def test_what_was_erased_does_not_come_back(stage: Stage, tmp_path: Path, by: str) -> None:
     stage.put([question(1, subject="p-1", answer=SECRET), question(2)])
     stage.document("limits", f"{SECRET}.")
     told = stage.check()
     store = ArtifactStore(stage.settings.artifacts)
-    row = sources.read_examples(store, told.examples)[0]
-    text = sources.read_documents(store, told.documents)[0]
+    row = next(snapshots.read_examples(store, told.rows, tmp_path))
+    text = snapshots.read_documents(store, told.documents)[0]
     with database.connect(stage.settings, "pipeline") as connection:
         for kind, digests in (
             ("example", [row.digest if by == "digest" else row.content_digest]),

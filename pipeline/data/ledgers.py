@@ -1,0 +1,208 @@
+"""Ledgers: what was measured of every row of a snapshot of examples, a column each, and no text.
+
+A row that an earlier ledger has is not measured again. What counts is how its file is read and what stands there, not
+its place: rows come in and go, and those between them stay."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import database
+from pipeline.artifacts import ArtifactStore
+from pipeline.data import measures, measuring, near, snapshots
+from pipeline.data.measuring import Task, Texts
+from pipeline.data.snapshots import Source
+from pipeline.data.tombstones import Tombstones
+from pipeline.steps import Attempt, Output, Version, cachekey
+from pipeline.usecase import Checks
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+LEDGER = "ledger.parquet"
+NAME = "examples.checked"
+PAIRS = "pairs.parquet"
+_KEY = b"nightshift.key"
+
+
+def key(checks: Checks, erased: Tombstones) -> str:
+    """Returns the digest of all that measures depend on beside the row: the code that takes them, its libraries, what
+    the use case asks for, and what was erased."""
+    parts = cachekey.parts(
+        job="data.measure",
+        modules=("pipeline.data.measuring",),
+        files=(),
+        params={"checks": checks.model_dump(mode="json"), "erased": erased.digest},
+        inputs={},
+    )
+    return cachekey.key(parts)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What is known of the rows of a snapshot."""
+
+    rows: "pa.Table"  # an example each, in the order of the snapshot: measuring.schema()
+    pairs: "pa.Table"  # near duplicates: the digests of both, `one` and `other`
+
+
+def newest(attempt: Attempt, use_case: str, wanted: str) -> Ledger | None:
+    """Returns the newest ledger of a use case with this key; None where there is none, or where it is damaged: then
+    every row is measured."""
+    row = database.fetch_one(attempt.connection, "data", "newest_ledger", use_case=use_case, name=NAME, key=wanted)
+    if row is None or attempt.store.verify(row["kind"], row["digest"]):
+        return None
+    version = Version(row["version_id"], row["kind"], NAME, row["digest"])
+    schema = measuring.schema()
+    # Of lists Parquet forgets what their entries are called.
+    rows = _table(attempt.store, version, LEDGER, attempt.scratch, schema.names).cast(schema)
+    return Ledger(rows, _table(attempt.store, version, PAIRS, attempt.scratch))
+
+
+def known(attempt: Attempt, use_case: str, wanted: str) -> frozenset[bytes]:
+    """Returns the marks of the rows that the newest ledger has and that have no problem."""
+    from pyarrow import compute
+
+    earlier = newest(attempt, use_case, wanted)
+    if earlier is None:
+        return frozenset()
+    rows = earlier.rows.select(["raw", "problem", "erased"])
+    fit = compute.and_(compute.is_null(rows["problem"]), compute.is_null(rows["erased"]))
+    return frozenset(rows["raw"].to_pylist()).difference(rows.filter(compute.invert(fit))["raw"].to_pylist())
+
+
+def take(task: Task, earlier: Ledger | None, scratch: Path) -> Ledger:
+    """Returns the ledger of a snapshot: as an earlier one has its rows, and measured where that does not."""
+    import numpy as np
+    import pyarrow as pa
+
+    firsts, sizes = ({}, []) if earlier is None else _places(earlier.rows)
+    offsets, taken, at = [], [], _Columns()
+    markers = [source.marker() for source in task.sources]
+    for line in snapshots.lines(task.rows):
+        first = None if line.has_problem else firsts.get(markers[line.file].of(line.text))
+        if first is None:
+            offsets.append(line.offset)
+            continue
+        for place in range(first, first + sizes[first]):
+            taken.append(place)
+            at.append(line.file, line.line, line.offset)
+    measured = measuring.measure(task, offsets, scratch)
+    if earlier is None or not taken:
+        return Ledger(measured, _pairs(task, measured, None))
+    rows = pa.concat_tables([at.into(earlier.rows.take(pa.array(taken, pa.int64()))), measured])
+    order = np.lexsort((rows["part"].to_numpy(), rows["offset"].to_numpy()))
+    again = np.arange(len(rows)) < len(taken)
+    rows, fresh = rows.take(pa.array(order)), ~again[order]
+    pairs = pa.concat_tables([_standing(earlier.pairs, rows), _pairs(task, rows, fresh)])
+    return Ledger(rows, pairs.sort_by([("one", "ascending"), ("other", "ascending")]))
+
+
+def _pairs(task: Task, rows: "pa.Table", fresh: "NDArray[np.bool_] | None") -> "pa.Table":
+    """Returns the near duplicates among rows; with `fresh`, those of which one is fresh at least."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    offsets, parts = rows["offset"].to_numpy(), rows["part"].to_numpy()
+    with Texts(task.rows, task.sources) as texts:
+
+        def compared(place: int) -> str:
+            row = measures.redacted(texts.examples(int(offsets[place]))[parts[place]], task.checks)
+            return "" if row.content is None else near.text(row.content)
+
+        found = list(near.pairs(rows["sketch"], compared, fresh))
+    digests = rows["digest"].combine_chunks()
+    pairs = pa.table(
+        {
+            name: digests.take(pa.array([pair[side] for pair in found], pa.int64()))
+            for side, name in enumerate(("one", "other"))
+        }
+    )
+    # A row that stands twice is no pair: its digest is one.
+    return pairs.filter(compute.not_equal(pairs["one"], pairs["other"]))
+
+
+def _standing(pairs: "pa.Table", rows: "pa.Table") -> "pa.Table":
+    """Returns the pairs of which both rows are still there."""
+    from pyarrow import compute
+
+    digests = rows["digest"].combine_chunks()
+    there = compute.and_(
+        compute.is_in(pairs["one"], value_set=digests), compute.is_in(pairs["other"], value_set=digests)
+    )
+    return pairs.filter(there)
+
+
+class _Columns:
+    """Where rows stand now."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[int]] = {"file": [], "line": [], "offset": []}
+
+    def append(self, file: int, line: int, offset: int) -> None:
+        self._values["file"].append(file)
+        self._values["line"].append(line)
+        self._values["offset"].append(offset)
+
+    def into(self, table: "pa.Table") -> "pa.Table":
+        """Returns a ledger with these places in its rows."""
+        import pyarrow as pa
+
+        for name, values in self._values.items():
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+        return table
+
+
+def _places(table: "pa.Table") -> tuple[dict[bytes, int], Sequence[int]]:
+    """Returns where the examples of each row begin in a ledger, by the row's mark, and how many there are."""
+    import numpy as np
+
+    parts = table["part"].to_numpy()
+    firsts = np.flatnonzero(parts == 0)
+    sizes = np.zeros(len(parts), dtype=np.int64)
+    sizes[firsts] = np.diff(np.append(firsts, len(parts)))
+    marks = table["raw"].take(firsts).to_pylist()
+    return dict(zip(marks, firsts.tolist(), strict=True)), sizes.tolist()
+
+
+def keep(
+    attempt: Attempt,
+    rows: "pa.Table",
+    pairs: "pa.Table",
+    wanted: str,
+    files: Sequence[Source],
+    made_of: tuple[str, ...],
+) -> Output:
+    """Returns a ledger as a private artifact, stored beside the files that its rows are of: it says of a person's rows
+    how they are. `rows` may have more columns than the ledger's own."""
+    from pyarrow import parquet
+
+    content: dict[str, bytes | Path] = {snapshots.FILES: snapshots.described(files)}
+    for name, table in ((LEDGER, rows), (PAIRS, pairs)):
+        path = content[name] = attempt.scratch / name
+        # The key is part of the content: the same rows under another one are another ledger.
+        described = table.replace_schema_metadata({_KEY: wanted.encode()})
+        parquet.write_table(described, path, compression="zstd", compression_level=1)
+    stored = attempt.store.put("snapshot", content)
+    return Output.of(stored, NAME, private=True, meta={"key": wanted}, made_of=made_of)
+
+
+def read(store: ArtifactStore, version: Version, scratch: Path) -> Ledger:
+    """Returns a stored ledger, with all columns that its rows have; `scratch` is a folder for a copy of it."""
+    return Ledger(_table(store, version, LEDGER, scratch), _table(store, version, PAIRS, scratch))
+
+
+def _table(
+    store: ArtifactStore, version: Version, name: str, scratch: Path, columns: Sequence[str] | None = None
+) -> "pa.Table":
+    from pyarrow import parquet
+
+    path = store.fetch_file(version.kind, version.digest, name, scratch / name)
+    try:
+        return parquet.read_table(path, columns=columns)
+    finally:
+        path.unlink()

@@ -1,0 +1,69 @@
+"""The splits of the rows of a commit: near duplicates in one, and rows that share a key. What would link two splits
+stays out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.data import catalog, splits
+from pipeline.data.candidates import Candidates
+from pipeline.data.findings import Finding
+from pipeline.data.splits import Split
+from pipeline.database import Connection
+from pipeline.usecase import Splits
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The rows of a commit that are taken, with their splits by digest."""
+
+    labels: Mapping[str, Split]
+    fresh: Mapping[str, Split]  # of groups that were never seen before
+    findings: Sequence[Finding]
+    unusable: frozenset[str]  # rows that may not be used for what their split is for
+
+
+def take(
+    connection: Connection,
+    use_case: str,
+    rows: Candidates,
+    shares: Splits,
+    fitting: Mapping[str, frozenset[Split]],
+) -> Taken:
+    """Returns the rows with their splits, without those that would link two splits, those that a row of the test split
+    goes with since before that was known, and those that may not be used for what their split is for. `fitting` are the
+    splits that each row may stand in."""
+    linked = [(rows.groups[one], rows.groups[other]) for one, other in rows.near]
+    keyed = [(rows.groups[place], key) for place, keys in rows.keys.items() for key in keys]
+    names = {*rows.groups, *(key for _, key in keyed)}
+    fixed = catalog.assignments(connection, use_case, names)
+    limits: dict[str, frozenset[Split]] = {}
+    for digest, group in zip(rows.digests, rows.groups, strict=True):
+        limits[group] = limits.get(group, splits.ANY) & fitting[digest]
+    settled = splits.settle(names, [*linked, *keyed], fixed, shares, limits)
+    out = {
+        "bridges_splits": (settled.bridging, "it goes with rows of different splits"),
+        "straddles_splits": (splits.straddling(linked, keyed, fixed), "it goes with a row of the test split"),
+    }
+    labels: dict[str, Split] = {}
+    findings: dict[str, list[Finding]] = {rule: [] for rule in (*out, "use")}
+    unusable = set()
+    for place, (digest, group) in enumerate(zip(rows.digests, rows.groups, strict=True)):
+        at = rows.files[place], rows.lines[place]
+        broken = [rule for rule, (groups, _) in out.items() if group in groups]
+        for rule in broken:
+            findings[rule].append(Finding(*at, rule, "rejected", out[rule][1], digest))
+        if broken:
+            continue
+        split = settled.splits[group]
+        if split in fitting[digest]:
+            labels[digest] = split
+        else:
+            unusable.add(digest)
+            findings["use"].append(Finding(*at, "use", "rejected", _unusable(split), digest))
+    listed = [each for rule in findings.values() for each in rule]
+    return Taken(labels, settled.fresh, listed, frozenset(unusable))
+
+
+def _unusable(split: Split) -> str:
+    purpose = "evaluated on" if split == "test" else "trained on"
+    return f"it stands in the {split} split, and its source or a document it speaks of may not be {purpose}"
