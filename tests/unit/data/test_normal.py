@@ -60,3 +60,35 @@ def test_one_question_has_one_split_however_it_is_written(question: str) -> None
         for text in (question, "What is the handling fee?")
     }
     assert len(groups) == 1
+
+
+@given(TEXT)
+def test_a_skeleton_is_the_same_for_its_own_result(text: str) -> None:
+    once = normal.skeleton(text)
+    assert normal.skeleton(once) == once
+
+
+@given(TEXT, st.sampled_from(["\u00ad", "\u200b", "\u2060", "\ufe0f", "\u202e", "\u0301", "\u0336", "\u20dd"]))
+def test_invisible_characters_and_marks_make_no_difference_to_a_skeleton(text: str, added: str) -> None:
+    for place in range(len(text) + 1):
+        assert normal.skeleton(text[:place] + added + text[place:]) == normal.skeleton(text)
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=30))
+def test_a_skeleton_of_ascii_is_its_lower_case(text: str) -> None:
+    assert normal.skeleton(text) == normal.skeleton(text.upper()) == text.lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "skeleton"),
+    [
+        ("Straße, Müller", "strasse, muller"),
+        ("раураl", "paypal"),
+        ("ΑΡΕ", "ape"),
+        ("ｆｕｌｌ 𝖜𝖎𝖉𝖙𝖍 Ⓐ", "full width a"),
+        ("it’s—a", "it's a"),
+        ("中文", "中文"),
+    ],
+)
+def test_what_is_drawn_alike_has_one_skeleton(text: str, skeleton: str) -> None:
+    assert normal.skeleton(text) == skeleton
