@@ -111,7 +111,8 @@ def data_commit(name: UseCaseName, fresh: Fresh = False) -> object:
     return plain(committed) | {
         "checks": checked.facts,
         "findings": findings if checked.facts.rejected else None,
-        "rejected_documents": [row for row in problems if row.severity == "rejected"][:rejected] if rejected else [],
+        # The findings of documents come first; some of them wait.
+        "rejected_documents": [row for row in problems[:rejected] if row.severity == "rejected"],
         "waiting": data.waiting(context.settings, context.usecase),
         "to_sign": list(roles),
     }

@@ -55,7 +55,7 @@ def _marks(terms: Iterable[str]) -> frozenset[str]:
 
 # Of a sentence or a part of it. A new line alone may stand in the middle of one.
 _START = r"(?:^\W{0,9}|[.!?:;,]\W{0,9}|\n\s{0,9}\n)"
-_END = r"(?=\s*(?:[.!?;,]|$))"
+_END = r"(?=\s*(?:[.!?;,]|$)|\s{0,9}\n\s{0,9}\n)"
 _YOU, _YOUR = frozenset({"you", "u", "ya", "yall", "ur", "youre", "yallre"}), frozenset({"you", "u", "your"})
 _DU, _DICH = frozenset({"du", "ihr", "sie"}), frozenset({"dich", "euch"})
 _ANY_FILLER, _FILLER = _any([*words.ARTICLES, *words.FILLERS]), _any(words.FILLERS)
@@ -226,7 +226,7 @@ def _german_threats() -> Iterator[Form]:
     )
     # Um, ab: not of a time (ich bringe dich um acht).
     do = ("bring", "bringe", "stech", "steche", "mach", "mache", "schlag", "schlage", "knall", "knalle")
-    done = r"(?=\s*(?:[.!?;,]|$)|\s+(?:du|ihr|und|wenn|falls)\b)"
+    done = rf"(?:{_END}|(?= (?:du|ihr|und|wenn|falls)\b))"
     yield Form(
         "threat", (_DICH, frozenset(do)), rf"\bich {_any(do)} (?:dich|euch){some}{{0,2}} (?:um|ab|kalt|tot)\b{done}"
     )

@@ -167,6 +167,12 @@ def waivers(connection: Connection, use_case: str) -> Waived:
     return frozenset((row["rule"], row["digest"]) for row in rows)
 
 
+def confirmed(connection: Connection, use_case: str) -> Waived:
+    """Returns what a person has confirmed to stay out, as (rule, digest)."""
+    rows = database.fetch(connection, "data", "confirmed", use_case=use_case)
+    return frozenset((row["rule"], row["digest"]) for row in rows)
+
+
 def assignments(connection: Connection, use_case: str, groups: Collection[str]) -> dict[str, Split]:
     """Returns the splits of those groups that have one."""
     row = database.fetch_one(connection, "data", "assignments", use_case=use_case, groups=list(groups))

@@ -46,7 +46,7 @@ from pipeline.data.snapshots import Source
 from pipeline.data.tombstones import Tombstones
 from pipeline.records import load, write
 from pipeline.steps import Attempt, Output, Result, Step
-from pipeline.usecase import UseCase, questions
+from pipeline.usecase import Checks, UseCase, questions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,6 +76,7 @@ class Judged:
 class JudgedDocuments(Judged):
     """Documents, held against the rules."""
 
+    table: Sequence[Rule]
     accepted: Sequence[Document]
     places: Sequence[Document]  # of the rejected, without a word of them
 
@@ -117,7 +118,7 @@ def check(context: Context, fetched: Fetched) -> Checked:
     )
 
     def work(attempt: Attempt) -> Result:
-        documents = _documents(attempt, spec, erased)
+        documents = _documents(attempt, spec, usecase.checks, erased, waived)
         known = measures.statuses(documents.accepted)
         wanted = ledgers.key(usecase.checks, erased)
         examples = _examples(attempt, spec, usecase, wanted, erased, waived, known, asked)
@@ -159,27 +160,27 @@ def check(context: Context, fetched: Fetched) -> Checked:
     return Checked(outcome.run_id, outcome.reused, **outputs, rows=fetched.examples, facts=facts)
 
 
-def _documents(attempt: Attempt, spec: Step, erased: Tombstones) -> JudgedDocuments:
+def _documents(attempt: Attempt, spec: Step, checks: Checks, erased: Tombstones, waived: Waived) -> JudgedDocuments:
     import pyarrow as pa
 
     version = spec.inputs["documents"]
     rows = snapshots.read_documents(attempt.store, version)
-    table, measured = rules.for_documents(), measures.of_documents(rows, erased.holds)
+    table, measured = rules.for_documents(checks), measures.of_documents(rows, erased.holds, checks)
     columns = {name: pa.chunked_array([pa.array([row[name] for row in measured])]) for name in measures.OF_DOCUMENTS}
     digests = [None if row.problem is not None else row.digest for row in rows]
-    judged = verdicts.judge(table, columns, digests, frozenset())
+    judged = verdicts.judge(table, columns, digests, waived)
     files = snapshots.files(attempt.store, version)
     accepted = [row for place, row in enumerate(rows) if place not in judged.rejected]
     # What was served in the place of a rejected one stays so.
     places = [
-        Document(row.file, row.line, row.key, problem=Problem(rule.name, rule.detail))
+        row.place(Problem(rule.name, rule.detail), rights=rule.name in rules.OF_DOCUMENT_TEXTS)
         for row, rule in ((rows[place], rule) for place, rule in judged.rejected.items())
     ]
     details = [(rows[place], place, rule) for place, rule in (*judged.rejected.items(), *judged.warned)]
     findings = [_finding(row.file, row.line, rule, row.problem, digests[place]) for row, place, rule in details]
     of_files, kept = Counter(row.file for row in rows), Counter(row.file for row in accepted)
     findings += _empty(files, of_files)
-    return JudgedDocuments(files, of_files, kept, judged.reports, findings, accepted, places)
+    return JudgedDocuments(files, of_files, kept, judged.reports, findings, table, accepted, places)
 
 
 def _examples(
@@ -227,7 +228,7 @@ def _staged(documents: JudgedDocuments, examples: JudgedExamples) -> "pa.Table":
     import pyarrow as pa
 
     groups = {file.file: file.group for file in documents.files}
-    bad = {rule.name for rule in rules.for_documents() if rule.says_against_source}
+    bad = {rule.name for rule in documents.table if rule.says_against_source}
     rules_of: list[tuple[str, str | None]] = [(row.file, None) for row in documents.accepted]
     rules_of += [(row.file, row.problem.rule) for row in documents.places if row.problem is not None]
     of_documents = pa.table(

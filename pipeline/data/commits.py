@@ -67,6 +67,7 @@ def commit(context: Context, checked: Checked) -> Committed:
     with database.connect(context.settings, "pipeline") as connection:
         current = {kind: catalog.standing(connection, context.usecase.name, kind) for kind in catalog.KINDS}
         accepted = catalog.accepted(connection, context.usecase.name)
+        confirmed = catalog.confirmed(connection, context.usecase.name)
     spec = Step(
         context.usecase.name,
         "data.commit",
@@ -80,6 +81,7 @@ def commit(context: Context, checked: Checked) -> Committed:
             "described": canonical.digest([[one.source, one.digest] for one in _described(context.usecase, folder)]),
             "checks": context.usecase.checks.model_dump(),
             "accepted": canonical.digest({digest: at.isoformat() for digest, at in accepted.items()}),
+            "confirmed": canonical.digest(sorted(confirmed)),
         },
         inputs={
             "documents": checked.documents,
@@ -203,6 +205,7 @@ def _held(
         catalog.last_documents(connection, usecase.name),
         catalog.places(connection, usecase.name),
         catalog.accepted(connection, usecase.name),
+        catalog.confirmed(connection, usecase.name),
     )
     texts = [row for row in read if row.text is not None]
     rejected = [row for row in read if row.text is None]

@@ -6,7 +6,7 @@ document whose rights cannot be read, and is rejected."""
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -69,6 +69,13 @@ class Document:
     def digest(self) -> str:
         """Returns the digest of text and metadata. Its place does not count."""
         return metadata_digest({**self.__dict__, "document_key": self.key, "text_digest": self.text_digest})
+
+    def place(self, problem: Problem, *, rights: bool) -> "Document":
+        """Returns where the document stands, without a word of it; `rights`: with who may read it, until when and for
+        what."""
+        place = Document(self.file, self.line, self.key, problem=problem)
+        names = ("tenant", "classification", "groups", "status", "fresh_until", "retain_until", "uses")
+        return replace(place, **{name: getattr(self, name) for name in names}) if rights else place
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the document as a snapshot keeps it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline import canonical
-from pipeline.data.catalog import Current, Place
+from pipeline.data.catalog import Current, Place, Waived
 from pipeline.data.documents import Document
 from pipeline.data.findings import Finding
 from pipeline.data.withdrawals import tightened
@@ -25,6 +25,7 @@ class Catalogue:
     last: Mapping[str, Current]  # the newest version of each document, also where the corpus does not hold it any more
     places: Mapping[str, Place]  # where each was read last
     accepted: Mapping[str, datetime]  # by the digest of what a person accepted: when
+    confirmed: Waived = frozenset()  # rules, and the digests of what a person said stays out by them
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Held:
 def hold(
     catalogue: Catalogue,
     texts: Sequence[Document],
-    rejected: Iterable[Document],
+    rejected: Sequence[Document],
     sources: Sequence[str],
     checks: Checks,
 ) -> Held:
@@ -54,7 +55,8 @@ def hold(
     kept = {key for key in widened.kept if key in catalogue.current}
     taken = {row.key for row in widened.texts}
     broken = _rejected(catalogue, rejected, taken | kept)
-    lost = _lost(catalogue, taken | kept | {row.key for row in texts} | broken.kept, sources, checks.max_lost)
+    present = {row.key for row in [*texts, *rejected]}
+    lost = _lost(catalogue, taken | kept | present | broken.kept, sources, checks.max_lost)
     return Held(
         widened.texts,
         frozenset(kept) | broken.kept | lost.kept,
@@ -106,7 +108,7 @@ def _widened(catalogue: Catalogue, texts: Sequence[Document], limit: int) -> Hel
 
 def _rejected(catalogue: Catalogue, rejected: Iterable[Document], taken: set[str | None]) -> Held:
     """Returns the documents that rejected files stand for, as far as anyone can tell: by their id, or by where the
-    document was read last. What was erased does not stay."""
+    document was read last. What was erased does not stay, nor a version that may be served no longer."""
     by_file = defaultdict(set)
     for key, place in catalogue.places.items():
         by_file[place.file].add(key)
@@ -116,6 +118,7 @@ def _rejected(catalogue: Catalogue, rejected: Iterable[Document], taken: set[str
         if row.problem is not None and row.problem.rule == "erased":
             continue
         stands = (by_file[row.file] | ({row.key} if row.key else set())) & catalogue.current.keys() - taken - kept
+        stands = {key for key in stands if not _ended(catalogue, key, row)}
         kept |= stands
         findings += [
             Finding(
@@ -124,6 +127,16 @@ def _rejected(catalogue: Catalogue, rejected: Iterable[Document], taken: set[str
             for key in sorted(stands)
         ]
     return Held((), frozenset(kept), findings)
+
+
+def _ended(catalogue: Catalogue, key: str, row: Document) -> bool:
+    """Returns whether a document's version ends although what its source has now is left out: where a person said of
+    this very version that it stays out, or somebody loses the right to read it."""
+    current = catalogue.current[key]
+    if row.problem is not None and (row.problem.rule, current.content_digest) in catalogue.confirmed:
+        return True
+    # Without a tenant, nobody knows the rights of what was left out.
+    return key == row.key and bool(row.tenant) and tightened(current, row)
 
 
 def _lost(catalogue: Catalogue, present: set[str | None], sources: Sequence[str], limit: float) -> Held:

@@ -35,7 +35,7 @@ def key(checks: Checks, erased: Tombstones) -> str:
         job="data.measure",
         modules=("pipeline.data.measuring",),
         files=(),
-        params={"checks": checks.model_dump(mode="json"), "erased": erased.digest},
+        params={"checks": checks.model_dump(mode="json", exclude={"documents"}), "erased": erased.digest},
         inputs={},
     )
     return cachekey.key(parts)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from pipeline.data import credentials, personal, quality
+from pipeline.data import credentials, personal, quality, texts
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.data.layouts import Content
@@ -156,6 +156,7 @@ OWN = (
     "debris",
     "repetition",
     "excuses",
+    "abuse",
 )
 
 
@@ -180,10 +181,10 @@ def _content_measures(content: Mapping[str, Sequence[Mapping[str, str]]]) -> Mea
 
 def _text_measures(content: Content, checks: Checks) -> Measures:
     """Returns what the texts of a row hold; None where the use case does not ask."""
-    texts = [turn["content"] for part in content.values() for turn in part]
+    every = [turn["content"] for part in content.values() for turn in part]
     spoken = content.get("messages") or [*content["chosen"], *content["rejected"]]
     answers = [turn["content"] for turn in spoken if turn["role"] == "assistant"]
-    whole = "\n".join(texts)
+    whole = "\n".join(every)
 
     def unless_off(action: str, measure: Callable[[], int]) -> int | None:
         return None if action == "off" else measure()
@@ -191,7 +192,7 @@ def _text_measures(content: Content, checks: Checks) -> Measures:
     return {
         "credentials": unless_off(checks.credentials, lambda: len(credentials.kinds(whole))),
         "personal_data": unless_off(checks.personal_data, lambda: len(_personal(whole, checks))),
-        "mojibake": unless_off(checks.mojibake, lambda: sum(map(quality.mojibake, texts))),
+        "mojibake": unless_off(checks.mojibake, lambda: sum(map(quality.mojibake, every))),
         "other_language": unless_off(
             checks.other_language if checks.languages else "off",
             lambda: int((quality.language(whole) or checks.languages[0]) not in checks.languages),
@@ -199,6 +200,7 @@ def _text_measures(content: Content, checks: Checks) -> Measures:
         "debris": unless_off(checks.debris, lambda: quality.debris(whole)),
         "repetition": unless_off(checks.repetition, lambda: max(map(quality.repeated, answers), default=0)),
         "excuses": unless_off(checks.excuses, lambda: sum(map(quality.excuse, answers))),
+        "abuse": unless_off(checks.abuse, lambda: texts.abuse_of(content)),
     }
 
 
@@ -221,7 +223,7 @@ def redacted(row: Example, checks: Checks) -> Example:
     return replace(row, content=content, redacted=True)
 
 
-def of_documents(documents: Sequence[Document], erased: Callable[[Document], bool]) -> list[Measures]:
+def of_documents(documents: Sequence[Document], erased: Callable[[Document], bool], checks: Checks) -> list[Measures]:
     """Returns the measures of each document; None where it could not be read."""
     repeats = _Repeats()
     rows = []
@@ -241,6 +243,7 @@ def of_documents(documents: Sequence[Document], erased: Callable[[Document], boo
                 "years": " ".join(date[:4] for date in (row.fresh_until, row.retain_until) if date),
                 "status": row.status,
                 "characters": len(normal(row.text)),
+                **texts.of_document(row, checks),
             }
         rows.append(measures)
     return rows
@@ -267,6 +270,7 @@ OF_DOCUMENTS = (
     "years",
     "status",
     "characters",
+    *texts.OF_DOCUMENTS,
 )
 
 

@@ -5,13 +5,13 @@ Rules speak of measures (lengths, roles, counts; see measures.py) and never of t
 at a time (verdicts.py), `breach` to one row."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.data.measures import Measures
 from pipeline.data.rows import Problem
-from pipeline.usecase import CLASSIFICATIONS, Checks
+from pipeline.usecase import CLASSIFICATIONS, Checks, DocumentChecks
 
 # waiting: until a person has accepted it, what was served before is served on.
 Severity = Literal["rejected", "warning", "waiting"]
@@ -100,6 +100,7 @@ WAIVABLE = frozenset(
         "repetition",
         "other_answers",
         "excuses",
+        "abuse",
     }
 )
 
@@ -162,7 +163,7 @@ def for_examples(checks: Checks) -> tuple[Rule, ...]:
         ),
         Rule("same_answers", "answers", NoneOf(("same",)), "chosen and rejected are the same answer"),
         Rule("duplicate", "repeats", NoneOf(("row",)), "the same row stands earlier"),
-        *_of_texts(checks),
+        *_of_example_texts(checks),
         Rule(
             "duplicate_content",
             "repeats",
@@ -199,46 +200,51 @@ def for_examples(checks: Checks) -> tuple[Rule, ...]:
 _SEVERITIES: Mapping[str, Severity] = {"reject": "rejected", "quarantine": "waiting", "report": "warning"}
 
 
-def _of_texts(checks: Checks) -> list[Rule]:
-    """Returns the rules about what a row's texts hold, each with the severity that the use case gives it."""
-    table = (
-        ("credentials", checks.credentials, Between(None, 0), "it holds a credential"),
-        ("personal_data", checks.personal_data, Between(None, 0), "it holds personal data"),
-        ("mojibake", checks.mojibake, Between(None, 0), "letters in it were decoded in the wrong encoding"),
-        (
-            "other_language",
-            checks.other_language,
-            Between(None, 0),
-            "it is in a language that the use case does not have",
-        ),
-        ("debris", checks.debris, Between(None, 0), "it holds tags or entities of HTML"),
-        (
-            "repetition",
-            checks.repetition,
-            Between(None, 33),
-            "a third of an answer or more says again what stands before",
-        ),
-        ("contamination", checks.contamination, Between(None, 0), "it asks what a suite of the evaluation asks"),
-        (
-            "other_answers",
-            checks.other_answers,
-            Between(None, 0),
-            "the same prompt stands earlier, with another answer",
-        ),
-        ("excuses", checks.excuses, Between(None, 0), "an answer speaks of itself as a model"),
-    )
-    rules = [
-        Rule(name, name, test, text, _SEVERITIES[action]) for name, action, test, text in table if action in _SEVERITIES
-    ]
-    redacts = checks.personal_data == "redact"
-    return (
-        [*rules, Rule("redacted", "redacted", Between(None, 0), "personal data in it was redacted", "warning")]
-        if redacts
-        else rules
-    )
+_NONE = Between(None, 0)
+# What texts hold, by the key of `checks` or `checks.documents` that says what becomes of it: what passes, and the words
+# of a finding.
+_OF_TEXTS: Mapping[str, tuple[Between, str]] = {
+    "credentials": (_NONE, "it holds a credential"),
+    "personal_data": (_NONE, "it holds personal data"),
+    "abuse": (_NONE, "it holds a slur, an insult, a threat or a call for hate"),
+    "mojibake": (_NONE, "letters in it were decoded in the wrong encoding"),
+    "other_language": (_NONE, "it is in a language that the use case does not have"),
+    "debris": (_NONE, "it holds tags or entities of HTML"),
+    "repetition": (Between(None, 33), "a third or more of it says again what stands before"),
+    "contamination": (_NONE, "it asks what a suite of the evaluation asks"),
+    "other_answers": (_NONE, "the same prompt stands earlier, with another answer"),
+    "excuses": (_NONE, "an answer speaks of itself as a model"),
+}
+OF_DOCUMENT_TEXTS = frozenset(_OF_TEXTS.keys() & DocumentChecks.model_fields.keys())
 
 
-def for_documents() -> tuple[Rule, ...]:
+def _of_texts(actions: Mapping[str, str]) -> Iterator[Rule]:
+    """Yields the rules about what texts hold, each with the severity that the use case gives it."""
+    for name, (test, text) in _OF_TEXTS.items():
+        if actions.get(name) in _SEVERITIES:
+            yield Rule(name, name, test, text, _SEVERITIES[actions[name]])
+
+
+def _of_example_texts(checks: Checks) -> Iterator[Rule]:
+    yield from _of_texts(
+        {
+            "credentials": checks.credentials,
+            "personal_data": checks.personal_data,
+            "abuse": checks.abuse,
+            "mojibake": checks.mojibake,
+            "other_language": checks.other_language,
+            "debris": checks.debris,
+            "repetition": checks.repetition,
+            "contamination": checks.contamination,
+            "other_answers": checks.other_answers,
+            "excuses": checks.excuses,
+        }
+    )
+    if checks.personal_data == "redact":
+        yield Rule("redacted", "redacted", _NONE, "personal data in it was redacted", "warning")
+
+
+def for_documents(checks: Checks) -> tuple[Rule, ...]:
     """Returns the rules that documents are held against."""
     return (
         *(rule for rule in _READING if rule.name in _OF_DOCUMENTS),
@@ -267,6 +273,8 @@ def for_documents() -> tuple[Rule, ...]:
         Rule(
             "long_document", "characters", Between(None, 2_000_000), "the document has more than 2,000,000 characters"
         ),
+        # After those about its rights and dates: what waits by one of these has rights that can be read.
+        *_of_texts(checks.documents.model_dump()),
         Rule("duplicate_text", "repeats", NoneOf(("text",)), "another document has the same text", "warning"),
     )
 

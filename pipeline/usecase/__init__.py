@@ -12,6 +12,7 @@ from pipeline.settings import Settings
 from pipeline.usecase.data import (
     Checks,
     DataCard,
+    DocumentChecks,
     DocumentDefaults,
     DocumentSource,
     ExampleSource,
@@ -67,6 +68,7 @@ __all__ = [
     "Classification",
     "Cron",
     "DataCard",
+    "DocumentChecks",
     "DocumentDefaults",
     "DocumentSource",
     "DpoRecipe",

@@ -158,6 +158,27 @@ class Retention(Section):
 RuleAction = Literal["reject", "quarantine", "report", "off"]
 
 
+class DocumentChecks(Section):
+    """What becomes of a document by what its text and title hold. `quarantine`: it waits for `nightshift data accept`,
+    and what was served before is served on. A withdrawn document is not looked at."""
+
+    credentials: RuleAction = "quarantine"
+    """Documents with keys, tokens, private keys, or connection strings with a password."""
+    personal_data: RuleAction = "report"
+    """Documents with e-mail addresses, telephone, card or account numbers, or national ids, but for
+    `checks.public_contacts`."""
+    abuse: RuleAction = "report"
+    """Documents with slurs, insults, threats or calls for hate that they do not quote."""
+    other_language: RuleAction = "report"
+    """Documents that are surely in none of `checks.languages`."""
+    debris: RuleAction = "report"
+    """Documents with tags or entities of HTML outside code."""
+    mojibake: RuleAction = "report"
+    """Documents with letters that were decoded in the wrong encoding."""
+    repetition: RuleAction = "report"
+    """Documents of which a third or more says again what stands before."""
+
+
 class Checks(Section):
     """What an example or a document must pass to be accepted."""
 
@@ -204,6 +225,11 @@ class Checks(Section):
     """Examples whose prompt stands earlier with another answer."""
     excuses: RuleAction = "report"
     """Answers that speak of themselves as a model."""
+    abuse: RuleAction = "quarantine"
+    """Examples with slurs, insults, threats or calls for hate, in English or German. Not what they quote, the rejected
+    answer of a pair, nor the prompt of a task about them. `quarantine`: they wait for `nightshift data accept`."""
+    documents: DocumentChecks = DocumentChecks()
+    """What becomes of documents by what they hold."""
     max_widened: int = Field(0, ge=0, le=1_000_000)
     """So many documents that more may read from now on go through; with more of them, all wait for a person."""
     max_lost: Share = 0.5

@@ -256,7 +256,8 @@ on conflict (document_id) do update set source = excluded.source, file = exclude
 where (document_place.source, document_place.file) is distinct from (excluded.source, excluded.file);
 
 -- accepted --
--- What a person has accepted of the findings that waited: the last answer to each counts.
+-- What a person has accepted of the findings that commits wait for: the last answer to each counts. A document whose text
+-- waited has the same digest, and who accepted its text has not accepted that more people read it.
 select f.digest, max(s.decided_at) as decided_at
 from catalog.finding f
 cross join lateral (
@@ -264,12 +265,24 @@ cross join lateral (
     where d.finding_id = f.finding_id order by d.steward_decision_id desc limit 1
 ) s
 where f.use_case = :'use_case' and f.severity = 'waiting' and s.decision = 'accept' and f.digest is not null
+  and f.rule in ('rights_widened', 'source_emptied', 'examples_removed')
   and (s.until is null or s.until >= (clock_timestamp() at time zone 'UTC')::date)
 group by f.digest;
 
 -- waivers --
 -- The rows that a person has accepted in spite of a rule, as of today.
 select rule, digest from catalog.waivers where use_case = :'use_case' and in_force;
+
+-- confirmed --
+-- What a person has confirmed to stay out, by rule: the last answer counts.
+select c.rule, c.digest
+from (
+    select distinct on (f.rule, f.digest) f.rule, f.digest, d.decision
+    from catalog.finding f join catalog.steward_decision d using (finding_id)
+    where f.use_case = :'use_case' and f.digest is not null
+    order by f.rule, f.digest, d.steward_decision_id desc
+) c
+where c.decision = 'reject';
 
 -- findings_of_runs --
 -- What these runs rejected, or set aside until a person accepts it.

@@ -41,6 +41,11 @@ def rejected(file: str, key: str | None, rule: str = "front_matter") -> Document
     return Document(file, 1, key, problem=Problem(rule, "x"))
 
 
+def text_waits(row: Document) -> Document:
+    """Returns the place of a document whose text a rule left out."""
+    return row.place(Problem("credentials", "x"), rights=True)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -142,6 +147,38 @@ def test_a_rejected_file_does_not_keep_what_another_has_by_now() -> None:
     moved = replace(ROW, file="documents/new.md")
     held = holds.hold(catalogue(ROW), [moved], [rejected("documents/limits.md", "limits")], ["documents"], Checks())
     assert (list(held.texts), set(held.kept)) == ([moved], set())
+
+
+def test_a_document_that_waits_for_its_text_stays_served_as_it_was() -> None:
+    held = holds.hold(catalogue(ROW), [], [text_waits(ROW)], ["documents"], Checks())
+    assert (held.kept, held.waiting) == ({"limits"}, 0)
+    assert [finding.rule for finding in held.findings] == ["served_as_before"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"classification": "restricted"}, {"groups": ("staff",)}, {"tenant": "other"}, {"uses": ("train",)}]
+)
+def test_nobody_keeps_a_right_because_the_text_waits(change: dict[str, object]) -> None:
+    held = holds.hold(catalogue(ROW), [], [text_waits(replace(ROW, **change))], ["documents"], Checks())  # type: ignore[arg-type]
+    assert (held.kept, list(held.texts), held.findings) == (set(), [], [])
+
+
+def test_a_waiting_document_says_nothing_of_another_that_was_read_from_its_file() -> None:
+    other = text_waits(replace(ROW, key="other", classification="restricted"))
+    assert holds.hold(catalogue(ROW), [], [other], ["documents"], Checks()).kept == {"limits"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "digest", "kept"),
+    [
+        ("credentials", ROW.digest, set()),
+        ("personal_data", ROW.digest, {"limits"}),
+        ("credentials", replace(ROW, text="20 EUR").digest, {"limits"}),
+    ],
+)
+def test_a_version_that_a_person_said_stays_out_is_served_no_longer(rule: str, digest: str, kept: set[str]) -> None:
+    confirmed = replace(catalogue(ROW), confirmed=frozenset({(rule, digest)}))
+    assert holds.hold(confirmed, [], [text_waits(ROW)], ["documents"], Checks()).kept == kept
 
 
 @pytest.mark.parametrize(

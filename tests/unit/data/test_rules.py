@@ -131,18 +131,18 @@ def text(**fields: Any) -> Document:
     ],
 )
 def test_a_document_is_rejected_by_the_first_rule_that_it_breaks(fields: dict[str, Any], rule: str | None) -> None:
-    (measured,) = measures.of_documents([text(**fields)], lambda _: False)
-    found = rules.breach(rules.for_documents(), measured)
+    (measured,) = measures.of_documents([text(**fields)], lambda _: False, CHECKS)
+    found = rules.breach(rules.for_documents(CHECKS), measured)
     assert (None if found is None else found.name) == rule
 
 
 def test_of_two_documents_with_one_id_the_first_stands() -> None:
-    measured = measures.of_documents([text(), text(text="Another.")], lambda _: False)
-    assert [rules.breach(rules.for_documents(), each) is None for each in measured] == [True, False]
+    measured = measures.of_documents([text(), text(text="Another.")], lambda _: False, CHECKS)
+    assert [rules.breach(rules.for_documents(CHECKS), each) is None for each in measured] == [True, False]
 
 
 def test_names_are_unique() -> None:
-    for table in (rules.for_examples(CHECKS), rules.for_documents()):
+    for table in (rules.for_examples(CHECKS), rules.for_documents(CHECKS)):
         names = [rule.name for rule in table]
         assert len(set(names)) == len(names)
 
@@ -196,4 +196,4 @@ def test_a_column_at_a_time_the_rules_say_what_they_say_of_each_row(
 ) -> None:
     measured = measures.of_examples(examples, lambda row: row.subject is not None, {"a": "withdrawn"})
     agree(rules.for_examples(CHECKS), measured)
-    agree(rules.for_documents(), measures.of_documents(documents, lambda row: row.key == "b"))
+    agree(rules.for_documents(CHECKS), measures.of_documents(documents, lambda row: row.key == "b", CHECKS))
