@@ -191,17 +191,18 @@ create table catalog.tombstone (
     buried_at timestamptz not null default clock_timestamp()
 );
 
--- members: the members of a dataset at a version.
+-- members: the members of a dataset at a version. They have the caller's rights and no search path of their own, so that Postgres takes
+-- them into the query that names them: called as functions they would be gone through once for each row that they are joined with.
 create function catalog.example_members(p_dataset bigint, p_version int)
 returns table (example_digest text, split text)
-language sql stable security invoker set search_path = pg_catalog, pg_temp as $$
+language sql stable security invoker as $$
     select m.example_digest, m.split from catalog.example_member m
     where m.dataset_id = p_dataset and m.added_in <= p_version and (m.removed_in is null or m.removed_in > p_version)
 $$;
 
 create function catalog.document_members(p_dataset bigint, p_version int)
 returns table (document_version_id bigint)
-language sql stable security invoker set search_path = pg_catalog, pg_temp as $$
+language sql stable security invoker as $$
     select m.document_version_id from catalog.document_member m
     where m.dataset_id = p_dataset and m.added_in <= p_version and (m.removed_in is null or m.removed_in > p_version)
 $$;

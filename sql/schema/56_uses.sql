@@ -22,7 +22,7 @@ begin
 end
 $$;
 create constraint trigger kept_to_uses after insert on catalog.version_source
-deferrable initially deferred for each row execute function catalog.keep_to_uses();
+deferrable initially deferred for each row when (not new.uses @> array['train', 'evaluate']) execute function catalog.keep_to_uses();
 
 -- name_own_commit: a version that names the run which committed it names a commit of its use case by this login that is under way, or
 -- ends in this transaction: who asked for it may not sign it.
