@@ -30,45 +30,61 @@ def walk(root: Path, suffix: str) -> Iterator[Path]:
                 yield Path(folder) / name
 
 
-def read(path: Path, root: Path, settings: Settings) -> bytes:
-    """Returns the bytes of a file. Raises as `opened` does."""
-    with opened(path, root, settings) as file:
-        return file.read()
+class Root:
+    """A source's folder, of which files are read: what must not be read is resolved once, for all of them."""
 
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self._root = os.path.realpath(root)
+        self._usecases, self._home = os.path.realpath(settings.usecases), os.path.realpath(settings.home)
+        artifacts = [] if "://" in settings.artifacts else [settings.artifacts]
+        self._own = [os.path.realpath(place) for place in (str(settings.logins), *artifacts)]
 
-@contextmanager
-def opened(path: Path, root: Path, settings: Settings) -> Iterator[BinaryIO]:
-    """Yields a regular file that stands, links resolved, below `root` and in no place of this installation's own, to be
-    read from its beginning.
+    def read(self, path: Path) -> bytes:
+        """Returns the bytes of a file. Raises as `opened` does."""
+        with self.opened(path) as file:
+            return file.read()
 
-    The file that was opened is what is judged, not its name, so that nobody can exchange it in between. Raises Outside,
-    or NotAvailable where it cannot be read.
-    """
-    try:
-        # A pipe or a device must not keep the night waiting.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        if path.is_symlink() and not path.exists():
-            raise Outside("a link that leads nowhere") from None
-        raise NotAvailable(
-            "the file cannot be read", where=path, found=error.strerror, next_step="put it there, or fix the path"
-        ) from None
-    with _closing(descriptor):
-        state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            raise Outside("it is no regular file")
-        real = Path(os.path.realpath(path))
-        now = os.stat(real, follow_symlinks=False)
-        if (now.st_dev, now.st_ino) != (state.st_dev, state.st_ino):
-            raise Outside("it was exchanged while it was opened")
-        if not real.is_relative_to(os.path.realpath(root)):
-            raise Outside("a link that leads out of the source's folder")
-        if state.st_nlink > 1:
-            raise Outside("a hard link: its content has another place, which nobody can tell")
-        if _ours(real, settings):
-            raise Outside("a file of this installation's own")
-        with open(descriptor, "rb", closefd=False) as file:
-            yield file
+    @contextmanager
+    def opened(self, path: Path) -> Iterator[BinaryIO]:
+        """Yields a regular file that stands, links resolved, in the source and in no place of this installation's own,
+        to be read from its beginning.
+
+        The file that was opened is what is judged, not its name, so that nobody can exchange it in between. Raises
+        Outside, or NotAvailable where it cannot be read.
+        """
+        try:
+            # A pipe or a device must not keep the night waiting.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            if path.is_symlink() and not path.exists():
+                raise Outside("a link that leads nowhere") from None
+            raise NotAvailable(
+                "the file cannot be read", where=path, found=error.strerror, next_step="put it there, or fix the path"
+            ) from None
+        with _closing(descriptor):
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode):
+                raise Outside("it is no regular file")
+            real = os.path.realpath(path)
+            now = os.stat(real, follow_symlinks=False)
+            if (now.st_dev, now.st_ino) != (state.st_dev, state.st_ino):
+                raise Outside("it was exchanged while it was opened")
+            if not _within(real, self._root):
+                raise Outside("a link that leads out of the source's folder")
+            if state.st_nlink > 1:
+                raise Outside("a hard link: its content has another place, which nobody can tell")
+            if self._ours(real):
+                raise Outside("a file of this installation's own")
+            with open(descriptor, "rb", closefd=False) as file:
+                yield file
+
+    def _ours(self, real: str) -> bool:
+        """Returns whether a file is part of this installation's state: its database, logins, keys, artifacts, logs."""
+        if any(_within(real, place) for place in self._own):
+            return True
+        # The use cases may stand in the home folder; nothing else there is a document.
+        usecase = self._usecases != self._home and _within(real, self._usecases)
+        return _within(real, self._home) and not usecase
 
 
 @contextmanager
@@ -79,16 +95,9 @@ def _closing(descriptor: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _ours(real: Path, settings: Settings) -> bool:
-    """Returns whether a file is part of this installation's state: its database, logins, keys, artifacts, logs."""
-    home = Path(os.path.realpath(settings.home))
-    usecases = Path(os.path.realpath(settings.usecases))
-    if real.is_relative_to(os.path.realpath(settings.logins)):
-        return True
-    if "://" not in settings.artifacts and real.is_relative_to(os.path.realpath(settings.artifacts)):
-        return True
-    # The use cases may stand in the home folder; nothing else there is a document.
-    return real.is_relative_to(home) and not (usecases != home and real.is_relative_to(usecases))
+def _within(path: str, folder: str) -> bool:
+    """Returns whether a path is a folder's or below it; both are absolute and resolved."""
+    return path == folder or path.startswith(folder if folder.endswith(os.sep) else folder + os.sep)
 
 
 def name(path: Path, folder: Path) -> str:

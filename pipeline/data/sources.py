@@ -33,8 +33,7 @@ class SourceFile:
     """One file of a source, as it was when its digest was taken."""
 
     path: Path
-    root: Path  # nothing outside is read
-    settings: Settings
+    root: paths.Root  # nothing outside is read
     name: str  # relative to the use case's folder where it stands in it: what findings call it
     sha256: str  # empty where the file is refused
     refused: str | None = None  # why it is not read
@@ -42,7 +41,7 @@ class SourceFile:
     def content(self) -> bytes:
         """Returns the file's bytes. Raises Refused where they changed since the digest was taken."""
         try:
-            data = paths.read(self.path, self.root, self.settings)
+            data = self.root.read(self.path)
         except paths.Outside as outside:
             raise Refused("the file changed while it was being read", where=self.path, found=outside) from None
         if hashlib.sha256(data).hexdigest() != self.sha256:
@@ -54,7 +53,7 @@ class SourceFile:
         """Yields the file's bytes, to be read once. Raises Refused at the end where they changed since the digest was
         taken."""
         try:
-            with paths.opened(self.path, self.root, self.settings) as file:
+            with self.root.opened(self.path) as file:
                 hashing = _Hashing(file)
                 yield cast("BinaryIO", io.BufferedReader(hashing, _BLOCK))
                 while hashing.readinto(memoryview(bytearray(_BLOCK))):
@@ -247,30 +246,31 @@ def _files(source: DocumentSource, folder: Path, settings: Settings) -> list[Sou
     if not source.path.is_dir():
         return [_own(source.path, folder, settings)]
     suffix = ".md" if source.format == "markdown" else ".txt"
-    return [_one_of_many(path, source.path, folder, settings) for path in sorted(paths.walk(source.path, suffix))]
+    root = paths.Root(source.path, settings)
+    return [_one_of_many(path, root, folder) for path in sorted(paths.walk(source.path, suffix))]
 
 
-def _one_of_many(path: Path, root: Path, folder: Path, settings: Settings) -> SourceFile:
+def _one_of_many(path: Path, root: paths.Root, folder: Path) -> SourceFile:
     """Returns a file of a folder. One that cannot be read does not stop the others."""
     try:
-        return _file(path, root, folder, settings)
+        return _file(path, root, folder)
     except NotAvailable as error:
-        return SourceFile(path, root, settings, paths.name(path, folder), "", f"{error.details['found']}")
+        return SourceFile(path, root, paths.name(path, folder), "", f"{error.details['found']}")
 
 
-def _file(path: Path, root: Path, folder: Path, settings: Settings) -> SourceFile:
+def _file(path: Path, root: paths.Root, folder: Path) -> SourceFile:
     name = paths.name(path, folder)
     try:
-        with paths.opened(path, root, settings) as file:
+        with root.opened(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except paths.Outside as outside:
-        return SourceFile(path, root, settings, name, "", str(outside))
-    return SourceFile(path, root, settings, name, sha256)
+        return SourceFile(path, root, name, "", str(outside))
+    return SourceFile(path, root, name, sha256)
 
 
 def _own(path: Path, folder: Path, settings: Settings) -> SourceFile:
     """Returns a file that the YAML names itself. Raises BadInput where it leads elsewhere."""
-    file = _file(path, path.parent, folder, settings)
+    file = _file(path, paths.Root(path.parent, settings), folder)
     if file.refused is not None:
         raise BadInput("this file is not read", where=path, found=file.refused, allowed="a file of its own")
     return file

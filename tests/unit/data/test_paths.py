@@ -35,9 +35,9 @@ def root(settings: Settings) -> Path:
 
 
 def test_a_file_of_its_own_is_read(root: Path, settings: Settings) -> None:
-    assert paths.read(root / "own.md", root, settings) == b"own"
+    assert paths.Root(root, settings).read(root / "own.md") == b"own"
     (root / "same.md").symlink_to("own.md")
-    assert paths.read(root / "same.md", root, settings) == b"own", "a link inside the source is a name of its own"
+    assert paths.Root(root, settings).read(root / "same.md") == b"own", "a link inside the source is a name of its own"
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_nothing_outside_and_nothing_of_ours_is_read(root: Path, settings: Setti
     else:  # the source is a folder around our home
         root, path = settings.home.parent, target
     with pytest.raises(paths.Outside):
-        paths.read(path, root, settings)
+        paths.Root(root, settings).read(path)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder", "dangling"])
@@ -80,7 +80,7 @@ def test_what_is_no_file_is_not_waited_for(root: Path, settings: Settings, kind:
     else:
         path.symlink_to("nowhere")
     with pytest.raises((paths.Outside, NotAvailable)):
-        paths.read(path, root, settings)
+        paths.Root(root, settings).read(path)
 
 
 def test_a_walk_names_links_to_folders_and_does_not_enter_them(root: Path, settings: Settings) -> None:
@@ -104,4 +104,4 @@ def test_the_use_cases_may_stand_in_the_home(tmp_path: Path) -> None:
         str(tmp_path / "home" / "artifacts"),
         tmp_path / "home" / "logins",
     )
-    assert paths.read(folder / "own.md", folder, settings) == b"own"
+    assert paths.Root(folder, settings).read(folder / "own.md") == b"own"
