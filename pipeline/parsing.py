@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64  # levels of lists and mappings in each other
@@ -70,13 +71,18 @@ def parse_yaml(data: bytes | str, bounds: Bounds = DEFAULT) -> Any:
             loader.dispose()
 
 
-class _Strict(yaml.SafeLoader):
+class _Strict(Composer, yaml.CSafeLoader):
+    """libyaml's parser, which is six times as fast as PyYAML's own, under PyYAML's composer: that one goes through
+    `compose_node`, libyaml's does not."""
+
     def __init__(self, text: str, bounds: Bounds) -> None:
-        super().__init__(text)
+        yaml.CSafeLoader.__init__(self, text)
+        Composer.__init__(self)
         self._bounds, self._depth, self._nodes = bounds, 0, 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()
+        assert event is not None  # the document has not ended
         place = _place(event.start_mark)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise ParseError("anchors and aliases are not read: write the value out", *place)

@@ -57,9 +57,10 @@ def storable(value: Any) -> bool:
     waiting = [value]
     while waiting:
         part = waiting.pop()
-        if isinstance(part, str) and ("\0" in part or undecodable(part)):
-            return False
-        if isinstance(part, Mapping):
+        if isinstance(part, str):
+            if "\0" in part or undecodable(part):
+                return False
+        elif isinstance(part, Mapping):
             waiting += [*part.keys(), *part.values()]
         elif isinstance(part, list | tuple):
             waiting += part

@@ -50,6 +50,7 @@ def test_a_repeated_key_is_refused_wherever_it_stands(mapping: dict[str, int], l
         "1: a\n1: b",
         "? a\n: 1\n? a\n: 2",
         "true: 1\nyes: 2",
+        "classification: restricted\nclassification\t: public",
     ],
 )
 def test_a_key_in_other_clothes_is_the_same_key(text: str) -> None:
@@ -78,6 +79,7 @@ def test_a_key_in_other_clothes_is_the_same_key(text: str) -> None:
         ("a: 1\n---\na: 2", "not YAML"),
         ("{a: 1}: 2", "plain name"),
         ("a: b: c", "not YAML"),
+        ("classification: restricted\n\ufeffclassification: public", "not YAML"),
         ("\ta: 1", "not YAML"),
         ("a: \x00", "not YAML"),
     ],
@@ -85,6 +87,11 @@ def test_a_key_in_other_clothes_is_the_same_key(text: str) -> None:
 def test_yaml_is_bounded(text: str, problem: str) -> None:
     with pytest.raises(ParseError, match=problem):
         parse_yaml(text)
+
+
+@pytest.mark.parametrize("text", ["a:\tb", "a: b\t", "a: b\t# of it", "a: [b,\tc]\t"])
+def test_a_tab_is_a_blank_within_a_line(text: str) -> None:
+    assert parse_yaml(text) in ({"a": "b"}, {"a": ["b", "c"]})
 
 
 @pytest.mark.parametrize("bomb", ["lol", "quadratic"])
