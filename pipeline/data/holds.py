@@ -87,8 +87,10 @@ def _widened(catalogue: Catalogue, texts: Sequence[Document], limit: int) -> Hel
         if row.key is None or last is None or row.status != "approved":
             continue
         changes = widening(last, row)
+        if not changes:
+            continue
         agreed = catalogue.accepted.get(row.digest)
-        if changes and (agreed is None or agreed <= last.first_seen_at):
+        if agreed is None or agreed <= last.first_seen_at:
             fresh[row.key] = (row, changes)
     waits = len(fresh) > limit
     findings = [
@@ -117,7 +119,8 @@ def _rejected(catalogue: Catalogue, rejected: Iterable[Document], taken: set[str
     for row in rejected:
         if row.problem is not None and row.problem.rule == "erased":
             continue
-        stands = (by_file[row.file] | ({row.key} if row.key else set())) & catalogue.current.keys() - taken - kept
+        named = by_file[row.file] | ({row.key} if row.key else set())
+        stands = {key for key in named if key in catalogue.current and key not in taken and key not in kept}
         stands = {key for key in stands if not _ended(catalogue, key, row)}
         kept |= stands
         findings += [

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -197,3 +198,31 @@ def test_a_source_that_is_suddenly_empty_withdraws_nothing(had: int, left: int, 
 def test_a_source_that_the_yaml_gave_up_is_given_up() -> None:
     held = holds.hold(catalogue(ROW), [], [], ["elsewhere"], Checks())
     assert (set(held.kept), held.findings) == (set(), [])
+
+
+class _Walked(dict[str, Current]):
+    """A corpus that counts how often somebody goes through all of it."""
+
+    walks = 0
+
+    def keys(self) -> Any:
+        self.walks += 1
+        return super().keys()
+
+
+def test_a_rejected_document_is_looked_up_and_the_corpus_not_gone_through_for_each() -> None:
+    rows = [document(f"d{number}") for number in range(20)]
+    walks = []
+    for broken in (1, 20):
+        known = catalogue(*rows)
+        corpus = _Walked(known.current)
+        held = holds.hold(
+            replace(known, current=corpus),
+            rows[broken:],
+            [rejected(row.file, None) for row in rows[:broken]],
+            ["documents"],
+            Checks(),
+        )
+        assert held.kept == {row.key for row in rows[:broken]}
+        walks.append(corpus.walks)
+    assert walks[0] == walks[1]
