@@ -11,7 +11,7 @@ NIGHTSHIFT_TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo up down test test-slow check format bench bench-sft bench-model bench-data lock reference tiny-base
+.PHONY: install demo up down test test-slow check format bench bench-sft bench-model bench-data bench-commit bench-near bench-dvc lock reference tiny-base
 
 install: $(STAMP)
 
@@ -74,6 +74,18 @@ bench-sft: install
 # The check of 200,000 training rows, each part alone: seven minutes on two cores.
 bench-data: install
 	$(BIN)/python -m benchmarks.data
+
+# Fetch, check and commit of a million training rows, beside a plain loader; ROWS=20000 for fewer.
+bench-commit: install
+	$(BIN)/python -m benchmarks.commit $(if $(ROWS),--rows $(ROWS))
+
+# Near duplicates among 100,000 texts, beside datasketch, which it installs for itself; ROWS=5000 for fewer.
+bench-near: install
+	$(BIN)/python -m benchmarks.near $(if $(ROWS),--rows $(ROWS))
+
+# A file of 700 MB and a folder of 100,000 documents, beside DVC, which it installs for itself.
+bench-dvc: install
+	$(BIN)/python -m benchmarks.dvc
 
 # How good the model of usecases/compliance is, over three seeds and without token budgets: some hours on two cores.
 bench-model: install
