@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.errors import BadInput
 
@@ -33,12 +33,27 @@ _BEGINNINGS = ("Two", "two", "7", "(a)", "“Yes", "- one", "EUR 5", "Ähnlich")
 _MARK = "answer-goes-here"
 
 
+# Why a row cannot be trained on. The last four are about its length and its two sides: see pipeline/encoding.py.
+Reason = Literal[
+    "no_answer",
+    "control_token_in_answer",
+    "template_refuses",
+    "template_changes_answer",
+    "prompt_is_no_prefix",
+    "end_mark_is_no_token",
+    "answer_beyond_max_length",
+    "prompts_differ",
+    "prompt_fills_max_length",
+    "answers_alike",
+]
+
+
 class Unsuitable(Exception):
     """A conversation that cannot be rendered. `reason` is a name to count it under."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason: Reason = reason
 
 
 @dataclass(frozen=True)

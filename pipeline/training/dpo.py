@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline import models, steps
 from pipeline.context import Context
+from pipeline.encoding import Content
 from pipeline.models import BaseModel
 from pipeline.records import load, plain
 from pipeline.settings import Settings
@@ -81,7 +82,7 @@ def _tuned(
     attempt: Attempt,
     base: BaseModel,
     start: Path,
-    pairs: Mapping[Split, list[rows.Content]],
+    pairs: Mapping[Split, list[Content]],
 ) -> tuple[Any, dict[str, Any], Measures]:
     """Returns the tuned model, its metrics, and what the training measured."""
     from trl.trainer.dpo_config import DPOConfig

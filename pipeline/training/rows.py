@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline import database
-from pipeline.chat import Chat, Message, Unsuitable
+from pipeline import database, encoding
+from pipeline.chat import Chat, Unsuitable
 from pipeline.database import Connection
+from pipeline.encoding import Content
 from pipeline.errors import Refused
 from pipeline.steps import Version
 from pipeline.training.head import IGNORED
 from pipeline.training.records import RowCounts, Split
 from pipeline.usecase import DpoRecipe, ExampleKind, SftRecipe
-
-Content = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,26 +64,24 @@ def supervised(contents: Sequence[Content], chat: Chat, max_length: int, room: f
     tokens = learned = cut = last_only = left_out = 0
     for place, content in enumerate(contents):
         try:
-            encoded = chat.conversation(content["messages"])
+            row = encoding.supervised(chat, content, max_length)
         except Unsuitable as error:
             rejected[error.reason] += 1
             continue
-        ids = encoded.ids[:max_length]
-        labels = [IGNORED] * len(ids)
-        for begin, end in encoded.answers:
-            labels[begin:end] = ids[begin:end]
-        own = sum(label != IGNORED for label in labels)
-        if not own:
-            rejected["answer_beyond_max_length"] += 1
+        if row.unsuitable is not None:
+            rejected[row.unsuitable] += 1
             continue
-        if tokens + len(ids) > room:
+        if tokens + len(row.ids) > room:
             left_out = len(contents) - place
             break
-        rows.append({"input_ids": ids, "labels": labels})
-        tokens += len(ids)
-        learned += own
-        cut += len(encoded.ids) > max_length
-        last_only += encoded.last_only
+        labels = [IGNORED] * len(row.ids)
+        for begin, end in row.answers:
+            labels[begin:end] = row.ids[begin:end]
+        rows.append({"input_ids": row.ids, "labels": labels})
+        tokens += len(row.ids)
+        learned += row.supervised
+        cut += row.length > max_length
+        last_only += row.last_only
     return Kept(rows, tokens, learned, cut, last_only, dict(rejected), left_out)
 
 
@@ -100,36 +97,23 @@ def preferences(contents: Sequence[Content], chat: Chat, max_length: int, room: 
     tokens = learned = cut = left_out = 0
     for place, content in enumerate(contents):
         try:
-            sides = [_completion(chat, [*content["prompt"], *content[side]]) for side in ("chosen", "rejected")]
+            row = encoding.pair(chat, content, max_length)
         except Unsuitable as error:
             rejected[error.reason] += 1
             continue
-        (prompt, chosen), (other, refused) = sides
-        length = max_length - len(prompt)  # that is left for an answer
-        if prompt != other:
-            rejected["prompts_differ"] += 1
-        elif length <= 0:
-            rejected["prompt_fills_max_length"] += 1
-        elif chosen[:length] == refused[:length]:
-            rejected["answers_alike"] += 1
-        else:
-            answers = [chosen[:length], refused[:length]]
-            own = sum(map(len, answers))
-            if tokens + own + 2 * len(prompt) > room:
-                left_out = len(contents) - place
-                break
-            rows.append({"prompt_ids": prompt, "chosen_ids": answers[0], "rejected_ids": answers[1]})
-            tokens += own + 2 * len(prompt)
-            learned += own
-            cut += max(len(chosen), len(refused)) > length
+        if row.unsuitable is not None:
+            rejected[row.unsuitable] += 1
+            continue
+        chosen, refused = row.answers
+        own = len(chosen) + len(refused)
+        if tokens + own + 2 * len(row.prompt) > room:
+            left_out = len(contents) - place
+            break
+        rows.append({"prompt_ids": row.prompt, "chosen_ids": chosen, "rejected_ids": refused})
+        tokens += own + 2 * len(row.prompt)
+        learned += own
+        cut += row.length > max_length
     return Kept(rows, tokens, learned, cut, 0, dict(rejected), left_out)
-
-
-def _completion(chat: Chat, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
-    """Returns the tokens of a conversation before its last answer, and that answer's with its end mark."""
-    encoded = chat.conversation(messages)
-    begin, _ = encoded.answers[-1]
-    return encoded.ids[:begin], encoded.ids[begin:]
 
 
 def require(kept: Kept, kind: ExampleKind, max_length: int) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 from pipeline import models
 from pipeline.chat import Chat
+from pipeline.encoding import Content
 from pipeline.models import BaseModel, Device
 from pipeline.settings import Settings
 from pipeline.steps import Attempt
 from pipeline.training import loop, recipe, rows
 from pipeline.training.recipe import Method
 from pipeline.training.records import RowCounts, Split
-from pipeline.training.rows import Content
 from pipeline.usecase import Training
 
 
