@@ -54,13 +54,23 @@ def data_check(
     column: Annotated[
         list[str] | None, typer.Option(help="The file's name for a field of ours, as instruction=question; repeatable.")
     ] = None,
-    usecase: Annotated[str | None, typer.Option(help="Whose checks count; without it, the defaults.")] = None,
+    usecase: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose checks count, and whose base model rows are measured in; without it, the defaults and none."
+        ),
+    ] = None,
 ) -> object:
     """Check files of training rows, without a database."""
     from pipeline import data
+    from pipeline.data import lengths
 
-    checks = None if usecase is None else find(from_environment(), usecase).checks
-    return data.check_file(file, kind, form, checks, _columns(column or []))
+    if usecase is None:
+        return data.check_file(file, kind, form, columns=_columns(column or []))
+    settings = from_environment()
+    chosen = find(settings, usecase)
+    measuring = lengths.load(settings, lengths.basis(settings, chosen))
+    return data.check_file(file, kind, form, chosen.checks, _columns(column or []), measuring)
 
 
 _SHOWN = 8  # lines of a rule

@@ -14,6 +14,7 @@ from pipeline.data import (
     expectations,
     jumps,
     ledgers,
+    lengths,
     measures,
     provenance,
     refusals,
@@ -27,6 +28,7 @@ from pipeline.data.catalog import Waived
 from pipeline.data.documents import Document
 from pipeline.data.expectations import Validation
 from pipeline.data.findings import Finding
+from pipeline.data.lengths import Basis, Lengths, Unmeasured
 from pipeline.data.measures import Beside
 from pipeline.data.measuring import Task
 from pipeline.data.records import (
@@ -46,7 +48,7 @@ from pipeline.data.snapshots import Source
 from pipeline.data.tombstones import Tombstones
 from pipeline.records import load, write
 from pipeline.steps import Attempt, Output, Result, Step
-from pipeline.usecase import Checks, UseCase, questions
+from pipeline.usecase import Checks, questions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,6 +104,7 @@ def check(context: Context, fetched: Fetched) -> Checked:
         erased = tombstones.read(context.settings, connection, usecase.name)
         waived = catalog.waivers(connection, usecase.name)
     asked = sorted({each for suite in usecase.evaluation.suites for each in questions(suite)})
+    basis = lengths.basis(context.settings, usecase)
     spec = Step(
         usecase.name,
         "data.check",
@@ -112,6 +115,7 @@ def check(context: Context, fetched: Fetched) -> Checked:
             "tombstones": erased.digest,
             "waived": canonical.digest(sorted(waived)),
             "asked": canonical.digest(asked),
+            "lengths": basis.params,
         },
         inputs={"documents": fetched.documents, "examples": fetched.examples},
         reuse=context.reuse,
@@ -120,8 +124,8 @@ def check(context: Context, fetched: Fetched) -> Checked:
     def work(attempt: Attempt) -> Result:
         documents = _documents(attempt, spec, usecase.checks, erased, waived)
         known = measures.statuses(documents.accepted)
-        wanted = ledgers.key(usecase.checks, erased)
-        examples = _examples(attempt, spec, usecase, wanted, erased, waived, known, asked)
+        wanted = ledgers.key(usecase.checks, erased, basis)
+        examples = _examples(attempt, spec, context, basis, wanted, erased, waived, known, asked)
         judged: dict[str, Judged] = {"documents": documents, "examples": examples}
         findings = [finding for part in judged.values() for finding in part.findings]
         validation = expectations.validate(context.settings, attempt, _staged(documents, examples), usecase.checks)
@@ -186,18 +190,21 @@ def _documents(attempt: Attempt, spec: Step, checks: Checks, erased: Tombstones,
 def _examples(
     attempt: Attempt,
     spec: Step,
-    usecase: UseCase,
+    context: Context,
+    basis: Basis | Unmeasured,
     wanted: str,
     erased: Tombstones,
     waived: Waived,
     documents: Mapping[str, str],
     asked: Collection[str],
 ) -> JudgedExamples:
-    version, checks = spec.inputs["examples"], usecase.checks
+    version, checks, settings = spec.inputs["examples"], context.usecase.checks, context.settings
     files = snapshots.files(attempt.store, version)
     rows = attempt.store.fetch_file(version.kind, version.digest, snapshots.LINES, attempt.scratch / snapshots.LINES)
-    earlier = ledgers.newest(attempt, usecase.name, wanted)
-    kept = ledgers.take(Task(rows, files, checks, erased), earlier, attempt.scratch)
+    earlier = ledgers.newest(attempt, spec.use_case, wanted)
+    measured_by = lengths.load(settings, basis)
+    by = basis if isinstance(basis, Basis) and isinstance(measured_by, Lengths) else None
+    kept = ledgers.take(Task(rows, files, checks, erased, settings, by), earlier, attempt.scratch)
     ledger = entries.beside(kept.rows, Beside(documents, frozenset(map(measures.question_mark, asked))))
     digests = [None if digest is None else digest.hex() for digest in ledger["digest"].to_pylist()]
     table = rules.for_examples(checks)
@@ -207,6 +214,7 @@ def _examples(
     findings = [
         entries.finding(ledger, files, place, rule) for place, rule in (*judged.rejected.items(), *judged.warned)
     ]
+    findings += [_unmeasured(measured_by)] if isinstance(measured_by, Unmeasured) else []
     findings += _empty(files, of_files)
     return JudgedExamples(files, of_files, accepted, judged.reports, findings, files, table, ledger, kept.pairs)
 
@@ -217,6 +225,11 @@ def _empty(files: Sequence[File], rows: Mapping[str, int]) -> list[Finding]:
         for file in files
         if not rows.get(file.file)
     ]
+
+
+def _unmeasured(basis: Unmeasured) -> Finding:
+    detail = f"the examples are not held against the base model's max_length: {basis.why}"
+    return Finding("examples", None, "lengths_unmeasured", "warning", detail, None)
 
 
 def _finding(file: str, line: int, rule: Rule, problem: Problem | None, digest: str | None) -> Finding:

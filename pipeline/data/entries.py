@@ -58,9 +58,9 @@ def accepted(ledger: "pa.Table") -> "pa.Table":
 
 def finding(ledger: "pa.Table", files: Sequence[Source], place: int, rule: Rule) -> Finding:
     """Returns what is to be said of a row."""
-    row = {name: ledger[name][place].as_py() for name in ("file", "line", "digest", "problem", "detail")}
+    row = {name: ledger[name][place].as_py() for name in ("file", "line", "digest", "detail", *OWN)}
     problem = None if row["problem"] is None else Problem(row["problem"], row["detail"])
-    detail = rules.detail(rule, problem, row["detail"])
+    detail = rules.detail(rule, problem, row["detail"], row)
     digest = None if row["digest"] is None else row["digest"].hex()
     return Finding(files[row["file"]].file, row["line"], rule.name, rule.severity, detail, digest)
 

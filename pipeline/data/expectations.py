@@ -27,7 +27,7 @@ WHOLE_FILES, BAD_ROWS, EXAMPLES, DOCUMENTS, ANSWERS = (
     "max_rejected",
     "min_examples",
     "min_documents",
-    "mean_answer_characters",
+    "mean_answer",
 )
 _SHOWN = 3  # rows that an expectation's report names
 
@@ -141,10 +141,9 @@ def _expected(checks: Checks) -> list[Expected]:
             )
         ),
     ]
-    if checks.mean_answer_characters is not None:
-        low, high = checks.mean_answer_characters
-        words = f"an answer has {low} to {high} characters in the mean"
-        expected.append(Expected(ANSWERS, words, _query(_MEAN, low=low, high=high)))
+    low, high = checks.min_mean_answer, checks.max_mean_answer
+    words = f"an answer has {low:,} to {high:,} characters in the mean"
+    expected.append(Expected(ANSWERS, words, _query(_MEAN, low=low, high=high)))
     return expected
 
 

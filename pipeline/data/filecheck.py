@@ -4,13 +4,14 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.data import files, formats, measures, rules, sources
-from pipeline.data.records import FileCheck, RejectedRow
+from pipeline.data.lengths import Lengths, Unmeasured
+from pipeline.data.records import FileCheck, RejectedRow, TokenCounts
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.usecase import Checks, ExampleKind
 
@@ -28,18 +29,24 @@ def check_file(
     form: str = formats.DETECT,
     checks: Checks | None = None,
     columns: dict[str, str] | None = None,
+    lengths: Lengths | Unmeasured | None = None,
 ) -> FileCheck:
     """Returns the check of a file of examples, of all files in a folder, or (`-`) of standard input.
 
     The same rules as in the pipeline, but those that need the database (erased rows, unknown documents). `columns` are
-    the names that the file has for our fields. Raises NotAvailable for a file that is missing or cannot be read;
-    BadInput for what is no file of rows, for one without rows, or for a format that the kind does not come in; Refused
-    for a file that changes while it is read.
+    the names that the file has for our fields. `lengths` measures rows in the base model's tokens.
+
+    Raises NotAvailable for a file that is missing or cannot be read; BadInput for what is no file of rows, for one
+    without rows, or for a format that the kind does not come in; Refused for a file that changes while it is read.
     """
     formats.require(kind, form, "--format" if kind in formats.FORMATS else "--kind")
     chosen, skipped = _chosen(path)
     checks = checks or Checks()
-    table, measuring = rules.for_examples(checks), measures.ExampleMeasures(lambda _: False, None, checks)
+    measuring = measures.ExampleMeasures(
+        lambda _: False, None, checks, lengths=lengths if isinstance(lengths, Lengths) else None
+    )
+    table = rules.for_examples(checks)
+    sizes: list[tuple[int, int]] = []  # tokens and supervised tokens of the accepted rows
     forms: dict[str, str] = {}
     rejected: list[RejectedRow] = []
     warned: Counter[str] = Counter()
@@ -56,16 +63,32 @@ def check_file(
                 breach = rules.breach(table, measured)
                 if breach is None:
                     warned.update(rule.name for rule in rules.warnings(table, measured))
+                    if measured["tokens"] is not None:
+                        sizes.append((measured["tokens"], measured["supervised"]))
                 else:
-                    rejected.append(
-                        RejectedRow(
-                            name, row.line, breach.name, rules.detail(breach, row.problem, ", ".join(row.unread))
-                        )
-                    )
+                    detail = rules.detail(breach, row.problem, ", ".join(row.unread), measured)
+                    rejected.append(RejectedRow(name, row.line, breach.name, detail))
         if rows == before:
             raise BadInput("the file has no rows", where=each, allowed=files.ALLOWED)
     by_rule = Counter(row.rule for row in rejected)
-    return FileCheck(forms, rows, rows - len(rejected), dict(by_rule.most_common()), dict(warned), rejected, skipped)
+    return FileCheck(
+        forms,
+        rows,
+        rows - len(rejected),
+        dict(by_rule.most_common()),
+        dict(warned),
+        rejected,
+        skipped,
+        _token_counts(sizes),
+        lengths.why if isinstance(lengths, Unmeasured) else None,
+    )
+
+
+def _token_counts(sizes: Sequence[tuple[int, int]]) -> TokenCounts | None:
+    if not sizes:
+        return None
+    tokens, supervised = zip(*sizes, strict=True)
+    return TokenCounts(len(sizes), sum(tokens), sum(supervised), max(tokens))
 
 
 def _chosen(path: Path) -> tuple[list[Path], list[str]]:

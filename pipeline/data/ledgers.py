@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline import database
 from pipeline.artifacts import ArtifactStore
 from pipeline.data import measures, measuring, near, snapshots
+from pipeline.data.lengths import Basis, Unmeasured
 from pipeline.data.measuring import Task, Texts
 from pipeline.data.snapshots import Source
 from pipeline.data.tombstones import Tombstones
@@ -28,14 +29,18 @@ PAIRS = "pairs.parquet"
 _KEY = b"nightshift.key"
 
 
-def key(checks: Checks, erased: Tombstones) -> str:
+def key(checks: Checks, erased: Tombstones, basis: Basis | Unmeasured) -> str:
     """Returns the digest of all that measures depend on beside the row: the code that takes them, its libraries, what
-    the use case asks for, and what was erased."""
+    the use case asks for, what was erased, and what lengths are measured by."""
     parts = cachekey.parts(
         job="data.measure",
         modules=("pipeline.data.measuring",),
         files=(),
-        params={"checks": checks.model_dump(mode="json", exclude={"documents"}), "erased": erased.digest},
+        params={
+            "checks": checks.model_dump(mode="json", exclude={"documents"}),
+            "erased": erased.digest,
+            "lengths": basis.params,
+        },
         inputs={},
     )
     return cachekey.key(parts)

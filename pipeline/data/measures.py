@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -11,6 +11,7 @@ from pipeline.data import credentials, personal, quality, texts
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.data.layouts import Content
+from pipeline.data.lengths import Length, Lengths
 from pipeline.data.normal import digest, normal
 from pipeline.data.splits import normalised, question
 from pipeline.usecase import Checks
@@ -39,8 +40,11 @@ class Measured:
     documents: tuple[str, ...] = ()
 
 
-def of_example(row: Example, erased: Callable[[Example], bool], checks: Checks) -> Measured:
-    """Returns the measures of an example; those of content are None where it could not be read."""
+def of_example(
+    row: Example, erased: Callable[[Example], bool], checks: Checks, lengths: Lengths | None = None
+) -> Measured:
+    """Returns the measures of an example; those of content are None where it could not be read, those in tokens where
+    nothing measures `lengths`."""
     measures: Measures = {**dict.fromkeys(OWN), **_problem(row)}
     if row.content is None:
         return Measured(measures, None)
@@ -52,8 +56,14 @@ def of_example(row: Example, erased: Callable[[Example], bool], checks: Checks) 
         "redacted": int(row.redacted),
         **_content_measures(row.content),
         **_text_measures(row.content, checks),
+        **_token_measures(row, lengths),
     }
     return Measured(measures, _marks(row, row.content), row.documents)
+
+
+def _token_measures(row: Example, lengths: Lengths | None) -> Measures:
+    length = None if lengths is None else lengths.of(row)
+    return {} if length is None else asdict(length) | {"equal_after_cut": int(length.equal_after_cut)}
 
 
 def _marks(row: Example, content: Content) -> Marks:
@@ -113,14 +123,16 @@ class ExampleMeasures:
         documents: Mapping[str, str] | None,
         checks: Checks | None = None,
         asked: Iterable[str] = (),
+        lengths: Lengths | None = None,
     ) -> None:
-        """`asked` are the questions of the evaluation; see Beside."""
-        self._erased, self._checks = erased, checks or Checks()
+        """`asked` are the questions of the evaluation, `lengths` measures rows in tokens, None where nothing does; see
+        Beside."""
+        self._erased, self._checks, self._lengths = erased, checks or Checks(), lengths
         self._beside = Beside(documents, frozenset(map(question_mark, asked)))
 
     def of(self, row: Example) -> Measures:
         """Returns the measures of an example."""
-        own = of_example(row, self._erased, self._checks)
+        own = of_example(row, self._erased, self._checks, self._lengths)
         return own.measures | self._beside.of(own.marks, own.documents)
 
 
@@ -130,9 +142,10 @@ def of_examples(
     documents: Mapping[str, str] | None,
     checks: Checks | None = None,
     asked: Iterable[str] = (),
+    lengths: Lengths | None = None,
 ) -> list[Measures]:
     """Returns the measures of each example; see ExampleMeasures."""
-    measuring = ExampleMeasures(erased, documents, checks, asked)
+    measuring = ExampleMeasures(erased, documents, checks, asked, lengths)
     return [measuring.of(row) for row in examples]
 
 
@@ -157,6 +170,7 @@ OWN = (
     "repetition",
     "excuses",
     "abuse",
+    *(field.name for field in fields(Length)),
 )
 
 

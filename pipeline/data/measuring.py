@@ -15,12 +15,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from pipeline import canonical
-from pipeline.data import measures, near, splits
+from pipeline import canonical, settings
+from pipeline.data import lengths, measures, near, splits
 from pipeline.data.formats import Example
+from pipeline.data.lengths import Basis, Lengths, Unmeasured
 from pipeline.data.snapshots import Source
 from pipeline.data.tombstones import Tombstones
+from pipeline.errors import Refused
 from pipeline.records import load, plain
+from pipeline.settings import Settings
 from pipeline.usecase import Checks
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1_000  # rows
 _WORTH_A_PROCESS = 10_000  # rows: fewer are measured before another process has begun
-_TEXTS = frozenset({"problem", "erased", "roles", "answers"})  # measures that are no numbers
+_TEXTS = frozenset({"problem", "erased", "roles", "answers", "untrainable"})  # measures that are no numbers
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Task:
     sources: Sequence[Source]
     checks: Checks
     erased: Tombstones
+    settings: Settings
+    basis: Basis | None  # what lengths are measured by; None where nothing measures them
 
 
 def schema() -> "pa.Schema":
@@ -96,12 +101,16 @@ def measure(task: Task, offsets: Sequence[int], scratch: Path) -> "pa.Table":
 
 def _start(task: Task, offsets: Sequence[int], target: Path) -> tuple[subprocess.Popen[bytes], Path]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.data.measuring"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "pipeline.data.measuring"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, **task.settings.environment()},
     )
     order = {
         "rows": str(task.rows),
         "sources": plain(list(task.sources)),
         "checks": task.checks.model_dump(mode="json"),
+        "basis": plain(task.basis),
         "erased": [task.erased.key.hex(), task.erased.use_case, sorted(task.erased.marks)],
         "offsets": list(offsets),
         "target": str(target),
@@ -132,6 +141,8 @@ def main() -> None:
         [load(Source, source) for source in order["sources"]],
         Checks.model_validate(order["checks"]),
         Tombstones(bytes.fromhex(key), use_case, frozenset(marks)),
+        settings.from_environment(),
+        None if order["basis"] is None else load(Basis, order["basis"]),
     )
     with pa.OSFile(order["target"], "wb") as file, pa.ipc.new_file(file, schema()) as writer:
         for batch in _batches(task, order["offsets"]):
@@ -142,10 +153,10 @@ def _batches(task: Task, offsets: Sequence[int]) -> "Iterator[pa.RecordBatch]":
     import pyarrow as pa
 
     columns = schema()
-    places = iter(offsets)
+    places, by = iter(offsets), _lengths(task)
     with Texts(task.rows, task.sources) as texts:
         while batch := list(islice(places, _BATCH)):
-            entries = [entry for offset in batch for entry in _entries(task, texts, offset)]
+            entries = [entry for offset in batch for entry in _entries(task, by, texts, offset)]
             for entry, sketch in zip(entries, near.sketches([e.pop("text") for e in entries]), strict=True):
                 entry["sketch"] = sketch
             yield pa.RecordBatch.from_pylist(entries, columns)
@@ -179,16 +190,26 @@ class Texts:
         return self._sources[file].examples(text, line)
 
 
-def _entries(task: Task, texts: Texts, offset: int) -> Iterator[dict[str, Any]]:
+def _lengths(task: Task) -> Lengths | None:
+    """Returns what measures rows in tokens. Raises Refused where it could be read a moment ago, and cannot now."""
+    if task.basis is None:
+        return None
+    by = lengths.load(task.settings, task.basis)
+    if isinstance(by, Unmeasured):
+        raise Refused("the base model's tokenizer cannot be read any more", where=task.basis.files.folder, found=by.why)
+    return by
+
+
+def _entries(task: Task, by: Lengths | None, texts: Texts, offset: int) -> Iterator[dict[str, Any]]:
     file, line, text = texts.row(offset)
     source = task.sources[file]
     place = {"file": file, "line": line, "offset": offset, "raw": source.marker().of(text)}
     for part, read in enumerate(source.examples(text, line)):
-        yield {**place, "part": part, **_entry(measures.redacted(read, task.checks), task)}
+        yield {**place, "part": part, **_entry(measures.redacted(read, task.checks), task, by)}
 
 
-def _entry(row: Example, task: Task) -> dict[str, Any]:
-    measured = measures.of_example(row, task.erased.holds, task.checks)
+def _entry(row: Example, task: Task, by: Lengths | None) -> dict[str, Any]:
+    measured = measures.of_example(row, task.erased.holds, task.checks, by)
     if row.content is None or measured.marks is None:
         return {**measured.measures, "detail": None if row.problem is None else row.problem.detail, "text": ""}
     return {

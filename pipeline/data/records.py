@@ -93,6 +93,16 @@ class RejectedRow:
 
 
 @dataclass(frozen=True)
+class TokenCounts:
+    """Rows in the tokens of a base model."""
+
+    rows: int
+    tokens: int  # of a pair: of the prompt with the longer answer
+    supervised: int  # that the loss is taken on
+    longest: int
+
+
+@dataclass(frozen=True)
 class FileCheck:
     """The check of files, without a database."""
 
@@ -103,6 +113,8 @@ class FileCheck:
     warnings: Mapping[str, int]  # accepted rows
     rejected: Sequence[RejectedRow]  # one for each bad row
     skipped: Sequence[str]  # what else stands in the folder
+    tokens: TokenCounts | None = None  # of the accepted rows
+    unmeasured: str | None = None  # why they were not measured in tokens
 
 
 @dataclass(frozen=True)

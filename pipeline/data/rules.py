@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline.chat import Reason
+from pipeline.data import lengths
 from pipeline.data.measures import Measures
 from pipeline.data.rows import Problem
 from pipeline.usecase import CLASSIFICATIONS, Checks, DocumentChecks
@@ -101,6 +103,7 @@ WAIVABLE = frozenset(
         "other_answers",
         "excuses",
         "abuse",
+        "truncated_answer",
     }
 )
 
@@ -133,7 +136,18 @@ _READING = (
 )
 _OF_DOCUMENTS = ("not_utf8", "not_storable", "front_matter", "outside")
 # What a file's share of bad rows does not count: it says nothing against the file.
-NOT_MALFORMED = frozenset({"erased", "duplicate", "duplicate_id", "outside"})
+NOT_MALFORMED = frozenset(
+    {
+        "erased",
+        "duplicate",
+        "duplicate_id",
+        "outside",
+        # These are as much the base model's and its recipe's.
+        "untrainable",
+        "equal_after_truncation",
+        "truncated_answer",
+    }
+)
 
 
 def for_examples(checks: Checks) -> tuple[Rule, ...]:
@@ -163,6 +177,7 @@ def for_examples(checks: Checks) -> tuple[Rule, ...]:
         ),
         Rule("same_answers", "answers", NoneOf(("same",)), "chosen and rejected are the same answer"),
         Rule("duplicate", "repeats", NoneOf(("row",)), "the same row stands earlier"),
+        *_of_lengths(checks),
         *_of_example_texts(checks),
         Rule(
             "duplicate_content",
@@ -198,6 +213,38 @@ def for_examples(checks: Checks) -> tuple[Rule, ...]:
 
 
 _SEVERITIES: Mapping[str, Severity] = {"reject": "rejected", "quarantine": "waiting", "report": "warning"}
+
+
+def _of_lengths(checks: Checks) -> list[Rule]:
+    """Returns the rules about a row in the tokens of the base model. Training leaves out what breaks the first two."""
+    rules = [
+        Rule("untrainable", "untrainable", NoneOf(tuple(lengths.REASONS)), "nothing can be learned from it"),
+        Rule(
+            "equal_after_truncation",
+            "equal_after_cut",
+            Between(None, 0),
+            "chosen and rejected are the same within training.dpo.max_length",
+        ),
+    ]
+    if checks.truncation not in _SEVERITIES:
+        return rules
+    return [
+        *rules,
+        Rule(
+            "truncated_answer",
+            "cut_answers",
+            Between(None, 0),
+            "an answer reaches beyond max_length of its training",
+            _SEVERITIES[checks.truncation],
+        ),
+        Rule(
+            "lost_answer",
+            "lost_answers",
+            Between(None, 0),
+            "its last answer lies beyond training.sft.max_length",
+            "warning",
+        ),
+    ]
 
 
 _NONE = Between(None, 0)
@@ -290,9 +337,17 @@ def warnings(rules: Iterable[Rule], measures: Measures) -> list[Rule]:
     return [r for r in rules if r.severity == "warning" and not r.test.holds(measures[r.measure])]
 
 
-def detail(rule: Rule, problem: Problem | None, unread: str | None = None) -> str:
-    """Returns what a finding says: what reading found, where it did, else the rule's own words; `unread` are the names
-    of the keys that nothing reads."""
+def detail(rule: Rule, problem: Problem | None, unread: str | None = None, measures: Measures | None = None) -> str:
+    """Returns what a finding says: what reading found, where it did, else the rule's own words; of a row in tokens, how
+    many. `unread` are the names of the keys that nothing reads, `measures` those of an example."""
     if problem is not None and problem.rule == rule.name:
         return problem.detail
-    return f"{rule.detail}: {unread}" if rule.name == "unread_meaning" and unread else rule.detail
+    if rule.name == "unread_meaning" and unread:
+        return f"{rule.detail}: {unread}"
+    if measures is not None and rule.name == "untrainable":
+        reason: Reason = measures["untrainable"]
+        return f"{rule.detail}: {lengths.REASONS[reason]} ({reason})"
+    if measures is not None and rule.measure in ("cut_answers", "lost_answers", "equal_after_cut"):
+        tokens, cut = measures["tokens"], measures["cut"]
+        return f"{rule.detail}: {tokens:,} tokens, and {tokens - cut:,} are read"
+    return rule.detail

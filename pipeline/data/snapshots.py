@@ -60,11 +60,11 @@ class Source(File):
 
     def marker(self) -> "Marker":
         """Returns what tells rows of this file from others."""
-        return Marker(canonical.digest(plain(self.reading)))
+        return Marker(canonical.digest([self.file, plain(self.reading)]))
 
 
 class Marker:
-    """Marks of rows: 16 bytes of a hash over how a row is read and what stands there, BLAKE2b (RFC 7693)."""
+    """Marks of rows: 16 bytes of a hash over the file, how it is read and what stands there, BLAKE2b (RFC 7693)."""
 
     def __init__(self, reading: str) -> None:
         self._hash = blake2b(reading.encode(), digest_size=_MARK)

@@ -11,7 +11,18 @@ from typing import BinaryIO, cast
 
 from pipeline import canonical, database, steps
 from pipeline.context import Context
-from pipeline.data import documents, formats, jsonrows, ledgers, paths, provenance, reading, snapshots, tombstones
+from pipeline.data import (
+    documents,
+    formats,
+    jsonrows,
+    ledgers,
+    lengths,
+    paths,
+    provenance,
+    reading,
+    snapshots,
+    tombstones,
+)
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example, Reading
 from pipeline.data.provenance import Generated
@@ -131,7 +142,8 @@ def fetch(context: Context) -> Fetched:
     )
 
     def work(attempt: Attempt) -> Result:
-        known = ledgers.known(attempt, context.usecase.name, ledgers.key(context.usecase.checks, erased))
+        basis = lengths.basis(context.settings, context.usecase)
+        known = ledgers.known(attempt, spec.use_case, ledgers.key(context.usecase.checks, erased, basis))
         examples = _examples(attempt, context.usecase, rows, erased, known)
         fetched, files = _fetched_documents(texts)
         kept = [snapshots.emptied(row) if erased.holds(row) else row for row in fetched]

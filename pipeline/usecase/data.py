@@ -198,8 +198,10 @@ class Checks(Section):
     """A check that accepts fewer examples stops the commit."""
     min_documents: int = Field(0, ge=0, le=1_000_000_000)
     """A check that accepts fewer documents stops the commit."""
-    mean_answer_characters: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = None
-    """Answers that are shorter or longer in the mean than these two numbers of characters stop the commit."""
+    min_mean_answer: int = Field(0, ge=0, le=10_000_000)
+    """Answers with fewer characters in the mean stop the commit."""
+    max_mean_answer: int = Field(10_000_000, ge=0, le=10_000_000)
+    """Answers with more characters in the mean stop the commit."""
     personal_data: Literal["reject", "redact", "quarantine", "report", "off"] = "quarantine"
     """Examples with e-mail addresses, telephone, card or account numbers, or national ids. `quarantine`: they wait for
     `nightshift data accept`; `redact`: `[email]` stands in their place."""
@@ -230,6 +232,9 @@ class Checks(Section):
     answer of a pair, nor the prompt of a task about them. `quarantine`: they wait for `nightshift data accept`."""
     documents: DocumentChecks = DocumentChecks()
     """What becomes of documents by what they hold."""
+    truncation: RuleAction = "report"
+    """Examples with an answer that `training.sft.max_length`, of a pair `training.dpo.max_length`, cuts off in the base
+    model's tokens. `report`: they are trained on as far as they reach, and where they end is not learned."""
     max_widened: int = Field(0, ge=0, le=1_000_000)
     """So many documents that more may read from now on go through; with more of them, all wait for a person."""
     max_lost: Share = 0.5

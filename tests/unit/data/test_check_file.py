@@ -11,10 +11,13 @@ from typer.testing import CliRunner
 
 from pipeline import data
 from pipeline.cli.commands import app
+from pipeline.data import lengths
 from pipeline.data.formats import Example
+from pipeline.data.lengths import Unmeasured
 from pipeline.data.measures import ExampleMeasures, Measures
 from pipeline.errors import BadInput, NotAvailable, Refused
-from pipeline.usecase import Checks
+from pipeline.settings import from_environment
+from pipeline.usecase import Checks, find
 
 pytestmark = pytest.mark.unit
 
@@ -154,3 +157,40 @@ def test_a_prompt_with_two_answers_is_named(tmp_path: Path) -> None:
     assert [row.rule for row in found.rejected] == ["duplicate"]
     strict = data.check_file(file, "sft", checks=Checks(other_answers="quarantine"))
     assert [(row.line, row.rule) for row in strict.rejected] == [(4, "other_answers"), (5, "duplicate")]
+
+
+LONG = {
+    "messages": [GOOD["messages"][0], {"role": "assistant", "content": "Because of the rules of the house. " * 400}]
+}
+
+
+def test_of_a_use_case_rows_are_measured_in_its_models_tokens(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f"{json.dumps(GOOD)}\n{json.dumps(LONG)}\n")
+    given = ["data", "check", str(file), "--kind", "sft", "--json"]
+    assert json.loads(CliRunner().invoke(app, given).stdout)["tokens"] is None
+    checked = json.loads(CliRunner().invoke(app, [*given, "--usecase", "tiny"]).stdout)
+    assert checked["warnings"]["truncated_answer"] == 1
+    tokens = checked["tokens"]
+    assert (tokens["rows"], checked["rejected"]) == (2, [])
+    assert 1 < tokens["supervised"] < 1024 + 20 < tokens["longest"] < tokens["tokens"]
+
+
+def test_a_row_whose_answer_is_cut_is_left_out_where_the_use_case_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f"{json.dumps(GOOD)}\n{json.dumps(LONG)}\n")
+    settings = from_environment({"NIGHTSHIFT_HOME": str(tmp_path / "home")})
+    measuring = lengths.load(settings, lengths.basis(settings, find(settings, "tiny")))
+    checked = data.check_file(file, "sft", checks=Checks(truncation="reject"), lengths=measuring)
+    (row,) = checked.rejected
+    assert (row.line, row.rule) == (2, "truncated_answer")
+    assert "and 1,024 are read" in row.detail
+    assert checked.tokens is not None
+    assert (checked.tokens.rows, checked.tokens.longest) == (1, checked.tokens.tokens)
+
+
+def test_a_use_case_whose_model_is_not_here_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f"{json.dumps(GOOD)}\n{json.dumps(LONG)}\n")
+    checked = data.check_file(file, "sft", lengths=Unmeasured("the base model x is not here"))
+    assert (checked.accepted, checked.tokens, checked.unmeasured) == (2, None, "the base model x is not here")

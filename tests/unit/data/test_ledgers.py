@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from pipeline.data import ledgers, measuring, reading
 from pipeline.data.formats import Reading
 from pipeline.data.ledgers import Ledger
+from pipeline.data.lengths import Unmeasured
 from pipeline.data.measuring import Task
 from pipeline.data.snapshots import Source, Writer
 from pipeline.data.tombstones import Tombstones
+from pipeline.settings import Settings
 from pipeline.usecase import Checks
 
 pytestmark = pytest.mark.unit
 
 NONE = Tombstones(b"key", "demo", frozenset())
+UNMEASURED = Unmeasured("there is no base model")
 WORDS = "the limit for a card that was lost abroad is ten euros a day and nobody pays it twice"
 
 
@@ -37,7 +40,7 @@ def task(folder: Path, name: str, lines: Sequence[str]) -> Task:
     with path.open("wb") as target:
         rows = reading.raw(io.BytesIO("\n".join(["", *lines]).encode()), "f.jsonl") if lines else ()
         Writer(target, NONE, Checks(), frozenset()).write(0, source, rows)
-    return Task(path, [source], Checks(), NONE)
+    return Task(path, [source], Checks(), NONE, Settings(folder, folder, str(folder), folder), None)
 
 
 def taken(folder: Path, name: str, lines: Sequence[str], earlier: Ledger | None = None) -> Ledger:
@@ -101,7 +104,9 @@ def test_a_process_that_fails_is_no_result(tmp_path: Path, monkeypatch: pytest.M
 def test_the_key_says_what_measures_depend_on() -> None:
     erased = Tombstones(b"key", "demo", frozenset({"0" * 64}))
     keys = {
-        ledgers.key(checks, marks) for checks in (Checks(), Checks(personal_data="off")) for marks in (NONE, erased)
+        ledgers.key(checks, marks, UNMEASURED)
+        for checks in (Checks(), Checks(personal_data="off"))
+        for marks in (NONE, erased)
     }
     assert len(keys) == 4
-    assert ledgers.key(Checks(), NONE) in keys
+    assert ledgers.key(Checks(), NONE, UNMEASURED) in keys

@@ -1,19 +1,24 @@
 """The rules, and that a column at a time they say what they say of a row."""
 
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import tokenizer
+from pipeline.chat import Chat
 from pipeline.data import measures, rules, verdicts
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.data.layouts import Content
+from pipeline.data.lengths import Lengths
 from pipeline.data.measures import Measures
 from pipeline.data.rows import Problem
-from pipeline.usecase import Checks
+from pipeline.settings import from_environment
+from pipeline.usecase import BaseModelSource, Checks
 
 pytestmark = pytest.mark.unit
 
@@ -96,6 +101,76 @@ def test_documents_that_are_not_there_or_are_withdrawn_are_told() -> None:
     assert warned(row, documents={"a": "approved"}) == [{"unknown_document"}]
     assert warned(row, documents={"a": "approved", "b": "withdrawn"}) == [{"withdrawn_document"}]
     assert broken(row, documents=None) == [None]
+
+
+@cache
+def tiny() -> Chat:
+    """The tiny model's chat template."""
+    settings = from_environment({"NIGHTSHIFT_HOME": "/nonexistent"})
+    return Chat(tokenizer.load(settings, tokenizer.locate(settings, BaseModelSource())))
+
+
+SHORT = Checks(truncation="reject")
+CONTROL = Example("f", 1, "sft", {"messages": [*turns("user:Who?"), {"role": "assistant", "content": "<|im_end|>"}]})
+LONG = "Because of what the rules of the house say. " * 9
+
+
+def by_tokens(row: Example, checks: Checks = SHORT, max_length: int = 64) -> tuple[str | None, str, list[str]]:
+    """Returns the rule by which a row is rejected in tokens and what is said of it, and the warnings."""
+    (measured,) = measures.of_examples(
+        [row], lambda _: False, None, checks, (), Lengths(tiny(), {"sft": max_length, "preference": max_length})
+    )
+    table = rules.for_examples(checks)
+    rule = rules.breach(table, measured)
+    warnings = [each.name for each in rules.warnings(table, measured)]
+    said = [rules.detail(each, row, measured) for each in table if rule is each or each.name in warnings]
+    return (None if rule is None else rule.name), "; ".join(said), warnings
+
+
+@pytest.mark.parametrize(
+    ("row", "rule", "detail"),
+    [
+        (supervised("user:Who?|assistant:Me."), None, ""),
+        (supervised(f"user:Who?|assistant:{LONG}"), "truncated_answer", "and 64 are read"),
+        (supervised(f"user:{LONG}|assistant:Me."), "untrainable", "(answer_beyond_max_length)"),
+        (CONTROL, "untrainable", "(control_token_in_answer)"),
+        (preference("user:Who?", "assistant:Me.", "assistant:You."), None, ""),
+        (preference("user:Who?", f"assistant:{LONG}", "assistant:You."), "truncated_answer", "and 64 are read"),
+        (preference("user:Who?", "assistant:You.", f"assistant:{LONG}"), "truncated_answer", "and 64 are read"),
+        (preference("user:Who?", f"assistant:{LONG}", f"assistant:{LONG}!"), "equal_after_truncation", "64 are read"),
+        (preference(f"user:{LONG}", "assistant:Me.", "assistant:You."), "untrainable", "(prompt_fills_max_length)"),
+        (Example("f", 1, "sft", None, problem=Problem("wrong_type", "a field")), "wrong_type", "a field"),
+    ],
+)
+def test_a_row_is_rejected_for_what_it_is_in_tokens(row: Example, rule: str | None, detail: str) -> None:
+    name, said, _ = by_tokens(row)
+    assert name == rule
+    assert detail in said
+    assert by_tokens(row, max_length=4_096)[0] in (None, "wrong_type") or "control_token" in said
+
+
+def test_what_becomes_of_a_cut_answer_is_the_use_cases_to_say() -> None:
+    row = supervised(f"user:Who?|assistant:{LONG}")
+    action: Literal["reject", "quarantine", "report", "off"]
+    for action, left_out, reported in (("reject", True, False), ("report", False, True), ("off", False, False)):
+        name, _, warnings = by_tokens(row, Checks(truncation=action))
+        assert (name == "truncated_answer", "truncated_answer" in warnings) == (left_out, reported)
+    (waiting,) = [
+        rule for rule in rules.for_examples(Checks(truncation="quarantine")) if rule.name == "truncated_answer"
+    ]
+    assert (waiting.severity, waiting.may_be_waived) == ("waiting", True)
+
+
+def test_a_conversation_whose_last_turns_are_not_read_is_told() -> None:
+    row = supervised(f"user:Who?|assistant:Me.|user:{LONG}|assistant:No.")
+    assert by_tokens(row)[::2] == (None, ["lost_answer"])
+    assert by_tokens(row, Checks(truncation="off"))[::2] == (None, [])
+
+
+def test_rows_that_were_not_measured_in_tokens_pass() -> None:
+    for row in (CONTROL, supervised(f"user:{LONG}|assistant:{LONG}")):
+        (measured,) = measures.of_examples([row], lambda _: False, None, SHORT)
+        assert rules.breach(rules.for_examples(SHORT), measured) is None
 
 
 def text(**fields: Any) -> Document:
@@ -194,6 +269,7 @@ def chunked(values: list[Any]) -> pa.ChunkedArray:
 def test_a_column_at_a_time_the_rules_say_what_they_say_of_each_row(
     examples: list[Example], documents: list[Document]
 ) -> None:
-    measured = measures.of_examples(examples, lambda row: row.subject is not None, {"a": "withdrawn"})
+    lengths = Lengths(tiny(), {"sft": 16, "preference": 16})
+    measured = measures.of_examples(examples, lambda row: row.subject is not None, {"a": "withdrawn"}, lengths=lengths)
     agree(rules.for_examples(CHECKS), measured)
     agree(rules.for_documents(CHECKS), measures.of_documents(documents, lambda row: row.key == "b", CHECKS))
