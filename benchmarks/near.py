@@ -136,7 +136,7 @@ def ours(path: Path) -> dict[str, object]:
     """Returns the seconds of all, of making the sets alone, and the pairs of the texts of a file."""
     texts: list[str] = json.loads(path.read_text())
     begun = time.perf_counter()
-    pairs = near.pairs(texts)
+    pairs = near.among(texts)
     seconds = time.perf_counter() - begun
     begun = time.perf_counter()
     for text in texts:

@@ -25,6 +25,7 @@ SKETCH = 4 * BANDS  # bytes
 _WORDS = 3  # of a run
 _SLOTS = 128
 _SEED = 20261126
+_BATCH = 1_000
 _LIKELY = 3  # bands that a pair has alike before its sets are compared
 _FEW = 8  # rows alike in a band of which each is a pair with each; of more, with the first and the next
 _MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5)  # odd: no slot is lost
@@ -53,6 +54,15 @@ def sketches(texts: Sequence[str]) -> list[bytes | None]:
         mixed ^= mixed >> np.uint64(29)
     bands = (mixed >> np.uint64(32)).astype("<u4")
     return [bands[place].tobytes() if of else None for place, of in enumerate(sets)]
+
+
+def among(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Returns the places of the near pairs of texts; see `pairs`."""
+    import pyarrow as pa
+
+    batches = [texts[begin : begin + _BATCH] for begin in range(0, len(texts), _BATCH)]
+    sketched = pa.chunked_array([pa.array(sketches(batch), pa.binary(SKETCH)) for batch in batches], pa.binary(SKETCH))
+    return list(pairs(sketched, texts.__getitem__))
 
 
 def pairs(

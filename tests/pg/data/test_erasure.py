@@ -130,7 +130,7 @@ def test_the_impact_is_shown_before_anything_goes(stage: Stage) -> None:
     assert [(each.kind, each.trained) for each in touched.made if each.digest == model.outputs["adapter"].digest] == [
         ("adapter", set(touched.examples) != {"test"})
     ]
-    assert len(touched.snapshots) == 1  # what was fetched is what was accepted, and is one content
+    assert len(touched.snapshots) == 2  # what was fetched, and its ledger
     assert touched.sources == ["sft.jsonl"]
     assert [each.name for each in touched.same_text] == []
     assert not touched.live

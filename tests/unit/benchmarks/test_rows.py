@@ -35,7 +35,7 @@ def test_few_words_are_frequent_and_most_are_rare(generated: list[dict[str, obje
 
 
 def test_one_row_in_a_hundred_comes_near_to_another(generated: list[dict[str, object]]) -> None:
-    later = {other for _, other in near.pairs(_texts(generated))}
+    later = {other for _, other in near.among(_texts(generated))}
     assert 10 <= len(later) <= 35
 
 

@@ -123,7 +123,7 @@ def by_tokens(row: Example, checks: Checks = SHORT, max_length: int = 64) -> tup
     table = rules.for_examples(checks)
     rule = rules.breach(table, measured)
     warnings = [each.name for each in rules.warnings(table, measured)]
-    said = [rules.detail(each, row, measured) for each in table if rule is each or each.name in warnings]
+    said = [rules.detail(each, row.problem, None, measured) for each in table if rule is each or each.name in warnings]
     return (None if rule is None else rule.name), "; ".join(said), warnings
 
 
