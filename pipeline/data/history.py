@@ -1,12 +1,15 @@
 """versions and diff: what the datasets of a use case were at any version, and what changed from one to another."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pipeline import database
-from pipeline.data import catalog, membership
+from pipeline.data import catalog, membership, splits
 from pipeline.data.catalog import DatasetKind
+from pipeline.database import Connection
 from pipeline.errors import BadInput
 from pipeline.settings import Settings
 from pipeline.usecase import UseCase
@@ -43,6 +46,16 @@ class Changes:
 
 
 @dataclass(frozen=True)
+class Changed:
+    """A row that went and the one that came in its place: of examples, one with the same question; of documents, one
+    with the same id."""
+
+    before: str  # digests
+    after: str
+    fields: Sequence[str]  # what differs between them, without a word of it
+
+
+@dataclass(frozen=True)
 class Difference:
     """What turns one version into another."""
 
@@ -55,6 +68,7 @@ class Difference:
     removed: int
     splits: Mapping[str, int]
     changes: Changes
+    changed: Sequence[Changed]  # pairs of a removed and an added row
 
 
 def versions(settings: Settings, usecase: UseCase) -> Versions:
@@ -80,7 +94,8 @@ def diff(
                 )
         old = catalog.members(connection, usecase.name, dataset, before)
         new = catalog.members(connection, usecase.name, dataset, after)
-    difference = membership.change(old, new)
+        difference = membership.change(old, new)
+        changed = _changed(connection, usecase.name, dataset, difference)
     return Difference(
         dataset,
         before,
@@ -91,4 +106,53 @@ def diff(
         len(difference.removed),
         membership.counts(new.values()),
         Changes(membership.listed(difference.added), membership.listed(difference.removed)),
+        changed,
     )
+
+
+def _changed(
+    connection: Connection, use_case: str, dataset: DatasetKind, difference: membership.Change
+) -> list[Changed]:
+    """Returns the pairs of rows that stand for the same, by their digests. Of an erased row nothing is known."""
+    if not difference.added or not difference.removed:
+        return []
+    removed, added = (
+        _by_name(connection, use_case, dataset, sorted(rows)) for rows in (difference.removed, difference.added)
+    )
+    pairs = [
+        (before, after)
+        for name, rows in removed.items()
+        for before, after in zip(rows, added.get(name, ()), strict=False)
+        if before.digest != after.digest
+    ]
+    return sorted(
+        (Changed(one.digest, other.digest, _differing(one.fields, other.fields)) for one, other in pairs),
+        key=lambda each: (each.before, each.after),
+    )
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A row, by what may differ between two of its name."""
+
+    digest: str
+    fields: Mapping[str, Any]
+
+
+def _by_name(
+    connection: Connection, use_case: str, dataset: DatasetKind, digests: Sequence[str]
+) -> dict[str, list[_Described]]:
+    """Returns the rows with these digests by what they stand for."""
+    named: dict[str, list[_Described]] = defaultdict(list)
+    for row in database.fetch(connection, "data", f"described_{dataset}", use_case=use_case, digests=list(digests)):
+        digest = row.pop("digest")
+        if dataset == "documents":
+            named[row.pop("document_key")].append(_Described(digest, row))
+        else:
+            content = row.pop("content")
+            named[splits.group(content)].append(_Described(digest, row | content))
+    return named
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))

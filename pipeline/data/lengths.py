@@ -1,7 +1,7 @@
 """Lengths of training rows in the tokens of the use case's own base model: written as its chat template writes them,
 cut as its training cuts them (pipeline/encoding.py is the one account of both)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,7 @@ class Basis:
 
     files: TokenizerFiles
     max_lengths: Mapping[ExampleKind, int]
-    untrained: frozenset[str]
+    untrained: Sequence[str]  # files whose rows are not trained on
 
     @property
     def params(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Basis:
         return {
             "tokenizer": self.files.digest,
             "max_length": dict(self.max_lengths),
-            "untrained": sorted(self.untrained),
+            "untrained": list(self.untrained),
         }
 
 
@@ -110,7 +110,7 @@ def basis(settings: Settings, usecase: UseCase) -> Basis | Unmeasured:
     if training.dpo.enabled:
         max_lengths["preference"] = training.dpo.max_length
     sources = uses.of_examples(usecase, settings.usecases / usecase.name)
-    untrained = frozenset(source.source for source in sources if "train" not in source.uses)
+    untrained = sorted(source.source for source in sources if "train" not in source.uses)
     try:
         files = tokenizer.locate(settings, usecase.base_model)
     except NotAvailable as error:
@@ -127,6 +127,6 @@ def load(settings: Settings, by: Basis | Unmeasured) -> Lengths | Unmeasured:
     if isinstance(by, Unmeasured):
         return by
     try:
-        return Lengths(Chat(tokenizer.load(settings, by.files)), by.max_lengths, by.untrained)
+        return Lengths(Chat(tokenizer.load(settings, by.files)), by.max_lengths, frozenset(by.untrained))
     except (BadInput, Refused) as error:
         return Unmeasured(error.what)

@@ -1,7 +1,7 @@
 """Rows of a snapshot measured: each by itself, so that many are measured at once, in processes of their own.
 
-The module is also such a process's program: it reads what to measure from its standard input, since a key is part of
-it, and writes an Arrow file."""
+Such a process (`main`) reads what to measure from its standard input, since a key is part of it, and writes an Arrow
+file."""
 
 import json
 import mmap
@@ -101,7 +101,7 @@ def measure(task: Task, offsets: Sequence[int], scratch: Path) -> "pa.Table":
 
 def _start(task: Task, offsets: Sequence[int], target: Path) -> tuple[subprocess.Popen[bytes], Path]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.data.measuring"],
+        [sys.executable, "-c", f"from {__name__} import main; main()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env={**os.environ, **task.settings.environment()},
@@ -224,7 +224,3 @@ def _entry(row: Example, task: Task, by: Lengths | None) -> dict[str, Any]:
         "detail": ", ".join(row.unread) or None,
         "text": near.text(row.content),
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -316,6 +316,25 @@ where a.use_case = :'use_case' and a.kind = 'snapshot' and a.name = :'name' and 
 order by o.registered desc
 limit 1;
 
+-- described_examples --
+-- What may differ between two rows with one question; nothing of an erased one.
+select r.digest, r.kind, r.subject, r.documents, r.content
+from (select digest, kind, subject, documents, content from catalog.example where use_case = :'use_case'
+      union all
+      select digest, kind, subject, documents, content from catalog.locked_example where use_case = :'use_case') r
+join unnest(:'digests'::text[]) as wanted (digest) using (digest)
+where r.content is not null
+order by r.digest;
+
+-- described_documents --
+-- What may differ between two versions of a document: of its text, the digest.
+select v.digest, o.document_key, v.text_digest as text, v.title, v.tenant, v.classification, v.groups, v.owner, v.source, v.status,
+       v.fresh_until, v.retain_until, v.subject, v.uses
+from catalog.document o join catalog.document_version v using (document_id)
+join unnest(:'digests'::text[]) as wanted (digest) using (digest)
+where o.use_case = :'use_case'
+order by v.digest;
+
 -- newest_card --
 -- The newest card of a dataset version.
 select o.version_id, r.params -> 'versions' as versions

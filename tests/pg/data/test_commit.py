@@ -293,6 +293,33 @@ def test_versions_and_diff(stage: Stage) -> None:
         data.diff(stage.settings, stage.usecase, 1, 3)
 
 
+def test_a_difference_says_what_changed_and_no_word_of_it(stage: Stage) -> None:
+    stage.put([question(n, "It is, in any case.") for n in range(4)])
+    stage.document("limits", "The limit is 10 EUR.")
+    stage.document("fees", "The fee is 3 EUR.")
+    stage.commit()
+    stage.put(
+        [
+            question(0, "It is, in any case."),
+            question(1, "By no means is it."),
+            question(2, "It is, in any case.", documents=["limits"]),
+            question(9, "It is, in any case."),
+        ]
+    )
+    stage.document("limits", "The limit is 20 EUR.", title="Limits")
+    stage.commit()
+    found = data.diff(stage.settings, stage.usecase, 1, 2)
+    assert (found.added, found.removed) == (3, 3)
+    assert sorted(list(each.fields) for each in found.changed) == [["documents"], ["messages"]]
+    assert {each.before for each in found.changed} < dict(found.changes.removed).keys()
+    assert {each.after for each in found.changed} < dict(found.changes.added).keys()
+    (document,) = data.diff(stage.settings, stage.usecase, 1, 2, "documents").changed
+    assert document.fields == ["text", "title"]
+    assert "means" not in str(found)
+    back = data.diff(stage.settings, stage.usecase, 2, 1)
+    assert {(each.after, each.before) for each in back.changed} == {(e.before, e.after) for e in found.changed}
+
+
 def test_a_document_that_fewer_may_read_leaves_the_indexes_at_once_and_its_new_version_may_come(stage: Stage) -> None:
     # To and fro, so that a version comes back which was seen before the withdrawal that it brings about.
     stage.allow_widening(1)

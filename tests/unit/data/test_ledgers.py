@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from pipeline.data import ledgers, measuring, reading
 from pipeline.data.formats import Reading
 from pipeline.data.ledgers import Ledger
-from pipeline.data.lengths import Unmeasured
+from pipeline.data.lengths import Basis, Unmeasured
 from pipeline.data.measuring import Task
 from pipeline.data.snapshots import Source, Writer
 from pipeline.data.tombstones import Tombstones
-from pipeline.settings import Settings
+from pipeline.settings import ROOT, Settings
+from pipeline.tokenizer import TokenizerFiles
 from pipeline.usecase import Checks
 
 pytestmark = pytest.mark.unit
@@ -40,7 +41,8 @@ def task(folder: Path, name: str, lines: Sequence[str]) -> Task:
     with path.open("wb") as target:
         rows = reading.raw(io.BytesIO("\n".join(["", *lines]).encode()), "f.jsonl") if lines else ()
         Writer(target, NONE, Checks(), frozenset()).write(0, source, rows)
-    return Task(path, [source], Checks(), NONE, Settings(folder, folder, str(folder), folder), None)
+    tiny = Basis(TokenizerFiles("tiny", ROOT / "models" / "tiny", "0" * 64), {"sft": 64}, ["other.jsonl"])
+    return Task(path, [source], Checks(), NONE, Settings(folder, folder, str(folder), folder), tiny)
 
 
 def taken(folder: Path, name: str, lines: Sequence[str], earlier: Ledger | None = None) -> Ledger:
@@ -89,6 +91,7 @@ def test_processes_measure_what_one_does(tmp_path: Path, monkeypatch: pytest.Mon
     together = taken(tmp_path, "rows", lines)
     assert together.rows.to_pylist() == alone.rows.to_pylist()
     assert together.pairs.to_pylist() == alone.pairs.to_pylist()
+    assert min(together.rows["tokens"].drop_null().to_pylist()) > 20
     assert not list(tmp_path.glob("*.arrow"))
 
 
