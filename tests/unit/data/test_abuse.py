@@ -171,6 +171,7 @@ DISGUISES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(ANY, st.lists(DISGUISES, max_size=3))
 def test_however_it_is_written(text: str, disguises: list[object]) -> None:
     kinds = abuse.kinds(text)
@@ -184,6 +185,7 @@ def test_digits_and_signs_that_stand_for_letters(text: str) -> None:
     assert len(abuse.kinds(text)) == 1
 
 
+@settings(deadline=None)
 @given(ANY, st.lists(st.sampled_from(HARMLESS), max_size=3), st.lists(st.sampled_from(HARMLESS), max_size=3))
 def test_a_long_text_hides_nothing(text: str, before: list[str], after: list[str]) -> None:
     assert set(abuse.kinds(text)) <= set(abuse.kinds("\n\n".join([*before, text, *after])))

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.data import personal
@@ -105,3 +105,14 @@ def test_any_text_is_searched(text: str) -> None:
     found = personal.find(text, ("US", "GB"))
     assert all(0 <= each.start < each.end <= len(text) for each in found)
     assert all(one.end <= other.start for one, other in pairwise(found))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=8), st.booleans())
+def test_each_number_of_a_long_text_is_found_at_its_place(gaps: list[int], lines: bool) -> None:
+    text, places = "", []
+    for number, gap in enumerate(gaps):
+        text += ("\n" if lines else " ") + "so it is " * gap + "call "
+        places.append((len(text), len(text) + 16))
+        text += f"+44 20 7946 0{100 + number}"
+    assert [(each.start, each.end) for each in personal.find(text)] == places
