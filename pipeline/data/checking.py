@@ -2,7 +2,7 @@
 line and rule; a file that is mostly bad stops the night's data."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -196,7 +196,7 @@ def _examples(
     erased: Tombstones,
     waived: Waived,
     documents: Mapping[str, str],
-    asked: Collection[str],
+    asked: Sequence[str],
 ) -> JudgedExamples:
     version, checks, settings = spec.inputs["examples"], context.usecase.checks, context.settings
     files = snapshots.files(attempt.store, version)
@@ -204,8 +204,11 @@ def _examples(
     earlier = ledgers.newest(attempt, spec.use_case, wanted)
     measured_by = lengths.load(settings, basis)
     by = basis if isinstance(basis, Basis) and isinstance(measured_by, Lengths) else None
-    kept = ledgers.take(Task(rows, files, checks, erased, settings, by), earlier, attempt.scratch)
-    ledger = entries.beside(kept.rows, Beside(documents, frozenset(map(measures.question_mark, asked))))
+    task = Task(rows, files, checks, erased, settings, by)
+    kept = ledgers.take(task, earlier, attempt.scratch)
+    contaminated = ledgers.contaminated(task, kept.rows, asked) if checks.contamination != "off" else frozenset()
+    beside = Beside(documents, frozenset(map(measures.question_mark, asked)))
+    ledger = entries.beside(kept.rows, beside, contaminated)
     digests = [None if digest is None else digest.hex() for digest in ledger["digest"].to_pylist()]
     table = rules.for_examples(checks)
     judged = verdicts.judge(table, entries.columns(ledger), digests, waived)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data import rules
@@ -20,8 +20,9 @@ _COMPARED = ["row", "content", "prompt", "answer", "questions", "documents"]
 _BATCH = 10_000  # rows
 
 
-def beside(ledger: "pa.Table", measuring_beside: Beside) -> "pa.Table":
-    """Returns a ledger with the measures that depend on other rows, taken in the order of the rows."""
+def beside(ledger: "pa.Table", measuring_beside: Beside, contaminated: Collection[int] = frozenset()) -> "pa.Table":
+    """Returns a ledger with the measures that depend on other rows, taken in the order of the rows. `contaminated` are
+    the places of those that ask nearly what the evaluation asks."""
     import pyarrow as pa
 
     columns: dict[str, list[Any]] = {name: [] for name in BESIDE}
@@ -32,6 +33,8 @@ def beside(ledger: "pa.Table", measuring_beside: Beside) -> "pa.Table":
             marks = None if row is None else Marks(row, content, prompt, answer, tuple(questions))
             for name, value in measuring_beside.of(marks, documents or ()).items():
                 columns[name].append(value)
+    for place in contaminated:
+        columns["contamination"][place] = max(columns["contamination"][place], 1)
     for name, values in columns.items():
         ledger = ledger.append_column(name, pa.array(values, pa.string() if name == "repeats" else pa.int32()))
     return ledger

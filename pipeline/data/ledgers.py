@@ -130,6 +130,28 @@ def _pairs(task: Task, rows: "pa.Table", fresh: "NDArray[np.bool_] | None") -> "
     return pairs.filter(compute.not_equal(pairs["one"], pairs["other"]))
 
 
+def contaminated(task: Task, rows: "pa.Table", questions: Sequence[str]) -> frozenset[int]:
+    """Returns the places of rows that ask nearly what one of some questions asks."""
+    from pyarrow import compute
+
+    if not questions:
+        return frozenset()
+    places, offsets, parts = (rows[name] for name in ("asked", "offset", "part"))
+    of = compute.list_parent_indices(places).to_numpy()
+    firsts: dict[int, int] = {}
+    # Which of its row's questions each is.
+    number = [place - firsts.setdefault(row, place) for place, row in enumerate(of.tolist())]
+    with Texts(task.rows, task.sources) as texts:
+
+        def text_of(place: int) -> str:
+            row = int(of[place])
+            example = texts.examples(offsets[row].as_py())[parts[row].as_py()]
+            content = measures.redacted(example, task.checks).content
+            return "" if content is None else measures.questions(content)[number[place]]
+
+        return frozenset(int(of[place]) for place in near.beside(compute.list_flatten(places), text_of, questions))
+
+
 def _standing(pairs: "pa.Table", rows: "pa.Table") -> "pa.Table":
     """Returns the pairs of which both rows are still there."""
     from pyarrow import compute

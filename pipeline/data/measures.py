@@ -69,12 +69,17 @@ def _token_measures(row: Example, lengths: Lengths | None) -> Measures:
 def _marks(row: Example, content: Content) -> Marks:
     seen = row.normal_digest
     about = mark("\n".join(("row", seen, row.subject or "", *row.documents)))
-    asked = content["messages"] if "messages" in content else content["prompt"]
-    questions = tuple(question_mark(turn["content"]) for turn in asked if turn["role"] == "user")
+    marks = tuple(map(question_mark, questions(content)))
     if "messages" not in content:
-        return Marks(about, mark(f"content\n{seen}"), questions=questions)
+        return Marks(about, mark(f"content\n{seen}"), questions=marks)
     *prompt, answer = content["messages"]
-    return Marks(about, mark(f"content\n{seen}"), mark(digest(prompt)), mark(normal(answer["content"])), questions)
+    return Marks(about, mark(f"content\n{seen}"), mark(digest(prompt)), mark(normal(answer["content"])), marks)
+
+
+def questions(content: Content) -> list[str]:
+    """Returns what a row asks, without the passages that stand before it."""
+    turns = content["messages"] if "messages" in content else content["prompt"]
+    return [question(turn["content"]) for turn in turns if turn["role"] == "user"]
 
 
 def question_mark(text: str) -> bytes:

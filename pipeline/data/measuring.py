@@ -70,6 +70,7 @@ def schema() -> "pa.Schema":
             ("answer", mark),
             ("questions", pa.list_(mark)),
             ("sketch", pa.binary(near.SKETCH)),
+            ("asked", pa.list_(pa.binary(near.SKETCH))),  # sketches of its questions
             ("detail", pa.string()),  # what a finding says beside its rule
             *((name, pa.string() if name in _TEXTS else pa.int32()) for name in measures.OWN),
         ]
@@ -157,9 +158,11 @@ def _batches(task: Task, offsets: Sequence[int]) -> "Iterator[pa.RecordBatch]":
     with Texts(task.rows, task.sources) as texts:
         while batch := list(islice(places, _BATCH)):
             entries = [entry for offset in batch for entry in _entries(task, by, texts, offset)]
-            for entry, sketch in zip(entries, near.sketches([e.pop("text") for e in entries]), strict=True):
-                entry["sketch"] = sketch
-            yield pa.RecordBatch.from_pylist(entries, columns)
+            sketched = iter(near.sketches([text for entry in entries for text in (entry["text"], *entry["asked"])]))
+            for entry in entries:
+                entry["sketch"] = next(sketched)
+                entry["asked"] = list(islice(sketched, len(entry["asked"])))
+            yield pa.RecordBatch.from_pylist(entries, columns)  # what is no column is left out
 
 
 class Texts:
@@ -211,7 +214,12 @@ def _entries(task: Task, by: Lengths | None, texts: Texts, offset: int) -> Itera
 def _entry(row: Example, task: Task, by: Lengths | None) -> dict[str, Any]:
     measured = measures.of_example(row, task.erased.holds, task.checks, by)
     if row.content is None or measured.marks is None:
-        return {**measured.measures, "detail": None if row.problem is None else row.problem.detail, "text": ""}
+        return {
+            **measured.measures,
+            "detail": None if row.problem is None else row.problem.detail,
+            "text": "",
+            "asked": (),
+        }
     return {
         **measured.measures,
         **vars(measured.marks),
@@ -223,4 +231,5 @@ def _entry(row: Example, task: Task, by: Lengths | None) -> dict[str, Any]:
         "generated": None if row.generated is None else canonical.dumps(plain(row.generated)),
         "detail": ", ".join(row.unread) or None,
         "text": near.text(row.content),
+        "asked": measures.questions(row.content),
     }

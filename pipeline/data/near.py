@@ -89,6 +89,26 @@ def pairs(
             yield one, other
 
 
+def beside(sketched: "pa.ChunkedArray", text_of: Callable[[int], str], others: Sequence[str]) -> Iterator[int]:
+    """Yields the places of rows that are near to one of some other texts; `sketched` and `text_of` as for `pairs`."""
+    import numpy as np
+
+    known = [(sketch, runs(text)) for sketch, text in zip(sketches(others), others, strict=True) if sketch is not None]
+    if not known:
+        return
+    theirs = np.frombuffer(b"".join(sketch for sketch, _ in known), dtype="<u4").reshape(-1, BANDS)
+    places = np.flatnonzero(sketched.is_valid().to_numpy())
+    mine = np.frombuffer(b"".join(sketched.drop_null().to_pylist()), dtype="<u4").reshape(-1, BANDS)
+    alike = sum(np.isin(mine[:, band], theirs[:, band]) for band in range(BANDS))
+    for row in np.flatnonzero(np.asarray(alike) >= _LIKELY):
+        own = runs(text_of(int(places[row])))
+        for other in np.flatnonzero((theirs == mine[row]).sum(axis=1) >= _LIKELY):
+            both = known[other][1]
+            if len(own & both) >= THRESHOLD * len(own | both):
+                yield int(places[row])
+                break
+
+
 def _candidates(
     bands: "NDArray[np.uint32]", fresh: "NDArray[np.bool_] | None"
 ) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":

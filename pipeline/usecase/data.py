@@ -222,7 +222,7 @@ class Checks(Section):
     repetition: RuleAction = "report"
     """Answers of which a third or more says again what stands before."""
     contamination: RuleAction = "reject"
-    """Examples that ask what a suite of the evaluation asks, case and punctuation aside."""
+    """Examples that ask what a suite of the evaluation asks, or nearly so."""
     other_answers: RuleAction = "report"
     """Examples whose prompt stands earlier with another answer."""
     excuses: RuleAction = "report"

@@ -113,3 +113,26 @@ def test_the_key_says_what_measures_depend_on() -> None:
     }
     assert len(keys) == 4
     assert ledgers.key(Checks(), NONE, UNMEASURED) in keys
+
+
+def test_a_row_that_nearly_asks_what_is_asked_is_contaminated(tmp_path: Path) -> None:
+    asked = (
+        "Who may open the vault on the second floor after nine in the evening, and with whose key is it locked again?"
+    )
+    talk = [
+        {"role": "user", "content": "Good evening"},
+        {"role": "assistant", "content": "Good evening to you."},
+        {"role": "user", "content": f"Passage\n\nQuestion: {asked.replace('again', 'then')}"},
+        {"role": "assistant", "content": "The guard."},
+    ]
+    source = Source("f.jsonl", "", "f.jsonl", "messages", None, "sft", Reading("sft", "messages"))
+    rows = [{"messages": talk}, {"messages": talk[:2]}, {"messages": "?"}, {"messages": talk[2:]}]
+    path = tmp_path / "rows.txt"
+    with path.open("wb") as target:
+        lines = "\n".join(map(json.dumps, rows)).encode()
+        Writer(target, NONE, Checks(), frozenset()).write(0, source, reading.raw(io.BytesIO(lines), "f.jsonl"))
+    whole = Task(path, [source], Checks(), NONE, Settings(tmp_path, tmp_path, str(tmp_path), tmp_path), None)
+    ledger = ledgers.take(whole, None, tmp_path)
+    assert ledgers.contaminated(whole, ledger.rows, [asked]) == {0, 3}
+    assert ledgers.contaminated(whole, ledger.rows, ["Which form is it?", ""]) == set()
+    assert ledgers.contaminated(whole, ledger.rows, []) == set()

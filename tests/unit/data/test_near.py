@@ -14,6 +14,14 @@ from pipeline.data.components import components
 
 pytestmark = pytest.mark.unit
 
+QUESTIONS = [
+    "",
+    "Who may open the vault on the second floor after nine in the evening, and with whose key is it locked again?",
+    "who may open the vault on the second floor after nine in the evening and with whose key is it locked AGAIN",
+    "Who may open the vault on the second floor after nine in the evening, and with whose key is it locked then?",
+    "Who may close the vault on the third floor before nine in the morning, and with which key is it opened again?",
+    "Which form is it?",
+]
 VOCABULARY = [f"word{number}" for number in range(400)]
 
 
@@ -89,3 +97,14 @@ def test_case_signs_and_what_is_not_seen_make_no_difference(one: str, other: str
 
 def test_texts_without_words_are_near_to_none() -> None:
     assert pairs(["", " ", "\u200b", "", "..."]) == []
+
+
+@given(st.lists(st.sampled_from(QUESTIONS), max_size=8), st.lists(st.sampled_from(QUESTIONS), max_size=4))
+def test_rows_beside_other_texts_are_those_that_are_near_to_one(texts: list[str], others: list[str]) -> None:
+    sketches = pa.chunked_array([pa.array(near.sketches(texts), pa.binary(near.SKETCH))])
+    expected = [
+        place
+        for place, text in enumerate(texts)
+        if text.strip() and any(other.strip() and similarity(text, other) >= near.THRESHOLD for other in others)
+    ]
+    assert list(near.beside(sketches, texts.__getitem__, others)) == expected
