@@ -170,6 +170,7 @@ class Texts:
 
     def __init__(self, path: Path, sources: Sequence[Source]) -> None:
         self._path, self._sources = path, sources
+        self._markers = [source.marker() for source in sources]
 
     def __enter__(self) -> "Texts":
         self._file = self._path.open("rb")
@@ -186,6 +187,10 @@ class Texts:
         """Returns a row's file, its line there, and what stands there."""
         file, line, text = self._bytes[offset : self._bytes.find(b"\n", offset)].split(b" ", 2)
         return int(file), int(line), text
+
+    def mark(self, file: int, text: bytes) -> bytes:
+        """Returns the mark of a row of a file."""
+        return self._markers[file].of(text)
 
     def examples(self, offset: int) -> list[Example]:
         """Returns the examples of a row."""
@@ -206,7 +211,7 @@ def _lengths(task: Task) -> Lengths | None:
 def _entries(task: Task, by: Lengths | None, texts: Texts, offset: int) -> Iterator[dict[str, Any]]:
     file, line, text = texts.row(offset)
     source = task.sources[file]
-    place = {"file": file, "line": line, "offset": offset, "raw": source.marker().of(text)}
+    place = {"file": file, "line": line, "offset": offset, "raw": texts.mark(file, text)}
     for part, read in enumerate(source.examples(text, line)):
         yield {**place, "part": part, **_entry(measures.redacted(read, task.checks), task, by)}
 
