@@ -2,10 +2,10 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from pipeline import canonical
 
-_BLANKS = re.compile(r"\s+")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 # Format characters (soft hyphen, zero width, direction marks, byte order mark) and variation selectors, which are drawn
 # as nothing, and the fillers that are letters by their category alone.
@@ -21,13 +21,14 @@ _LOOK_ALIKES = dict(
 )
 
 
+@lru_cache(maxsize=128)  # the texts of a row are compared in several ways, one after another
 def normal(text: str) -> str:
     """Returns a text in NFC, without invisible characters, each run of white space one space, none at the ends."""
     if not text.isascii():
         text = "".join(filter(_seen, unicodedata.normalize("NFC", text)))
         # Without the characters between them, letters and marks may go together.
         text = unicodedata.normalize("NFC", text)
-    return _BLANKS.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def skeleton(text: str) -> str:

@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from pipeline import canonical, prompt
@@ -52,6 +53,7 @@ def straddling(
     return {name for name in beside if fixed.get(name, "test") != "test"}
 
 
+@lru_cache(maxsize=128)  # a row's question is compared in several ways, one after another
 def normalised(text: str) -> str:
     """Returns a text without what may differ between two writings of it: case, width, blanks and punctuation."""
     plain = unicodedata.normalize("NFKC", normal(text)).casefold()
