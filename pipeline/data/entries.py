@@ -5,9 +5,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.data import beside as beside_module
 from pipeline.data import rules
+from pipeline.data.beside import Beside
 from pipeline.data.findings import Finding
-from pipeline.data.measures import BESIDE, OWN, Beside, Marks
+from pipeline.data.marks import Marks
+from pipeline.data.measures import OWN
 from pipeline.data.provenance import Generated
 from pipeline.data.rows import Problem
 from pipeline.data.rules import Rule
@@ -25,7 +28,7 @@ def beside(ledger: "pa.Table", measuring_beside: Beside, contaminated: Collectio
     the places of those that ask nearly what the evaluation asks."""
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {name: [] for name in BESIDE}
+    columns: dict[str, list[Any]] = {name: [] for name in beside_module.MEASURES}
     for batch in ledger.select(_COMPARED).to_batches(_BATCH):
         for row, content, prompt, answer, questions, documents in zip(
             *(c.to_pylist() for c in batch.columns), strict=True
@@ -42,7 +45,7 @@ def beside(ledger: "pa.Table", measuring_beside: Beside, contaminated: Collectio
 
 def columns(ledger: "pa.Table") -> "dict[str, pa.ChunkedArray]":
     """Returns the measures of a ledger by their names."""
-    return {name: ledger[name] for name in (*OWN, *BESIDE)}
+    return {name: ledger[name] for name in (*OWN, *beside_module.MEASURES)}
 
 
 def with_rules(ledger: "pa.Table", rejected: Mapping[int, str]) -> "pa.Table":
@@ -59,13 +62,19 @@ def accepted(ledger: "pa.Table") -> "pa.Table":
     return ledger.filter(compute.is_null(ledger["rule"]))
 
 
-def finding(ledger: "pa.Table", files: Sequence[Source], place: int, rule: Rule) -> Finding:
-    """Returns what is to be said of a row."""
-    row = {name: ledger[name][place].as_py() for name in ("file", "line", "digest", "detail", *OWN)}
-    problem = None if row["problem"] is None else Problem(row["problem"], row["detail"])
-    detail = rules.detail(rule, problem, row["detail"], row)
-    digest = None if row["digest"] is None else row["digest"].hex()
-    return Finding(files[row["file"]].file, row["line"], rule.name, rule.severity, detail, digest)
+def findings(ledger: "pa.Table", files: Sequence[Source], breaches: Sequence[tuple[int, Rule]]) -> Iterator[Finding]:
+    """Yields what is to be said of rows, by their places."""
+    import pyarrow as pa
+
+    names = ["file", "line", "digest", "detail", *OWN]
+    for begin in range(0, len(breaches), _BATCH):
+        batch = breaches[begin : begin + _BATCH]
+        rows = ledger.select(names).take(pa.array([place for place, _ in batch], pa.int64())).to_pylist()
+        for row, (_, rule) in zip(rows, batch, strict=True):
+            problem = None if row["problem"] is None else Problem(row["problem"], row["detail"])
+            detail = rules.detail(rule, problem, row["detail"], row)
+            digest = None if row["digest"] is None else row["digest"].hex()
+            yield Finding(files[row["file"]].file, row["line"], rule.name, rule.severity, detail, digest)
 
 
 def rows_of_files(ledger: "pa.Table", files: Sequence[Source]) -> tuple[dict[str, int], dict[str, int]]:

@@ -1,34 +1,21 @@
 """Measures of rows: the lengths, roles and counts that rules speak of. Never text."""
 
-import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from hashlib import blake2b
 from typing import Any
 
-from pipeline.data import credentials, personal, quality, texts
+from pipeline.data import credentials, marks, personal, quality, texts
+from pipeline.data.beside import Beside
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.data.layouts import Content
 from pipeline.data.lengths import Length, Lengths
-from pipeline.data.normal import digest, normal
-from pipeline.data.splits import normalised, question
+from pipeline.data.marks import Marks
+from pipeline.data.normal import normal
 from pipeline.usecase import Checks
 
 Measures = dict[str, Any]
 _ROLES = {"system": "s", "user": "u", "assistant": "a"}
-
-
-@dataclass(frozen=True)
-class Marks:
-    """What of an example is compared with other rows: 16 bytes of each text's hash, never the text."""
-
-    row: bytes  # content, and whom and what it is about
-    content: bytes
-    prompt: bytes | None = None  # of a conversation
-    answer: bytes | None = None  # its last one
-    questions: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,7 +32,7 @@ def of_example(
 ) -> Measured:
     """Returns the measures of an example; those of content are None where it could not be read, those in tokens where
     nothing measures `lengths`."""
-    measures: Measures = {**dict.fromkeys(OWN), **_problem(row)}
+    measures: Measures = {**dict.fromkeys(OWN), **of_problem(row)}
     if row.content is None:
         return Measured(measures, None)
     measures |= {
@@ -58,65 +45,12 @@ def of_example(
         **_text_measures(row.content, checks),
         **_token_measures(row, lengths),
     }
-    return Measured(measures, _marks(row, row.content), row.documents)
+    return Measured(measures, marks.of(row, row.content), row.documents)
 
 
 def _token_measures(row: Example, lengths: Lengths | None) -> Measures:
     length = None if lengths is None else lengths.of(row)
     return {} if length is None else asdict(length) | {"equal_after_cut": int(length.equal_after_cut)}
-
-
-def _marks(row: Example, content: Content) -> Marks:
-    seen = row.normal_digest
-    about = mark("\n".join(("row", seen, row.subject or "", *row.documents)))
-    marks = tuple(map(question_mark, questions(content)))
-    if "messages" not in content:
-        return Marks(about, mark(f"content\n{seen}"), questions=marks)
-    *prompt, answer = content["messages"]
-    return Marks(about, mark(f"content\n{seen}"), mark(digest(prompt)), mark(normal(answer["content"])), marks)
-
-
-def questions(content: Content) -> list[str]:
-    """Returns what a row asks, without the passages that stand before it."""
-    turns = content["messages"] if "messages" in content else content["prompt"]
-    return [question(turn["content"]) for turn in turns if turn["role"] == "user"]
-
-
-def question_mark(text: str) -> bytes:
-    """Returns the mark of a question, whatever passages stand before it and however it is written."""
-    return mark(normalised(question(text)))
-
-
-class Beside:
-    """Measures of examples one after another that depend on other rows: those before, the documents, the evaluation."""
-
-    def __init__(self, documents: Mapping[str, str] | None, asked: Collection[bytes] = frozenset()) -> None:
-        """`documents` are the documents that there are, id to status; None where they are not known. `asked` are the
-        marks of the evaluation's questions."""
-        self._documents, self._asked = documents, asked
-        self._seen: set[bytes] = set()
-        self._answered: dict[bytes, bytes] = {}  # the first answer to each prompt
-
-    def of(self, marks: Marks | None, documents: Sequence[str]) -> Measures:
-        """Returns the measures of an example, None where it could not be read, and remembers it."""
-        if marks is None:
-            return dict.fromkeys(BESIDE)
-        statuses = Counter((self._documents or {}).get(key, "missing") for key in documents)
-        repeats = "row" if marks.row in self._seen else "content" if marks.content in self._seen else None
-        self._seen.update((marks.row, marks.content))
-        return {
-            "repeats": repeats,
-            "missing_documents": None if self._documents is None else statuses["missing"],
-            "withdrawn_documents": statuses["withdrawn"],
-            "contamination": sum(each in self._asked for each in marks.questions) if self._asked else 0,
-            "other_answers": self._other_answers(marks),
-        }
-
-    def _other_answers(self, marks: Marks) -> int:
-        """Returns 1 where the prompt of a conversation stands earlier with another answer, else 0."""
-        if marks.prompt is None or marks.answer is None:
-            return 0
-        return int(self._answered.setdefault(marks.prompt, marks.answer) != marks.answer)
 
 
 class ExampleMeasures:
@@ -133,7 +67,7 @@ class ExampleMeasures:
         """`asked` are the questions of the evaluation, `lengths` measures rows in tokens, None where nothing does; see
         Beside."""
         self._erased, self._checks, self._lengths = erased, checks or Checks(), lengths
-        self._beside = Beside(documents, frozenset(map(question_mark, asked)))
+        self._beside = Beside(documents, frozenset(map(marks.question_mark, asked)))
 
     def of(self, row: Example) -> Measures:
         """Returns the measures of an example."""
@@ -154,7 +88,6 @@ def of_examples(
     return [measuring.of(row) for row in examples]
 
 
-BESIDE = ("repeats", "missing_documents", "withdrawn_documents", "contamination", "other_answers")
 OWN = (
     "problem",
     "erased",
@@ -242,81 +175,7 @@ def redacted(row: Example, checks: Checks) -> Example:
     return replace(row, content=content, redacted=True)
 
 
-def of_documents(documents: Sequence[Document], erased: Callable[[Document], bool], checks: Checks) -> list[Measures]:
-    """Returns the measures of each document; None where it could not be read."""
-    repeats = _Repeats()
-    rows = []
-    for row in documents:
-        measures: Measures = {**dict.fromkeys(OF_DOCUMENTS), **_problem(row)}
-        if row.text is not None:
-            measures |= {
-                "erased": "erased" if erased(row) else None,
-                "key": row.key or "",
-                "repeats": repeats.of({"id": row.key or "", "text": digest(row.text)}),
-                "tenant": row.tenant,
-                "classification": row.classification,
-                "groups": 0 if any(not group.strip() for group in row.groups) else len(row.groups),
-                "group_bytes": sum(len(group.encode()) for group in row.groups),
-                "controls": sum(_CONTROL.search(text) is not None for text in (*_named(row), *row.groups)),
-                "longest": max(len(text) for text in _named(row)),
-                "years": " ".join(date[:4] for date in (row.fresh_until, row.retain_until) if date),
-                "status": row.status,
-                "characters": len(normal(row.text)),
-                **texts.of_document(row, checks),
-            }
-        rows.append(measures)
-    return rows
-
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-
-
-def _named(row: Document) -> tuple[str, ...]:
-    return row.title, row.owner, row.source or "", row.subject or ""
-
-
-OF_DOCUMENTS = (
-    "problem",
-    "erased",
-    "key",
-    "repeats",
-    "tenant",
-    "classification",
-    "groups",
-    "group_bytes",
-    "controls",
-    "longest",
-    "years",
-    "status",
-    "characters",
-    *texts.OF_DOCUMENTS,
-)
-
-
-def _problem(row: Example | Document) -> Measures:
+def of_problem(row: Example | Document) -> Measures:
+    """Returns what kept a row from being read, and whether it was erased."""
     rule = row.problem.rule if row.problem else None
     return {"problem": rule, "erased": "erased" if rule == "erased" else None}
-
-
-class _Repeats:
-    """Remembers what was seen before, by several names of sameness: sixteen bytes of each, not the text."""
-
-    def __init__(self) -> None:
-        self.seen: set[bytes] = set()
-
-    def of(self, names: Mapping[str, str]) -> str | None:
-        """Returns the first kind of sameness that was met before, and remembers all of them."""
-        marks = {kind: mark(f"{kind}\n{value}") for kind, value in names.items()}
-        met = next((kind for kind, each in marks.items() if each in self.seen), None)
-        self.seen.update(marks.values())
-        return met
-
-
-def mark(text: str) -> bytes:
-    """Returns 16 bytes of a hash over a text, BLAKE2b (RFC 7693)."""
-    return blake2b(text.encode(), digest_size=16).digest()
-
-
-def statuses(documents: Collection[Document]) -> dict[str, str]:
-    """Returns id to status of documents."""
-    return {row.key: row.status for row in documents if row.key is not None}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from pipeline import canonical, settings
-from pipeline.data import lengths, measures, near, splits
+from pipeline.data import lengths, marks, measures, near, splits
 from pipeline.data.formats import Example
 from pipeline.data.lengths import Basis, Lengths, Unmeasured
 from pipeline.data.snapshots import Source
@@ -231,10 +231,10 @@ def _entry(row: Example, task: Task, by: Lengths | None) -> dict[str, Any]:
         "digest": bytes.fromhex(row.digest),
         "group": bytes.fromhex(splits.group(row.content)),
         "keys": [bytes.fromhex(splits.key_group(key)) for key in row.keys],
-        "subject": None if row.subject is None else measures.mark(row.subject),
+        "subject": None if row.subject is None else marks.mark(row.subject),
         "documents": row.documents,
         "generated": None if row.generated is None else canonical.dumps(plain(row.generated)),
         "detail": ", ".join(row.unread) or None,
         "text": near.text(row.content),
-        "asked": measures.questions(row.content),
+        "asked": marks.questions(row.content),
     }

@@ -22,6 +22,11 @@ class Verdicts:
     warned: Sequence[tuple[int, Rule]]
     reports: Sequence[RuleReport]
 
+    @property
+    def breaches(self) -> list[tuple[int, Rule]]:
+        """Returns what findings are to be made of."""
+        return [*self.rejected.items(), *self.warned]
+
 
 def judge(
     table: Sequence[Rule], columns: "Mapping[str, pa.ChunkedArray]", digests: Sequence[str | None], waived: Waived

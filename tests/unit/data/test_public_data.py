@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import data
-from pipeline.data import documents, measures, rules
+from pipeline.data import document_measures, documents, rules
 from pipeline.settings import ROOT
 from pipeline.usecase import Checks, DocumentDefaults, ExampleKind
 
@@ -68,6 +68,6 @@ def test_no_answer_that_is_labelled_bad_is_accepted() -> None:
 
 def test_every_article_is_a_document() -> None:
     found = documents.lines(public("wiki_demo.txt").read_bytes(), "wiki_demo.txt", DocumentDefaults())
-    measured = measures.of_documents(found, lambda _: False, Checks())
+    measured = document_measures.of_documents(found, lambda _: False, Checks())
     assert len(found) == 30
     assert [rules.breach(rules.for_documents(Checks()), each) for each in measured] == [None] * 30

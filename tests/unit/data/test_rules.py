@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline import tokenizer
 from pipeline.chat import Chat
-from pipeline.data import measures, rules, verdicts
+from pipeline.data import document_measures, measures, rules, verdicts
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
 from pipeline.data.layouts import Content
@@ -206,13 +206,13 @@ def text(**fields: Any) -> Document:
     ],
 )
 def test_a_document_is_rejected_by_the_first_rule_that_it_breaks(fields: dict[str, Any], rule: str | None) -> None:
-    (measured,) = measures.of_documents([text(**fields)], lambda _: False, CHECKS)
+    (measured,) = document_measures.of_documents([text(**fields)], lambda _: False, CHECKS)
     found = rules.breach(rules.for_documents(CHECKS), measured)
     assert (None if found is None else found.name) == rule
 
 
 def test_of_two_documents_with_one_id_the_first_stands() -> None:
-    measured = measures.of_documents([text(), text(text="Another.")], lambda _: False, CHECKS)
+    measured = document_measures.of_documents([text(), text(text="Another.")], lambda _: False, CHECKS)
     assert [rules.breach(rules.for_documents(CHECKS), each) is None for each in measured] == [True, False]
 
 
@@ -272,4 +272,4 @@ def test_a_column_at_a_time_the_rules_say_what_they_say_of_each_row(
     lengths = Lengths(tiny(), {"sft": 16, "preference": 16})
     measured = measures.of_examples(examples, lambda row: row.subject is not None, {"a": "withdrawn"}, lengths=lengths)
     agree(rules.for_examples(CHECKS), measured)
-    agree(rules.for_documents(CHECKS), measures.of_documents(documents, lambda row: row.key == "b", CHECKS))
+    agree(rules.for_documents(CHECKS), document_measures.of_documents(documents, lambda row: row.key == "b", CHECKS))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data import measures, rules, texts
+from pipeline.data import document_measures, rules, texts
 from pipeline.data.documents import Document
 from pipeline.data.layouts import Content
 from pipeline.data.rows import Problem
@@ -68,7 +68,7 @@ def test_abuse_counts_by_who_says_it(content: Content, kinds: int) -> None:
 def broken(text: str, checks: Checks, **fields: Any) -> dict[str, str]:
     """Returns the rules that a document breaks, with their severities."""
     row = Document(**{**ROW.__dict__, "text": text, **fields})
-    (measured,) = measures.of_documents([row], lambda _: False, checks)
+    (measured,) = document_measures.of_documents([row], lambda _: False, checks)
     table = rules.for_documents(checks)
     return {rule.name: rule.severity for rule in table if not rule.test.holds(measured[rule.measure])}
 
@@ -112,7 +112,7 @@ def test_every_key_is_a_measure_and_a_rule() -> None:
 
 
 def test_what_cannot_be_read_has_no_measures_of_text() -> None:
-    (measured,) = measures.of_documents(
+    (measured,) = document_measures.of_documents(
         [Document("f.md", 1, None, problem=Problem("front_matter", "x"))], lambda _: False, Checks()
     )
     assert {measured[name] for name in texts.OF_DOCUMENTS} == {None}
