@@ -8,6 +8,7 @@ from pipeline import canonical, database, steps
 from pipeline.context import Context
 from pipeline.data import (
     catalog,
+    distributions,
     document_measures,
     entries,
     expectations,
@@ -120,6 +121,7 @@ def _report(documents: JudgedDocuments, examples: JudgedExamples, validation: Va
         tenants=_counted(row.tenant for row in documents.accepted),
         generated=provenance.share(entries.generated(accepted)),
         expectations=validation.results,
+        lengths=distributions.of(accepted, examples.sources),
     )
 
 

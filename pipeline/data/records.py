@@ -156,6 +156,29 @@ class PartReport(Counts):
 
 
 @dataclass(frozen=True)
+class Bin:
+    """Rows with a length in a range."""
+
+    low: int
+    high: int  # itself in the range
+    rows: int
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How a length of rows is distributed."""
+
+    kind: str  # of example
+    measure: str  # in words
+    rows: int
+    mean: float
+    median: int
+    p95: int  # 95 of 100 rows are no longer
+    longest: int
+    bins: Sequence[Bin]  # each twice as wide as the one before
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """The report of a check, as it is stored: counts and digests alone."""
 
@@ -172,6 +195,7 @@ class CheckReport:
     tenants: Mapping[str, int]
     generated: GeneratedShare | None = None  # of the accepted examples; None from before rows said it
     expectations: Sequence[ExpectationReport] = ()  # of the rows together
+    lengths: Sequence[Distribution] = ()  # of the accepted examples
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:

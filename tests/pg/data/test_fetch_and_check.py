@@ -191,6 +191,13 @@ def test_public_data_in_place(stage: Stage) -> None:
     assert all(0.05 < committed.dataset.splits[name] / 1191 < 0.15 for name in ("validation", "test"))
     card = data.card(Context(stage.settings, stage.usecase, stage.origin), committed).card
     markdown = ArtifactStore(stage.settings.artifacts).read("card", card.digest, "card.md").decode()
-    for expected in ("CC BY-NC 4.0", "| duplicate | rejects |", committed.dataset.digest, "alpaca_en_demo.json"):
+    for expected in (
+        "CC BY-NC 4.0",
+        "| duplicate | rejects |",
+        "### How long they are",
+        "| no file ends before its rows do | yes | |",
+        committed.dataset.digest,
+        "alpaca_en_demo.json",
+    ):
         assert expected in markdown
     assert not stage.commit().dataset.changed
