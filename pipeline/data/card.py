@@ -148,7 +148,14 @@ def sources_of(usecase: UseCase) -> list[SourceCard]:
     described += [(one.kind, one) for one in usecase.examples]
     return [
         SourceCard(
-            source.path.name, holds, source.licence, source.owner, source.rights, source.sensitivity, source.uses
+            source.path.name,
+            holds,
+            source.licence,
+            source.owner,
+            source.rights,
+            source.sensitivity,
+            source.uses,
+            source.weight if isinstance(source, ExampleSource) else None,
         )
         for holds, source in described
     ]

@@ -287,6 +287,7 @@ class SourceCard:
     rights: str | None
     sensitivity: str | None
     uses: Sequence[str] | None = None  # None on a card from before sources said it
+    weight: float | None = None  # how often rows are trained on; None for documents, and from before there were weights
 
 
 @dataclass(frozen=True)

@@ -81,4 +81,6 @@ def _said(holds: str, source: DocumentSource | ExampleSource) -> dict[str, Any]:
         "owner": source.owner,
         "rights": source.rights,
         "sensitivity": source.sensitivity,
+        # A source that is trained on once is described as before there were weights.
+        **({"weight": source.weight} if isinstance(source, ExampleSource) and source.weight != 1 else {}),
     }

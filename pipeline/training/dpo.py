@@ -21,6 +21,7 @@ from pipeline.records import load, plain
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Result, Step
 from pipeline.training import adapter, loop, recipe, rows, sandbox
+from pipeline.training.mixing import Mix
 from pipeline.training.records import Measures, Prepared, Split, Tuned, TuningFacts
 from pipeline.training.sft import pinned_base
 from pipeline.training.trainer import ready
@@ -42,7 +43,9 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned) 
     usecase, dataset, start = context.usecase, prepared.dataset, tuned.adapter
     training = recipe.measured(usecase.training, prepared.facts.precision)
     enabled = training.dpo.enabled
+    mix = Mix(prepared.weights, training.dpo.seed)
     in_force = recipe.in_force(training, "dpo") if enabled else {"enabled": False}
+    in_force |= {"weights": dict(mix.weights)} if enabled and mix.weights else {}
     spec = Step(
         usecase.name,
         "training.dpo",
@@ -55,7 +58,7 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned) 
 
     def work(attempt: Attempt) -> Result:
         folder = attempt.store.fetch(start.kind, start.digest, attempt.scratch / "sft")
-        pairs = rows.read(attempt.connection, dataset, "preference") if enabled else {}
+        pairs = rows.read(attempt.connection, dataset, "preference", mix) if enabled else {}
         if not pairs.get("train"):
             return _unchanged(attempt, folder, "no preference rows" if enabled else "switched off")
         model, metrics, measures = _tuned(context.settings, training, attempt, base, folder, pairs)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from collections.abc import Mapping
 
 from pipeline import database, datasets, models, steps
 from pipeline.chat import Chat
@@ -12,7 +13,8 @@ from pipeline.models import BaseModel
 from pipeline.records import load, plain
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Result, Step, Version
-from pipeline.training import rows, sandbox
+from pipeline.training import mixing, rows, sandbox
+from pipeline.training.mixing import Mix
 from pipeline.training.precision import choose
 from pipeline.training.records import Precision, PreflightFacts, Prepared
 from pipeline.usecase import Training
@@ -43,6 +45,8 @@ def run(context: Context, *, base: BaseModel) -> Prepared:
     """Returns what `preflight` returns. Runs in the training process."""
     usecase, training = context.usecase, context.usecase.training
     newest = _newest(context)
+    with database.connect(context.settings, sandbox.ROLE) as connection:
+        weights = mixing.weights(connection, usecase.name, newest.number)
     spec = Step(
         usecase.name,
         "training.preflight",
@@ -55,6 +59,7 @@ def run(context: Context, *, base: BaseModel) -> Prepared:
             "device": context.settings.device,
             "sft": [training.sft.max_length, training.sft.max_tokens],
             "dpo": [training.dpo.max_length, training.dpo.max_tokens] if training.dpo.enabled else None,
+            "mix": [weights, training.sft.seed, training.dpo.seed] if weights else None,
         },
         inputs={"dataset": newest.artifact},
         reuse=context.reuse,
@@ -63,13 +68,13 @@ def run(context: Context, *, base: BaseModel) -> Prepared:
     def work(attempt: Attempt) -> Result:
         _require_device(context.settings, training)
         return Result(
-            {"base": models.register(base)}, _facts(context.settings, attempt, training, base, newest.artifact)
+            {"base": models.register(base)}, _facts(context.settings, attempt, training, base, newest.artifact, weights)
         )
 
     outcome = steps.run(context.settings, context.origin, spec, work)
     facts = load(PreflightFacts, outcome.facts)
     pinned = (outcome.outputs["base"], newest.artifact, newest.number)
-    return Prepared(outcome.run_id, outcome.reused, *pinned, facts, newest.waiting)
+    return Prepared(outcome.run_id, outcome.reused, *pinned, facts, newest.waiting, weights)
 
 
 def _newest(context: Context) -> DatasetVersion:
@@ -91,7 +96,12 @@ def _newest(context: Context) -> DatasetVersion:
 
 
 def _facts(
-    settings: Settings, attempt: Attempt, training: Training, base: BaseModel, dataset: Version
+    settings: Settings,
+    attempt: Attempt,
+    training: Training,
+    base: BaseModel,
+    dataset: Version,
+    weights: Mapping[str, float],
 ) -> PreflightFacts:
     """Returns what is known of rows, template and processor. Loads no weights."""
     config, tokenizer = models.require_usable(base.folder)
@@ -101,14 +111,16 @@ def _facts(
     )
     tuned = {
         split: rows.supervised(contents, chat, training.sft.max_length, rows.budget(training.sft, split))
-        for split, contents in rows.read(attempt.connection, dataset, "sft").items()
+        for split, contents in rows.read(attempt.connection, dataset, "sft", Mix(weights, training.sft.seed)).items()
     }
     rows.require(tuned["train"], "sft", training.sft.max_length)
     paired = None
     if training.dpo.enabled:
         paired = {
             split: rows.preferences(contents, chat, training.dpo.max_length, rows.budget(training.dpo, split))
-            for split, contents in rows.read(attempt.connection, dataset, "preference").items()
+            for split, contents in rows.read(
+                attempt.connection, dataset, "preference", Mix(weights, training.dpo.seed)
+            ).items()
         }
         # No pairs at all means no preference tuning; pairs of which none is of use are a mistake.
         if paired["train"].rejected:

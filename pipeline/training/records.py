@@ -1,7 +1,7 @@
 """What the training stage hands on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
@@ -58,6 +58,7 @@ class Prepared:
     dataset_version: int
     facts: PreflightFacts
     waiting: int | None = None  # a newer version that persons have not signed
+    weights: Mapping[str, float] = field(default_factory=dict)  # how often rows of sources are trained on, if not once
 
 
 @dataclass(frozen=True)

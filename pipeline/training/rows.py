@@ -13,6 +13,7 @@ from pipeline.encoding import Content
 from pipeline.errors import Refused
 from pipeline.steps import Version
 from pipeline.training.head import IGNORED
+from pipeline.training.mixing import Mix
 from pipeline.training.records import RowCounts, Split
 from pipeline.usecase import DpoRecipe, ExampleKind, SftRecipe
 
@@ -35,8 +36,10 @@ class Kept:
         return RowCounts(*counts, dict(self.rejected), self.left_out)
 
 
-def read(connection: Connection, dataset: Version, kind: ExampleKind) -> dict[Split, list[Content]]:
-    """Returns the rows of one kind by split, in the order of their digests.
+def read(
+    connection: Connection, dataset: Version, kind: ExampleKind, mix: Mix | None = None
+) -> dict[Split, list[Content]]:
+    """Returns the rows of one kind by split, in the order of their digests; those to train on as often as the mix says.
 
     A row's content is {"messages"} for sft and {"prompt", "chosen", "rejected"} for preferences, each a list of
     {"role", "content"}.
@@ -44,7 +47,8 @@ def read(connection: Connection, dataset: Version, kind: ExampleKind) -> dict[Sp
     rows: dict[Split, list[Content]] = {"train": [], "validation": []}
     parameters = {"artifact_version_id": dataset.version_id, "kind": kind}
     for row in database.fetch(connection, "training", "rows", **parameters):
-        rows[row["split"]].append(row["content"])
+        times = mix.times(row["source"], row["digest"]) if mix is not None and row["split"] == "train" else 1
+        rows[row["split"]] += [row["content"]] * times
     return rows
 
 

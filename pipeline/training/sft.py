@@ -19,6 +19,7 @@ from pipeline.records import load, plain
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Result, Step, Version
 from pipeline.training import adapter, head, loop, recipe, rows, sandbox
+from pipeline.training.mixing import Mix
 from pipeline.training.records import Measures, Prepared, Tuned, TuningFacts
 from pipeline.training.trainer import ready
 from pipeline.usecase import Training
@@ -53,7 +54,8 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
     """Returns what `sft` returns. Runs in the training process."""
     usecase, dataset = context.usecase, prepared.dataset
     training = recipe.measured(usecase.training, prepared.facts.precision)
-    in_force = recipe.in_force(training, "sft")
+    mix = Mix(prepared.weights, training.sft.seed)
+    in_force = recipe.in_force(training, "sft") | ({"weights": dict(mix.weights)} if mix.weights else {})
     spec = Step(
         usecase.name,
         "training.sft",
@@ -65,7 +67,7 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
     )
 
     def work(attempt: Attempt) -> Result:
-        model, metrics, measures = _tuned(context.settings, training, attempt, base, dataset)
+        model, metrics, measures = _tuned(context.settings, training, attempt, base, dataset, mix)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest}
         stored = adapter.save(
             attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics
@@ -76,13 +78,13 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
 
 
 def _tuned(
-    settings: Settings, training: Training, attempt: Attempt, base: BaseModel, dataset: Version
+    settings: Settings, training: Training, attempt: Attempt, base: BaseModel, dataset: Version, mix: Mix
 ) -> tuple[Any, dict[str, Any], Measures]:
     """Returns the tuned model, its metrics, and what the training measured."""
     from peft import LoraConfig
     from trl.trainer.sft_config import SFTConfig
 
-    parts = ready(settings, training, attempt, "sft", base, rows.read(attempt.connection, dataset, "sft"))
+    parts = ready(settings, training, attempt, "sft", base, rows.read(attempt.connection, dataset, "sft", mix))
     trainer = loop.only_logs(
         head.trainer()(
             **parts.trainer,

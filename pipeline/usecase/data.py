@@ -84,6 +84,9 @@ class ExampleSource(Section):
     uses: tuple[Literal["train", "evaluate"], ...] = Field(("train", "evaluate"), min_length=1)
     """What its rows may be used for: `train` takes them into the splits that are trained and selected on, `evaluate`
     into the locked test split."""
+    weight: float = Field(1.0, gt=0, le=100)
+    """How often its rows are trained on: of 2.5, each twice and half of them once more, by their digests and the
+    recipe's seed. Validation and the locked test count each row once."""
     generated: GeneratedBy | None = None
     """What wrote its rows, where no person did; null: persons did, unless a row says otherwise."""
     licence: Line | None = None
