@@ -104,16 +104,16 @@ def many_files(installed: Installation, peer: Peer | None, count: int, changed: 
     write_documents(own, count)
     copies = [] if peer is None else [Path(shutil.copytree(own, peer.repository / "documents"))]
 
-    def both(title: str) -> Pair:
+    def both(title: str, what: str) -> Pair:
         theirs = None if peer is None else peer.run("add", "--quiet", "documents")
         return Pair(
-            f"{count:,} Markdown files: {title}", stage.night(installed, "folder", f"folder-{title}").whole, theirs
+            f"{count:,} Markdown files: {what}", stage.night(installed, "folder", f"folder-{title}").whole, theirs
         )
 
-    first = both("first")
+    first = both("first", "first")
     for each in (own, *copies):
         change_documents(each, count, changed)
-    return [first, both(f"{changed:,} changed")]
+    return [first, both("changed", f"{changed:,} changed")]
 
 
 def table(folder: Path, chosen: argparse.Namespace) -> str:
