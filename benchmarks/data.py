@@ -18,7 +18,7 @@ from typing import Any
 
 ROWS, PEER_ROWS = 200_000, 2_000
 OFF = dict.fromkeys(
-    ("personal_data", "credentials", "other_language", "debris", "mojibake", "repetition", "excuses"), "off"
+    ("personal_data", "credentials", "other_language", "debris", "mojibake", "repetition", "excuses", "abuse"), "off"
 )
 VARIANTS: dict[str, dict[str, Any]] = {
     "rules that need no text's parts": OFF,
@@ -27,6 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "and language": {**OFF, "other_language": "report", "languages": ["en"]},
     "and debris, mojibake": {**OFF, "debris": "report", "mojibake": "report"},
     "and repetition, excuses": {**OFF, "repetition": "report", "excuses": "report"},
+    "and abuse": {**OFF, "abuse": "report"},
     "all of them": {"languages": ["en"]},
 }
 _PROSE = (

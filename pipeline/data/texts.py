@@ -18,12 +18,13 @@ def abuse_of(content: Content) -> int:
     """
     parts = [content["messages"]] if "messages" in content else [content["prompt"], content["chosen"]]
     turns = [turn for part in parts for turn in part]
+    answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
     prompts = "\n\n".join(turn["content"] for turn in turns if turn["role"] != "assistant")
-    about = abuse.discusses(prompts)
-    kinds = {
-        kind for turn in turns if turn["role"] == "assistant" for kind in abuse.kinds(turn["content"], discussed=about)
-    }
-    return len(kinds | (set() if about else set(abuse.kinds(prompts))))
+    kinds = {kind for text in (*answers, prompts) for kind in abuse.kinds(text)}
+    # Looked at last, since few rows need it.
+    if kinds and abuse.discusses(prompts):
+        kinds = {kind for text in answers for kind in abuse.kinds(text, discussed=True)}
+    return len(kinds)
 
 
 def of_document(row: Document, checks: Checks) -> Mapping[str, int | None]:

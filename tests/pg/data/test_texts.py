@@ -234,3 +234,13 @@ def test_a_rule_that_suddenly_leaves_out_many_stops_the_commit_until_a_person_ac
     assert stage.commit().dataset.rows == 45
     stage.put([question(n, SECRET if n < 16 else "Yes, by all means.") for n in range(60)])
     assert stage.commit().dataset.rows == 44, "now it is what the check before found"
+
+
+def test_abuse_waits_until_a_person_accepts_the_row(stage: Stage) -> None:
+    stage.put([question(1), question(2, "You are an idiot, and you should be shot.")])
+    assert stage.commit().dataset.rows == 1
+    (finding,) = data.waiting(stage.settings, stage.usecase)
+    assert (finding.line, finding.rule) == (2, "abuse")
+    assert "idiot" not in str(stage.rows("select * from catalog.finding"))
+    data.accept(stage.settings, stage.usecase, [finding.finding], "steward", "what the classifier is to learn")
+    assert stage.commit().dataset.rows == 2
