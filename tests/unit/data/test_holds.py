@@ -161,13 +161,9 @@ def test_a_document_that_waits_for_its_text_stays_served_as_it_was() -> None:
 )
 def test_nobody_keeps_a_right_because_the_text_waits(change: dict[str, object]) -> None:
     held = holds.hold(catalogue(ROW), [], [text_waits(replace(ROW, **change))], ["documents"], Checks())  # type: ignore[arg-type]
-<<<<<<< HEAD
     assert not held.kept
     assert not held.texts
     assert not held.findings
-=======
-    assert (set(held.kept), list(held.texts), list(held.findings)) == (set(), [], [])
->>>>>>> ea34b07 (Rows with abuse wait for a person, as the README and the benchmark of the check say)
 
 
 def test_a_waiting_document_says_nothing_of_another_that_was_read_from_its_file() -> None:
