@@ -24,6 +24,7 @@ from pipeline.data.tombstones import Tombstones
 from pipeline.errors import Refused
 from pipeline.records import load, plain
 from pipeline.settings import Settings
+from pipeline.steps import environment
 from pipeline.usecase import Checks
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def measure(task: Task, offsets: Sequence[int], scratch: Path) -> "pa.Table":
     there are cores, where there are many rows."""
     import pyarrow as pa
 
-    processes = min(len(os.sched_getaffinity(0)), len(offsets) // _WORTH_A_PROCESS)
+    processes = min(environment.cores(), len(offsets) // _WORTH_A_PROCESS)
     if processes < 2:
         return pa.Table.from_batches(_batches(task, offsets), schema())
     share = -(-len(offsets) // processes)

@@ -11,6 +11,11 @@ from pipeline.settings import ROOT
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "numpy", "great-expectations", "pgvector")
 
 
+def cores() -> int:
+    """Returns how many cores this process may use, which in a container is fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe() -> dict[str, Any]:
     """Returns host, process, threads, versions, commit."""
     versions = {}

@@ -29,6 +29,7 @@ from pipeline.context import Context
 from pipeline.errors import NightshiftError, NotAvailable, Refused
 from pipeline.records import plain
 from pipeline.settings import ROOT, Settings, write_secret
+from pipeline.steps.environment import cores
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +216,7 @@ def _environment(settings: Settings, home: Path, inherited: Mapping[str, str]) -
     if "://" in settings.artifacts:
         values |= {name: value for name, value in inherited.items() if name.startswith(_STORES)}
     # How sums are split over threads decides their last digit: the number is fixed here and recorded in every attempt.
-    threads = inherited.get("OMP_NUM_THREADS") or str(_cores())
+    threads = inherited.get("OMP_NUM_THREADS") or str(cores())
     # TRL trains on one device a process; of several GPUs the first is taken.
     visible = inherited.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     return values | {
@@ -261,11 +262,6 @@ def _sweep(scratch: Path) -> None:
                 continue
             finally:
                 os.close(held)
-
-
-def _cores() -> int:
-    """Returns how many cores this process may use, which in a container is fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _died(code: int | None) -> NightshiftError:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pipeline.data.measuring import Task
 from pipeline.data.snapshots import Source, Writer
 from pipeline.data.tombstones import Tombstones
 from pipeline.settings import ROOT, Settings
+from pipeline.steps import environment
 from pipeline.tokenizer import TokenizerFiles
 from pipeline.usecase import Checks
 
@@ -87,7 +87,7 @@ def test_processes_measure_what_one_does(tmp_path: Path, monkeypatch: pytest.Mon
     lines = [row(number) for number in range(30)] + ["{broken"]
     alone = taken(tmp_path, "rows", lines)
     monkeypatch.setattr(measuring, "_WORTH_A_PROCESS", 5)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setattr(environment, "cores", lambda: 3)
     together = taken(tmp_path, "rows", lines)
     assert together.rows.to_pylist() == alone.rows.to_pylist()
     assert together.pairs.to_pylist() == alone.pairs.to_pylist()
@@ -98,7 +98,7 @@ def test_processes_measure_what_one_does(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_process_that_fails_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = task(tmp_path, "rows", [row(number) for number in range(30)])
     monkeypatch.setattr(measuring, "_WORTH_A_PROCESS", 5)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(environment, "cores", lambda: 2)
     with pytest.raises(RuntimeError, match="a process that measured rows ended with 1"):
         measuring.measure(whole, [0, *[10**9] * 20], tmp_path)
     assert not list(tmp_path.glob("*.arrow"))
