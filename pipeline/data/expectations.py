@@ -123,7 +123,7 @@ _FEW = psycopg_sql.SQL(
     "select count(*) as accepted from {{batch}} where part = {part} and accepted having count(*) < {least}"
 )
 _MEAN = psycopg_sql.SQL(
-    "select avg(answer_characters) as mean from {{batch}} where part = 'examples' and accepted"
+    "select round(avg(answer_characters), 1) as mean from {{batch}} where part = 'examples' and accepted"
     " having avg(answer_characters) not between {low} and {high}"
 )
 
@@ -176,7 +176,8 @@ def _page(outcome: Any) -> bytes:
 
 
 _FETCHED = re.compile(
-    r"<script\b.*?</script>|<link\b[^>]*>|<img\b[^>]*>|<iframe\b.*?</iframe>", re.DOTALL | re.IGNORECASE
+    r"<script\b.*?</script>|<style\b.*?</style>|<link\b[^>]*>|<img\b[^>]*>|<iframe\b.*?</iframe>",
+    re.DOTALL | re.IGNORECASE,
 )
 _STYLE = "body{font:16px/1.5 sans-serif;margin:2em auto;max-width:60em}td,th{padding:.3em .8em;text-align:left}"
 

@@ -13,6 +13,11 @@ from pipeline.errors import Refused
 from pipeline.usecase import Checks
 
 _SHOWN = 3
+_KEYS = {
+    expectations.EXAMPLES: "checks.min_examples",
+    expectations.DOCUMENTS: "checks.min_documents",
+    expectations.ANSWERS: "checks.min_mean_answer, checks.max_mean_answer",
+}
 
 
 class Judged(Protocol):
@@ -53,7 +58,7 @@ def of(validation: Validation, judged: Collection[Judged], checks: Checks) -> Re
         if not each.success:
             return Refused(
                 "the rows together are not what the use case expects",
-                where=f"usecase.yaml: checks.{each.name}",
+                where=f"usecase.yaml: {_KEYS[each.name]}",
                 found=each.observed,
                 allowed=each.expected,
                 next_step="mend the source, or say in usecase.yaml what is to be expected",
