@@ -195,7 +195,7 @@ def test_public_data_in_place(stage: Stage) -> None:
         "CC BY-NC 4.0",
         "| duplicate | rejects |",
         "### How long they are",
-        "| no file ends before its rows do | yes | |",
+        "| no file ends before its rows do | yes |  |",
         committed.dataset.digest,
         "alpaca_en_demo.json",
     ):
