@@ -26,14 +26,14 @@ def of(accepted: "pa.Table", sources: Sequence[Source]) -> list[Distribution]:
     import numpy as np
 
     kinds = np.array([str(source.kind) for source in sources] or [""])[accepted["file"].to_numpy()]
-    found = []
+    distributions = []
     for kind in sorted(set(kinds.tolist())):
         rows = accepted.filter(kinds == kind)
         for measure, words in _MEASURES.items():
             values = rows[measure].drop_null().to_numpy()
             if len(values):
-                found.append(_distribution(kind, words, values))
-    return found
+                distributions.append(_distribution(kind, words, values))
+    return distributions
 
 
 def _distribution(kind: str, words: str, values: "NDArray[np.int32]") -> Distribution:

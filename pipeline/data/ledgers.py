@@ -118,11 +118,11 @@ def _pairs(task: Task, rows: "pa.Table", fresh: "NDArray[np.bool_] | None") -> "
             row = measures.redacted(texts.examples(int(offsets[place]))[parts[place]], task.checks)
             return "" if row.content is None else near.text(row.content)
 
-        found = list(near.pairs(rows["sketch"], compared, fresh))
+        places = list(near.pairs(rows["sketch"], compared, fresh))
     digests = rows["digest"].combine_chunks()
     pairs = pa.table(
         {
-            name: digests.take(pa.array([pair[side] for pair in found], pa.int64()))
+            name: digests.take(pa.array([pair[side] for pair in places], pa.int64()))
             for side, name in enumerate(("one", "other"))
         }
     )

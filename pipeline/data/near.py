@@ -125,8 +125,8 @@ def _candidates(
             new = fresh[one] | fresh[other]
             one, other = one[new], other[new]
         codes.append(one * rows + other)
-    found, times = np.unique(np.concatenate(codes), return_counts=True)
-    likely = found[times >= _LIKELY]
+    coded, times = np.unique(np.concatenate(codes), return_counts=True)
+    likely = coded[times >= _LIKELY]
     return likely // rows, likely % rows
 
 
