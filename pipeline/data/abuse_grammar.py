@@ -56,6 +56,8 @@ def _marks(terms: Iterable[str]) -> frozenset[str]:
 # Of a sentence or a part of it. A new line alone may stand in the middle of one.
 _START = r"(?:^\W{0,9}|[.!?:;,]\W{0,9}|\n\s{0,9}\n)"
 _END = r"(?=\s*(?:[.!?;,]|$)|\s{0,9}\n\s{0,9}\n)"
+# Before what follows in the same paragraph.
+_ON = r"(?:[^\S\n]|,|\n(?!\s{0,9}\n))+"
 _YOU, _YOUR = frozenset({"you", "u", "ya", "yall", "ur", "youre", "yallre"}), frozenset({"you", "u", "your"})
 _DU, _DICH = frozenset({"du", "ihr", "sie"}), frozenset({"dich", "euch"})
 _ANY_FILLER, _FILLER = _any([*words.ARTICLES, *words.FILLERS]), _any(words.FILLERS)
@@ -67,12 +69,12 @@ _ARE = rf"\b{_BE}{_PEOPLE}(?: {_ANY_FILLER}){{0,5}}"
 def _english_insults() -> Iterator[Form]:
     nouns = {*words.INSULTS, *(f"{word}s" for word in words.INSULTS if not word.endswith("s"))}
     # Some are verbs as well: to bitch about, to prick your finger.
-    verb = r"(?! (?:your|the|a|an|it|them|this|about|out|up|in|into|on|with|holes)\b)"
+    verb = rf"(?!{_ON}(?:your|the|a|an|it|them|this|about|out|up|in|into|on|with|holes)\b)"
     insulted = (_YOU | {"your"}, _marks(nouns))
     yield Form("insult", insulted, rf"(?:{_ARE}|\byour an?(?: {_ANY_FILLER}){{0,4}}) {_any(nouns)}\b")
     yield Form("insult", insulted, rf"\b(?:you|u|ya|yall){_PEOPLE}(?: {_FILLER}){{0,5}} {_any(nouns)}\b{verb}")
     yield Form("insult", (_YOU, frozenset({"like"}), _marks(nouns)), rf"\b{_any(nouns)} like (?:you|u)\b")
-    thing = r"(?! (?:question|idea|thing|luck)s?\b)"
+    thing = rf"(?!{_ON}(?:question|idea|thing|luck)s?\b)"
     yield Form("insult", (_YOU, _marks(words.PREDICATES)), rf"{_ARE} {_any(words.PREDICATES)}\b{thing}")
     matter = ("shit", "crap", "garbage", "trash")
     yield Form(
@@ -80,7 +82,7 @@ def _english_insults() -> Iterator[Form]:
         (_YOU, frozenset(matter)),
         rf"(?:{_ARE}|\b(?:you|u){_PEOPLE}(?: {_FILLER}){{0,5}}) (?:piece|pieces|sack|bag) of {_any(matter)}\b",
     )
-    yield Form("insult", (frozenset({"fuck"}),), r"\bfuck (?:(?:you|u)\b(?! up)|off\b|yourself\b)")
+    yield Form("insult", (frozenset({"fuck"}),), rf"\bfuck (?:(?:you|u)\b(?!{_ON}up)|off\b|yourself\b)")
     yield Form("insult", (frozenset({"stfu"}),), r"\bstfu\b")
     yield Form(
         "insult", (frozenset({"shut"}), frozenset({"fuck", "fucking"})), r"\bshut (?:the fuck up|your fucking \w+)\b"
@@ -102,7 +104,7 @@ def _english_threats() -> Iterator[Form]:
     yield Form(
         "threat",
         (_YOUR, frozenset(kill)),
-        rf"{will} {_any(kill)} (?:you|u|your {family})\b(?! (?:a|an|some|with kindness)\b)",
+        rf"{will} {_any(kill)} (?:you|u|your {family})\b(?!{_ON}(?:a|an|some|with kindness)\b)",
     )
     harm = ("shoot", "beat", "hurt", "choke", "burn")
     how = r"dead|down|all|to death|bloody|senseless|up|alive|so bad|badly|in the (?:head|face)"
@@ -138,7 +140,7 @@ def _english_wishes() -> Iterator[Form]:
         "threat",
         (frozenset(each.split()[0] for each in end), frozenset({"hope"})),
         rf"\b(?:i|we) (?:\w+ )?hope (?:that )?(?:you|your (?:\w+ )?(?:family|kids|children|mother))(?: all| both)?"
-        rf" {_any(end)}\b(?! trying)",
+        rf" {_any(end)}\b(?!{_ON}trying)",
     )
     killed = ("killed", "shot", "raped", "hanged", "hung", "gassed", "exterminated", "lynched", "beheaded")
     yield Form(
@@ -177,13 +179,13 @@ def _english_hate() -> Iterator[Form]:
     yield Form(
         "hate",
         (marks, _marks(words.DEHUMANISED)),
-        rf"\b{groups} are (?:{_ANY_FILLER} ){{0,4}}{_any(words.DEHUMANISED)}\b(?! (?:lovers?|rights))",
+        rf"\b{groups} are (?:{_ANY_FILLER} ){{0,4}}{_any(words.DEHUMANISED)}\b(?!{_ON}(?:lovers?|rights))",
     )
     yield Form(
         "hate",
         (frozenset({"country", "came", "africa"}), frozenset({"go"}), frozenset({"back"})),
         rf"{_START}(?:you )?go back to (?:(?:your|ur)(?: own| fucking| shithole){{0,2}} country|africa"
-        r"|where (?:you|u) came from)\b(?! (?:of|page|settings|and|to)\b)",
+        rf"|where (?:you|u) came from)\b(?!{_ON}(?:of|page|settings|and|to)\b)",
     )
 
 
@@ -211,7 +213,9 @@ def _german_insults() -> Iterator[Form]:
     mouths = ("maul", "fresse", "schnauze")
     mine = "(?: (?:deine?|die|das|mal|einfach|verdammte)){0,4}"
     yield Form(
-        "insult", (frozenset(mouths),), rf"\bhalt(?:e|et|'?s)?{mine} {_any(mouths)}\b(?! (?:des|der|von|eines|einer)\b)"
+        "insult",
+        (frozenset(mouths),),
+        rf"\bhalt(?:e|et|'?s)?{mine} {_any(mouths)}\b(?!{_ON}(?:des|der|von|eines|einer)\b)",
     )
     yield Form("insult", (frozenset({"leck"}), frozenset({"arsch"})), r"\bleck mich(?: doch)? am arsch\b")
 

@@ -185,6 +185,15 @@ def test_digits_and_signs_that_stand_for_letters(text: str) -> None:
     assert len(abuse.kinds(text)) == 1
 
 
+@pytest.mark.parametrize(
+    "after", ["The town", "A question", "an idea", "up there", "of it", "rights", "trying", "des Hundes"]
+)
+def test_what_the_next_paragraph_begins_with_excuses_nothing(after: str) -> None:
+    for kind, texts in ABUSIVE.items():
+        for text in texts:
+            assert abuse.kinds(f"{text}\n\n{after}.") == [kind], text
+
+
 @settings(deadline=None)
 @given(ANY, st.lists(st.sampled_from(HARMLESS), max_size=3), st.lists(st.sampled_from(HARMLESS), max_size=3))
 def test_a_long_text_hides_nothing(text: str, before: list[str], after: list[str]) -> None:
