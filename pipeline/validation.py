@@ -1,5 +1,6 @@
 """What pydantic found wrong, as a person would say it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,20 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import BadInput, nearest
 
+# What stands before the @ or behind the ? of a URL may be a password.
+_SECRET = re.compile(r"(?<=://)[^/\s'\"]*@|(?<=://)([^\s'\"?]*\?)[^\s'\"]*")
+
 
 def bad_input(error: ValidationError, model: type[BaseModel], where: Path | str, *, private: bool = False) -> BadInput:
-    """Returns the first mistake in something that should have been a `model`; the others are counted. An unknown key or
-    a value outside a list comes with the nearest that is known. `private`: no value is repeated, only keys."""
+    """Returns the first mistake in something that should have been a `model`; the others are counted.
+
+    An unknown key or a value outside a list comes with the nearest that is known. What of a URL may be a secret is left
+    out; `private`: no value is repeated, only keys.
+    """
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"]) or "all of it"
     value: Any = None if private else first.get("input")
-    allowed: str | None = first["msg"]
+    allowed: str | None = first["msg"].removeprefix("Value error, ")
     what = "a value is not allowed"
     if first["type"] == "extra_forbidden":
         what, value = "unknown key", first["loc"][-1]
@@ -24,6 +31,8 @@ def bad_input(error: ValidationError, model: type[BaseModel], where: Path | str,
     elif first["type"] == "literal_error":
         options = [option.strip("' ") for option in str(first["ctx"]["expected"]).replace(" or ", ", ").split(",")]
         allowed = nearest(str(first["input"]), options)
+    if "://" in str(value):
+        value = _SECRET.sub(lambda secret: f"{secret[1] or ''}***", str(value))
     others = len(error.errors()) - 1
     return BadInput(
         what,

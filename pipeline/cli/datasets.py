@@ -41,12 +41,11 @@ def register(app: typer.Typer) -> None:
 
 
 def data_check(
-    # Whether it can be read is this command's answer, and no matter of usage.
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
-            readable=False,
-            help="JSON, JSONL, CSV, TSV or Parquet, also .gz or .zst; a folder of such files; - for standard input.",
+            help="JSON, JSONL, CSV, TSV or Parquet, also .gz or .zst; a folder of such files, or the URL of one;"
+            " - for standard input.",
         ),
     ],
     kind: Annotated[ExampleKind, typer.Option(help="What its rows are.")],
@@ -65,12 +64,13 @@ def data_check(
     from pipeline import data
     from pipeline.data import lengths
 
+    place = file if "://" in file else Path(file)
     if usecase is None:
-        return data.check_file(file, kind, form, columns=_columns(column or []))
+        return data.check_file(place, kind, form, columns=_columns(column or []))
     settings = from_environment()
     chosen = find(settings, usecase)
     measuring = lengths.load(settings, lengths.basis(settings, chosen))
-    return data.check_file(file, kind, form, chosen.checks, _columns(column or []), measuring)
+    return data.check_file(place, kind, form, chosen.checks, _columns(column or []), measuring)
 
 
 _SHOWN = 8  # lines of a rule

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 class Candidates:
     """Accepted rows, a sequence each for what all of them have, by place what some have."""
 
-    all_files: Sequence[str]  # of the snapshot, also those without a row
+    all_sources: Sequence[str]  # of the snapshot, also those without a row
     digests: Sequence[str]
     groups: Sequence[str]  # digests of what their splits are fixed for
+    sources: Sequence[str]
     files: Sequence[str]
     lines: Sequence[int]
     offsets: Sequence[int]  # of their rows in the snapshot
@@ -38,15 +39,16 @@ class Candidates:
 
 def read(attempt: Attempt, version: Version) -> Candidates:
     """Returns the accepted rows of a checked snapshot."""
-    names = [source.file for source in snapshots.files(attempt.store, version)]
+    files = snapshots.files(attempt.store, version)
     ledger = ledgers.read(attempt.store, version, attempt.scratch)
     rows = entries.accepted(ledger.rows)
     keys = {place: [key.hex() for key in keys] for place, keys in _some(rows["keys"]).items()}
     return Candidates(
-        names,
+        [file.group for file in files],
         _hexadecimal(rows["digest"]),
         _hexadecimal(rows["group"]),
-        [names[place] for place in rows["file"].to_pylist()],
+        [files[place].group for place in rows["file"].to_pylist()],
+        [files[place].file for place in rows["file"].to_pylist()],
         rows["line"].to_pylist(),
         rows["offset"].to_pylist(),
         rows["part"].to_pylist(),
@@ -112,5 +114,5 @@ class Contents:
                     "content": row.content,
                     "subject": row.subject,
                     "documents": list(row.documents),
-                    "source": row.file,
+                    "source": self._rows.sources[place],
                 }

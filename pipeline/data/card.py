@@ -148,7 +148,7 @@ def sources_of(usecase: UseCase) -> list[SourceCard]:
     described += [(one.kind, one) for one in usecase.examples]
     return [
         SourceCard(
-            source.path.name,
+            source.label,
             holds,
             source.licence,
             source.owner,

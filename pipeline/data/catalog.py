@@ -195,13 +195,13 @@ def insert_assignments(connection: Connection, use_case: str, fresh: Mapping[str
 
 def new_rows(connection: Connection, use_case: str, rows: Candidates, labels: Mapping[str, str]) -> list[int]:
     """Returns the places of the rows that are taken and that the catalog does not have as they stand now: their text,
-    and the file that they come from."""
+    and the source that they come from."""
     row = database.fetch_one(connection, "data", "kept_examples", use_case=use_case)
     kept = {} if row is None else dict(zip(row["digests"] or (), row["sources"] or (), strict=True))
     return [
         place
-        for place, (digest, file) in enumerate(zip(rows.digests, rows.files, strict=True))
-        if digest in labels and kept.get(digest) != file
+        for place, (digest, source) in enumerate(zip(rows.digests, rows.sources, strict=True))
+        if digest in labels and kept.get(digest) != source
     ]
 
 

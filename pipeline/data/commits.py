@@ -59,8 +59,8 @@ def commit(context: Context, checked: Checked) -> Committed:
     Documents that are withdrawn, or that fewer may read now, leave every index in the same transaction. What stays
     served as it was (holds.py) is counted as `kept`, what waits for a person as `waiting`. `changed` is false where the
     rows are those of the current version, and its sources are described as they were. Commits of a use case wait for
-    each other. Raises BadInput where the data card lacks a field that it must have, Refused where a file that the
-    current version has rows from gives none any more.
+    each other. Raises BadInput where the data card lacks a field that it must have, Refused where a source that
+    the current version has rows from gives none any more.
     """
     require_card(context.usecase)
     folder = context.settings.usecases / context.usecase.name
@@ -125,7 +125,7 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
     fitting = uses.fitting(_sources(rows), described, uses.in_force(standing, read, held.texts))
     taken = splitting.take(connection, name, rows, usecase.splits, fitting)
     labels: Members = taken.labels
-    fresh, counted = taken.fresh, _rows_of_files(rows, taken.labels)
+    fresh, counted = taken.fresh, _rows_of_sources(rows, taken.labels)
     shrunk = _shrunk(connection, name, labels, taken.unusable, usecase.checks)
     if shrunk is not None:
         # All of it stays, also what would come in: whoever lost most of a file may have damaged the rest.
@@ -236,21 +236,21 @@ def _next(
 
 
 def _sources(rows: Candidates) -> Iterator[tuple[str, str, Sequence[str]]]:
-    for place, (digest, file) in enumerate(zip(rows.digests, rows.files, strict=True)):
-        yield digest, file, rows.documents.get(place, ())
+    for place, (digest, source) in enumerate(zip(rows.digests, rows.sources, strict=True)):
+        yield digest, source, rows.documents.get(place, ())
 
 
-def _rows_of_files(rows: Candidates, labels: Members) -> dict[str, int]:
-    return dict(Counter(file for digest, file in zip(rows.digests, rows.files, strict=True) if digest in labels))
+def _rows_of_sources(rows: Candidates, labels: Members) -> dict[str, int]:
+    return dict(Counter(source for digest, source in zip(rows.digests, rows.sources, strict=True) if digest in labels))
 
 
 def _not_emptied(connection: Connection, use_case: str, rows: Candidates) -> None:
-    for file in sorted({*rows.all_files} - {*rows.files}):
-        before = database.fetch_one(connection, "data", "rows_of_file", use_case=use_case, file=file)
+    for source in sorted({*rows.all_sources} - {*rows.sources}):
+        before = database.fetch_one(connection, "data", "rows_of_source", use_case=use_case, source=source)
         if before is not None and before["rows"]:
             raise Refused(
-                "a file that the current dataset version has rows from gives none any more",
-                where=file,
+                "a source that the current dataset version has rows from gives none any more",
+                where=source,
                 found=f"0 rows; the current version has {before['rows']} of them",
-                next_step="write the file again, or take it out of usecase.yaml if its rows are to go",
+                next_step="write its rows again, or take it out of usecase.yaml if its rows are to go",
             )

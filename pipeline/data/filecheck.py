@@ -4,34 +4,29 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.data import files, formats, measures, rules, sources
+from pipeline.data import files, formats, measures, paths, remote, rules, sources
 from pipeline.data.lengths import Lengths, Unmeasured
 from pipeline.data.records import FileCheck, RejectedRow, TokenCounts
 from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.usecase import Checks, ExampleKind
 
 STANDARD_INPUT = Path("-")
-_SUFFIXES = tuple(
-    f".{plain}{packed}"
-    for plain in ("json", "jsonl", "ndjson", "csv", "tsv", "tab", "parquet")
-    for packed in ("", ".gz", ".zst")
-)
 
 
 def check_file(
-    path: Path,
+    path: Path | str,
     kind: ExampleKind,
     form: str = formats.DETECT,
     checks: Checks | None = None,
     columns: dict[str, str] | None = None,
     lengths: Lengths | Unmeasured | None = None,
 ) -> FileCheck:
-    """Returns the check of a file of examples, of all files in a folder, or (`-`) of standard input.
+    """Returns the check of a file of examples, of all files in a folder, of one at a URL, or (`-`) of standard input.
 
     The same rules as in the pipeline, but those that need the database (erased rows, unknown documents). `columns` are
     the names that the file has for our fields. `lengths` measures rows in the base model's tokens.
@@ -51,8 +46,7 @@ def check_file(
     rejected: list[RejectedRow] = []
     warned: Counter[str] = Counter()
     rows = 0
-    for each in chosen:
-        name = "standard input" if each == STANDARD_INPUT else each.name
+    for name, each in chosen.items():
         before = rows
         with _opened(each) as stream:
             examples = sources.examples_of(stream, name, kind, form, columns)
@@ -91,20 +85,28 @@ def _token_counts(sizes: Sequence[tuple[int, int]]) -> TokenCounts | None:
     return TokenCounts(len(sizes), sum(tokens), sum(supervised), max(tokens))
 
 
-def _chosen(path: Path) -> tuple[list[Path], list[str]]:
-    """Returns the files to check and the names of those beside them that are no files of rows."""
-    if path == STANDARD_INPUT or not path.is_dir():
-        return [path], []
-    inside = sorted(each for each in path.iterdir() if not each.name.startswith("."))
-    chosen = [each for each in inside if each.name.lower().endswith(_SUFFIXES)]
+def _chosen(path: Path | str) -> tuple[Mapping[str, Path | str], list[str]]:
+    """Returns the files to check by their names, and the names of those beside them that are no files of rows."""
+    if isinstance(path, str):
+        return {path: remote.require(path)}, []
+    if path == STANDARD_INPUT:
+        return {"standard input": path}, []
+    if not path.is_dir():
+        return {path.name: path}, []
+    inside: dict[str, Path | str] = {each.relative_to(path).as_posix(): each for each in sorted(paths.walk(path))}
+    chosen = {name: each for name, each in inside.items() if files.is_called_rows(name)}
     if not chosen:
         raise BadInput("the folder has no files of rows", where=path, allowed=files.ALLOWED)
-    return chosen, [each.name for each in inside if each not in chosen]
+    return chosen, [name for name in inside if name not in chosen]
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Yields a regular file's bytes. Raises Refused at the end where the file changed meanwhile."""
+def _opened(path: Path | str) -> Iterator[BinaryIO]:
+    """Yields a file's bytes. Raises Refused at the end where one of this machine changed meanwhile."""
+    if isinstance(path, str):
+        with remote.opened(path) as stream:
+            yield stream
+        return
     if path == STANDARD_INPUT:
         yield sys.stdin.buffer
         return

@@ -17,6 +17,11 @@ HEAD_BYTES = 1 << 16  # that are looked at
 _SAMPLE_LINES = 20
 _MARK = b"\xef\xbb\xbf"
 ALLOWED = "JSON, JSONL, CSV, TSV or Parquet in UTF-8, each also compressed as .gz or .zst"
+_SUFFIXES = tuple(
+    f".{plain}{packed}"
+    for plain in ("json", "jsonl", "ndjson", "csv", "tsv", "tab", "parquet")
+    for packed in ("", ".gz", ".zst")
+)
 # First bytes of what is often taken for a file of rows.
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF"),
@@ -40,6 +45,11 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
 
 class Truncated(Exception):
     """A compressed file that ends early, or that is damaged from here on."""
+
+
+def is_called_rows(name: str) -> bool:
+    """Returns whether a file in a folder is called as files of rows are."""
+    return name.lower().endswith(_SUFFIXES)
 
 
 @dataclass(frozen=True)

@@ -45,18 +45,15 @@ class Length:
 class Lengths:
     """Measures rows as the training of one use case will see them."""
 
-    def __init__(
-        self, chat: Chat, max_lengths: Mapping[ExampleKind, int], untrained: frozenset[str] = frozenset()
-    ) -> None:
-        """`max_lengths` in tokens, of the kinds that are trained on; `untrained` are files whose rows are not."""
+    def __init__(self, chat: Chat, max_lengths: Mapping[ExampleKind, int]) -> None:
+        """`max_lengths` in tokens, of the kinds that are trained on."""
         self._chat = chat
         self._max_lengths = max_lengths
-        self._untrained = untrained
 
     def of(self, row: Example) -> Length | None:
-        """Returns the row's length; None where it could not be read, or is not trained on."""
+        """Returns the row's length; None where it could not be read, or its kind is not trained on."""
         max_length = self._max_lengths.get(row.kind)
-        if row.content is None or max_length is None or row.file in self._untrained:
+        if row.content is None or max_length is None:
             return None
         try:
             return _measured(self._chat, row.content, max_length)
@@ -83,7 +80,7 @@ class Basis:
 
     files: TokenizerFiles
     max_lengths: Mapping[ExampleKind, int]
-    untrained: Sequence[str]  # files whose rows are not trained on
+    untrained: Sequence[str]  # sources whose rows are not trained on
 
     @property
     def params(self) -> dict[str, Any]:
@@ -127,6 +124,6 @@ def load(settings: Settings, by: Basis | Unmeasured) -> Lengths | Unmeasured:
     if isinstance(by, Unmeasured):
         return by
     try:
-        return Lengths(Chat(tokenizer.load(settings, by.files)), by.max_lengths, frozenset(by.untrained))
+        return Lengths(Chat(tokenizer.load(settings, by.files)), by.max_lengths)
     except (BadInput, Refused) as error:
         return Unmeasured(error.what)

@@ -212,6 +212,8 @@ def _lengths(task: Task) -> Lengths | None:
 def _entries(task: Task, by: Lengths | None, texts: Texts, offset: int) -> Iterator[dict[str, Any]]:
     file, line, text = texts.row(offset)
     source = task.sources[file]
+    if task.basis is not None and source.group in task.basis.untrained:
+        by = None
     place = {"file": file, "line": line, "offset": offset, "raw": texts.mark(file, text)}
     for part, read in enumerate(source.examples(text, line)):
         yield {**place, "part": part, **_entry(measures.redacted(read, task.checks), task, by)}

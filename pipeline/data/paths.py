@@ -16,9 +16,9 @@ class Outside(Exception):
     """A file that is not the source's own; the message says why."""
 
 
-def walk(root: Path, suffix: str) -> Iterator[Path]:
-    """Yields the paths below a folder that end with `suffix`, in their order; hidden ones are left out, and folders
-    that are links are not entered but yielded, so that somebody hears of it."""
+def walk(root: Path) -> Iterator[Path]:
+    """Yields the paths below a folder; hidden ones are left out, and folders that are links are not entered but
+    yielded, so that somebody hears of it."""
     for folder, names, files in os.walk(root, followlinks=False):
         names[:] = sorted(name for name in names if not name.startswith("."))
         for name in [*names]:
@@ -26,7 +26,7 @@ def walk(root: Path, suffix: str) -> Iterator[Path]:
                 names.remove(name)
                 yield Path(folder) / name
         for name in files:
-            if name.endswith(suffix) and not name.startswith("."):
+            if not name.startswith("."):
                 yield Path(folder) / name
 
 
@@ -38,11 +38,6 @@ class Root:
         self._usecases, self._home = os.path.realpath(settings.usecases), os.path.realpath(settings.home)
         artifacts = [] if "://" in settings.artifacts else [settings.artifacts]
         self._own = [os.path.realpath(place) for place in (str(settings.logins), *artifacts)]
-
-    def read(self, path: Path) -> bytes:
-        """Returns the bytes of a file. Raises as `opened` does."""
-        with self.opened(path) as file:
-            return file.read()
 
     @contextmanager
     def opened(self, path: Path) -> Iterator[BinaryIO]:

@@ -67,8 +67,8 @@ def of(validation: Validation, judged: Collection[Judged], checks: Checks) -> Re
 
 
 def _sources(part: Judged) -> list[tuple[str, int, list[Finding]]]:
-    """Returns the sources of rows, each with how many it has and its bad ones. A folder of documents counts as one."""
-    groups = {file.file: file.group for file in part.files}
+    """Returns the files of rows, each with how many it has and its bad ones. A folder of documents counts as one."""
+    groups = {file.file: file.group if file.kind is None else file.file for file in part.files}
     rows: Counter[str] = Counter()
     for file, number in part.of_files.items():
         rows[groups[file]] += number

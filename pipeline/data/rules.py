@@ -133,6 +133,7 @@ _READING = (
     _read("two_subjects", "it names two persons that it is about"),
     _read("front_matter", "front matter that cannot be read"),
     _read("outside", "a file that is not the source's own"),
+    _read("no_rows", "a file in a folder of rows that is not called one"),
 )
 _OF_DOCUMENTS = ("not_utf8", "not_storable", "front_matter", "outside")
 # What a file's share of bad rows does not count: it says nothing against the file.
@@ -142,6 +143,7 @@ NOT_MALFORMED = frozenset(
         "duplicate",
         "duplicate_id",
         "outside",
+        "no_rows",
         # These are as much the base model's and its recipe's.
         "untrainable",
         "equal_after_truncation",
@@ -153,7 +155,7 @@ NOT_MALFORMED = frozenset(
 def for_examples(checks: Checks) -> tuple[Rule, ...]:
     """Returns the rules that examples are held against."""
     return (
-        *(rule for rule in _READING if rule.name not in ("front_matter", "outside")),
+        *(rule for rule in _READING if rule.name != "front_matter"),
         Rule("erased", "erased", NoneOf(("erased",)), "this was erased and must not come back"),
         Rule(
             "roles",

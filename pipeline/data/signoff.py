@@ -137,7 +137,7 @@ def _lines(usecase: UseCase, current: SignOff, role_answer: RoleAnswer) -> Seque
             " privacy reviewer has signed. May a model be trained on them?",
             "",
             f"The check for personal data is set to `{usecase.checks.personal_data}`. This page shows no row; their"
-            f" sources are {', '.join(f'`{source.path.name}`' for source in usecase.examples)}.",
+            f" sources are {', '.join(f'`{source.label}`' for source in usecase.examples)}.",
         ]
     table = [
         "| source | rows | may be used to | licence | owner | rights | sensitivity |",

@@ -1,13 +1,10 @@
 """fetch: the files of a use case as canonical snapshots, every row with its file and line."""
 
-import hashlib
-import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from pipeline import canonical, database, steps
 from pipeline.context import Context
@@ -17,83 +14,23 @@ from pipeline.data import (
     jsonrows,
     ledgers,
     lengths,
-    paths,
     provenance,
     reading,
     snapshots,
+    source_files,
     tombstones,
 )
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example, Reading
 from pipeline.data.provenance import Generated
 from pipeline.data.records import Amount, Fetched, FetchFacts, File
-from pipeline.data.rows import Problem
+from pipeline.data.rows import Raw
 from pipeline.data.snapshots import Source, Writer
+from pipeline.data.source_files import SourceFile
 from pipeline.data.tombstones import Tombstones
-from pipeline.errors import BadInput, NotAvailable, Refused
 from pipeline.records import load, plain
-from pipeline.settings import Settings
 from pipeline.steps import Attempt, Output, Result, Step
 from pipeline.usecase import USES, DocumentSource, ExampleKind, ExampleSource, UseCase, narrowed
-
-_BLOCK = 1 << 20  # bytes that are read at a time
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of a source, as it was when its digest was taken."""
-
-    path: Path
-    root: paths.Root  # nothing outside is read
-    name: str  # relative to the use case's folder where it stands in it: what findings call it
-    sha256: str  # empty where the file is refused
-    refused: str | None = None  # why it is not read
-
-    def content(self) -> bytes:
-        """Returns the file's bytes. Raises Refused where they changed since the digest was taken."""
-        try:
-            data = self.root.read(self.path)
-        except paths.Outside as outside:
-            raise Refused("the file changed while it was being read", where=self.path, found=outside) from None
-        if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise self._changed()
-        return data
-
-    @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """Yields the file's bytes, to be read once. Raises Refused at the end where they changed since the digest was
-        taken."""
-        try:
-            with self.root.opened(self.path) as file:
-                hashing = _Hashing(file)
-                yield cast("BinaryIO", io.BufferedReader(hashing, _BLOCK))
-                while hashing.readinto(memoryview(bytearray(_BLOCK))):
-                    pass
-        except paths.Outside as outside:
-            raise Refused("the file changed while it was being read", where=self.path, found=outside) from None
-        if hashing.sha256.hexdigest() != self.sha256:
-            raise self._changed()
-
-    def _changed(self) -> Refused:
-        return Refused("the file changed while it was being read", where=self.path, next_step="run the fetch again")
-
-
-class _Hashing(io.RawIOBase):
-    """A file's bytes, hashed as they are read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.sha256 = hashlib.sha256()
-
-    def readable(self) -> bool:
-        """Returns True."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Returns how many bytes were read into the buffer; none at the end."""
-        size: int = self._file.readinto(buffer)  # type: ignore[attr-defined]
-        self.sha256.update(buffer[:size])
-        return size
 
 
 def fetch(context: Context) -> Fetched:
@@ -104,12 +41,13 @@ def fetch(context: Context) -> Fetched:
     """
     folder = context.settings.usecases / context.usecase.name
     texts = [
-        (source, _files(source, folder, context.settings), paths.name(source.path, folder))
+        (source, source_files.of_documents(source, folder, context.settings), source_files.name(source, folder))
         for source in context.usecase.documents
     ]
     rows = [
-        (source, form_of(source, n), _own(source.path, folder, context.settings))
+        (source, form_of(source, n), file)
         for n, source in enumerate(context.usecase.examples)
+        for file in source_files.of_examples(source, folder, context.settings)
     ]
     with database.connect(context.settings, "pipeline") as connection:
         erased = tombstones.read(context.settings, connection, context.usecase.name)
@@ -131,6 +69,7 @@ def fetch(context: Context) -> Fetched:
                     form,
                     source.columns,
                     file.sha256,
+                    file.group,
                     plain(provenance.of_source(source.generated)),
                 ]
                 for n, (source, form, file) in enumerate(rows)
@@ -211,17 +150,25 @@ def _examples(
     with path.open("wb") as target:
         writer = Writer(target, erased, usecase.checks, known)
         for place, (source, named, file) in enumerate(rows):
-            with file.opened() as stream:
-                raw = reading.raw(stream, file.name)
-                form = named
+            with _raw(file) as raw:
+                form, first = named, list[Raw]()
                 if form == formats.DETECT:
                     first = list(islice(raw, formats.SAMPLE))
                     form = formats.detect(list(map(jsonrows.decoded, first)), source.kind, file.name, source.columns)
-                    raw = chain(first, raw)
                 read = Reading(source.kind, form, source.columns, group_by, provenance.of_source(source.generated))
-                described.append(Source(file.name, file.sha256, file.name, form, source.licence, source.kind, read))
-                writer.write(place, described[-1], raw)
+                described.append(Source(file.name, file.sha256, file.group, form, source.licence, source.kind, read))
+                writer.write(place, described[-1], chain(first, raw))
     return _Examples(snapshots.of_examples(attempt.store, path, described), writer.rows)
+
+
+@contextmanager
+def _raw(file: SourceFile) -> Iterator[Iterator[Raw]]:
+    """Yields the rows of a file; of one that is refused, one with the problem."""
+    if file.refused is not None:
+        yield iter([Raw(1, b"", file.refused)])
+        return
+    with file.opened() as stream:
+        yield reading.raw(stream, file.name)
 
 
 def _fetched_documents(
@@ -229,8 +176,8 @@ def _fetched_documents(
 ) -> tuple[list[Document], list[File]]:
     rows = [row for source, files, _ in texts for file in files for row in _documents(source, file)]
     described = [
-        File(file.name, file.sha256, group, source.format, source.licence)
-        for source, files, group in texts
+        File(file.name, file.sha256, file.group, source.format, source.licence)
+        for source, files, _ in texts
         for file in files
     ]
     return rows, described
@@ -238,7 +185,7 @@ def _fetched_documents(
 
 def _documents(source: DocumentSource, file: SourceFile) -> list[Document]:
     if file.refused is not None:
-        return [Document(file.name, 1, None, problem=Problem("outside", f"it is not read: {file.refused}"))]
+        return [Document(file.name, 1, None, problem=file.refused)]
     data, uses = file.content(), narrowed(source.uses, USES)
     if source.format == "lines":
         return documents.lines(data, file.name, source.defaults, uses)
@@ -246,47 +193,5 @@ def _documents(source: DocumentSource, file: SourceFile) -> list[Document]:
     return [documents.markdown(data, file.name, source.defaults, required=required, uses=uses)]
 
 
-def _files(source: DocumentSource, folder: Path, settings: Settings) -> list[SourceFile]:
-    """Returns the files of a document source in the order of their paths; hidden ones are left out.
-
-    Raises NotAvailable where the source is not there: a share that is not mounted is no empty source.
-    """
-    if not source.path.exists():
-        raise NotAvailable(
-            "the source is not there", where=source.path, next_step="mount it, or take it out of usecase.yaml"
-        )
-    if not source.path.is_dir():
-        return [_own(source.path, folder, settings)]
-    suffix = ".md" if source.format == "markdown" else ".txt"
-    root = paths.Root(source.path, settings)
-    return [_one_of_many(path, root, folder) for path in sorted(paths.walk(source.path, suffix))]
-
-
-def _one_of_many(path: Path, root: paths.Root, folder: Path) -> SourceFile:
-    """Returns a file of a folder. One that cannot be read does not stop the others."""
-    try:
-        return _file(path, root, folder)
-    except NotAvailable as error:
-        return SourceFile(path, root, paths.name(path, folder), "", f"{error.details['found']}")
-
-
-def _file(path: Path, root: paths.Root, folder: Path) -> SourceFile:
-    name = paths.name(path, folder)
-    try:
-        with root.opened(path) as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-    except paths.Outside as outside:
-        return SourceFile(path, root, name, "", str(outside))
-    return SourceFile(path, root, name, sha256)
-
-
-def _own(path: Path, folder: Path, settings: Settings) -> SourceFile:
-    """Returns a file that the YAML names itself. Raises BadInput where it leads elsewhere."""
-    file = _file(path, paths.Root(path.parent, settings), folder)
-    if file.refused is not None:
-        raise BadInput("this file is not read", where=path, found=file.refused, allowed="a file of its own")
-    return file
-
-
 def _named(files: list[SourceFile]) -> list[list[str | None]]:
-    return [[file.name, file.sha256, file.refused] for file in files]
+    return [[file.name, file.sha256, file.refused.detail if file.refused else None] for file in files]

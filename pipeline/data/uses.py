@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import canonical
-from pipeline.data import paths, splits
+from pipeline.data import source_files, splits
 from pipeline.data.documents import Document
 from pipeline.data.splits import Split
 from pipeline.usecase import USES, DocumentSource, ExampleSource, UseCase, narrowed
@@ -27,10 +27,10 @@ class Described:
 
 
 def of_examples(usecase: UseCase, folder: Path) -> list[Described]:
-    """Returns the sources of examples. A file that is named twice may be used for what both entries say."""
+    """Returns the sources of examples. One that is named twice may be used for what both entries say."""
     described: dict[str, Described] = {}
     for source in usecase.examples:
-        name = paths.name(source.path, folder)
+        name = source_files.name(source, folder)
         before = described.get(name)
         uses = narrowed(source.uses, USES if before is None else before.uses)
         described[name] = Described(name, uses, _said(source.kind, source))
@@ -40,7 +40,7 @@ def of_examples(usecase: UseCase, folder: Path) -> list[Described]:
 def of_documents(usecase: UseCase, folder: Path) -> list[Described]:
     """Returns the sources of documents."""
     return [
-        Described(paths.name(source.path, folder), narrowed(source.uses, USES), _said("documents", source))
+        Described(source_files.name(source, folder), narrowed(source.uses, USES), _said("documents", source))
         for source in usecase.documents
     ]
 

@@ -80,7 +80,7 @@ def _empty(usecase: UseCase) -> Iterator[Finding]:
         *((f"examples.{place}.path", source.path) for place, source in enumerate(usecase.examples)),
         *((f"evaluation.suites.{place}.path", suite.path) for place, suite in enumerate(usecase.evaluation.suites)),
     ):
-        if _without_content(path):
+        if path is not None and _without_content(path):
             yield key, f"{path} is empty"
 
 

@@ -42,6 +42,7 @@ from pipeline.usecase.suite_questions import questions
 from pipeline.usecase.types import (
     CLASSIFICATIONS,
     PURPOSES,
+    SCHEMES,
     USES,
     Classification,
     Cron,
@@ -53,6 +54,7 @@ from pipeline.usecase.types import (
     Purpose,
     Quantize,
     Share,
+    Url,
     Use,
     narrowed,
 )
@@ -61,6 +63,7 @@ __all__ = [
     "CLASSIFICATIONS",
     "PURPOSES",
     "REFUSALS",
+    "SCHEMES",
     "USES",
     "Approval",
     "BaseModelSource",
@@ -95,6 +98,7 @@ __all__ = [
     "Suite",
     "Threshold",
     "Training",
+    "Url",
     "Use",
     "UseCase",
     "files",
@@ -197,5 +201,10 @@ def _paths(usecase: UseCase) -> list[tuple[str, Path]]:
         ("examples", usecase.examples),
         ("evaluation.suites", usecase.evaluation.suites),
     ]
-    paths = [(f"{key}.{place}.path", entry.path) for key, entries in groups for place, entry in enumerate(entries)]
+    paths = [
+        (f"{key}.{place}.path", entry.path)
+        for key, entries in groups
+        for place, entry in enumerate(entries)
+        if entry.path is not None
+    ]
     return paths if usecase.prompt is None else [*paths, ("prompt", usecase.prompt)]

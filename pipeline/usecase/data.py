@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.usecase.types import USES, Classification, ExampleKind, Line, Name, Section, Share, Use
+from pipeline.usecase.types import USES, Classification, ExampleKind, Line, Name, Section, Share, Url, Use
 
 
 class DocumentDefaults(Section):
@@ -51,6 +51,11 @@ class DocumentSource(Section):
     sensitivity: Line | None = None
     """For the data card: what would follow if somebody else read it."""
 
+    @property
+    def label(self) -> str:
+        """Returns what people call it."""
+        return self.path.name
+
 
 class GeneratedBy(Section):
     """What wrote rows that no person wrote. A row says it for itself by the same keys under `generated`, or `false`."""
@@ -66,10 +71,13 @@ class GeneratedBy(Section):
 
 
 class ExampleSource(Section):
-    """One file of training rows."""
+    """Training rows: a file, all files of a folder, or a file elsewhere."""
 
-    path: Path
-    """A file of training rows."""
+    path: Path | None = None
+    """A file of training rows, or a folder of such files. Nothing outside it is read."""
+    url: Url | None = None
+    """Instead of a path: a file that fsspec reads, such as `s3://bucket/rows.jsonl.gz`. It is read anew each night,
+    twice. Its login comes from the environment; https:// and http:// need no other package."""
     kind: ExampleKind
     """What the rows are for."""
     format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "oasst", "preference", "ranking"] = (
@@ -97,6 +105,17 @@ class ExampleSource(Section):
     """For the data card: on what ground it may be used, such as a contract or consent."""
     sensitivity: Line | None = None
     """For the data card: what would follow if somebody else read it."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "ExampleSource":
+        if (self.path is None) == (self.url is None):
+            raise ValueError("training rows have a path or a url: one of both")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Returns what people call it."""
+        return self.url or ("" if self.path is None else self.path.name)
 
 
 class Splits(Section):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -73,6 +74,27 @@ def _cron(expression: str) -> str:
 
 
 Cron = Annotated[str, AfterValidator(_cron)]
+
+
+# Where files come from over a network, as fsspec calls it.
+SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "abfss", "sftp", "hdfs", "webhdfs")
+
+
+def _url(url: str) -> str:
+    """Returns a URL that names a file elsewhere, and holds no secret: it is shown, and stored. Raises ValueError."""
+    try:
+        parts = urlsplit(url)
+        named = parts.netloc and parts.path.strip("/") and not url.endswith("/")
+    except ValueError:
+        named = None
+    if not named or parts.scheme not in SCHEMES or "::" in url:
+        raise ValueError(f"the URL of one file: {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("a URL without a login, a query and a fragment: a login comes from the environment")
+    return url
+
+
+Url = Annotated[str, Field(max_length=1_000, pattern=r"^[\x21-\x7e]*$"), AfterValidator(_url)]
 
 
 def narrowed(uses: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:

@@ -65,14 +65,14 @@ from catalog.split_assignment a
 join unnest(:'groups'::text[]) as wanted (group_digest) using (group_digest)
 where a.use_case = :'use_case';
 
--- rows_of_file --
--- How many rows of the current dataset version came from a file, and were not erased.
+-- rows_of_source --
+-- How many rows of the current dataset version came from a source, and were not erased.
 select count(*) as rows
 from catalog.dataset d
 join catalog.example_member m on m.dataset_id = d.dataset_id and m.removed_in is null
 left join catalog.example e on e.use_case = d.use_case and e.digest = m.example_digest
 left join catalog.locked_example l on l.use_case = d.use_case and l.digest = m.example_digest
-where d.use_case = :'use_case' and d.kind = 'examples' and coalesce(e.source, l.source) = :'file'
+where d.use_case = :'use_case' and d.kind = 'examples' and coalesce(e.source, l.source) = :'source'
   and coalesce(e.content, l.content) is not null;
 
 -- seen --

@@ -145,17 +145,13 @@ def test_pairs_have_no_length_where_nothing_is_trained_on_them() -> None:
     assert measuring.of(example({"prompt": FIRST[:1], "chosen": FIRST[1:], "rejected": [answer]})) is None
 
 
-def test_rows_that_are_only_evaluated_with_have_no_length() -> None:
+def test_sources_that_are_only_evaluated_with_are_not_trained_on() -> None:
     at_home, own = usecase_with()
     locked = [{**source, "uses": ["evaluate"]} for source in own.model_dump(mode="json")["examples"]]
     at_home, own = usecase_with(examples=locked)
     basis = lengths.basis(at_home, own)
     assert isinstance(basis, Basis)
     assert len(basis.untrained) == len({source["path"] for source in locked})
-    measuring = lengths.load(at_home, basis)
-    assert isinstance(measuring, Lengths)
-    assert measuring.of(example({"messages": FIRST}, next(iter(basis.untrained)))) is None
-    assert measuring.of(example({"messages": FIRST}, "another")) is not None
 
 
 def test_a_model_that_is_not_here_is_said_and_stops_nothing() -> None:

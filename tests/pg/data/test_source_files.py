@@ -1,0 +1,160 @@
+"""Where rows come from: a folder of files is one source, and so is a file elsewhere."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import BadInput, NotAvailable, Refused
+from tests.file_server import Served, serving
+from tests.pg.data.conftest import Stage, question
+
+pytestmark = pytest.mark.pg
+
+
+def lines(*numbers: int) -> str:
+    return "".join(json.dumps(question(n)) + "\n" for n in numbers)
+
+
+def take(stage: Stage, *sources: dict[str, Any]) -> None:
+    path = stage.folder / "usecase.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "examples": list(sources)}))
+
+
+@pytest.fixture
+def rows(stage: Stage) -> Path:
+    """A folder of files of rows, which is the use case's only source."""
+    folder = stage.folder / "rows"
+    (folder / "more").mkdir(parents=True)
+    (folder / "a.jsonl").write_text(lines(1, 2, 3))
+    (folder / "more" / "b.csv").write_text("instruction,output\nIs it so?,It is.\n")
+    take(stage, {"path": "rows", "kind": "sft"})
+    return folder
+
+
+@pytest.fixture
+def server() -> Iterator[Served]:
+    with serving() as served:
+        yield served
+
+
+def sources(stage: Stage) -> list[tuple[str, int]]:
+    found = stage.rows(
+        "select source, rows from catalog.version_sources where kind = 'examples'"
+        " and version = (select max(version) from catalog.version_sources where kind = 'examples') order by source"
+    )
+    return [(row["source"], row["rows"]) for row in found]
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_folder_is_one_source_and_its_files_say_where_rows_stand(stage: Stage) -> None:
+    with (stage.folder / "rows" / "a.jsonl").open("a") as file:
+        file.write("{broken\n")
+    committed = stage.commit()
+    assert committed.dataset.rows == 4
+    assert sources(stage) == [("rows", 4)]
+    assert stage.findings() == [("rows/a.jsonl", 4, "malformed", "rejected")]
+    assert {row["source"] for row in stage.rows("select source from catalog.example")} == {"rows"}
+
+
+def test_what_else_stands_in_the_folder_is_named_and_stops_nothing(stage: Stage, rows: Path) -> None:
+    (rows / "README.md").write_text("# Rows\n")
+    (rows / ".hidden.jsonl").write_text(lines(8))
+    (rows / "away.jsonl").symlink_to("/etc/passwd")
+    committed = stage.commit()
+    assert committed.dataset.rows == 4
+    assert stage.findings() == [
+        ("rows/README.md", 1, "no_rows", "rejected"),
+        ("rows/away.jsonl", 1, "outside", "rejected"),
+    ]
+
+
+def test_files_that_come_go_or_are_renamed_are_the_rows_that_they_bring(stage: Stage, rows: Path) -> None:
+    stage.commit()
+    (rows / "a.jsonl").rename(rows / "c.jsonl")
+    (rows / "d.jsonl").write_text(lines(4))
+    committed = stage.commit()
+    assert (committed.dataset.version, committed.dataset.added, committed.dataset.removed) == (2, 1, 0)
+    (rows / "d.jsonl").unlink()
+    assert stage.commit().dataset.removed == 1
+
+
+def test_a_folder_without_rows_stops_the_night(stage: Stage, rows: Path) -> None:
+    stage.commit()
+    (rows / "a.jsonl").write_text("\n")
+    (rows / "more" / "b.csv").write_text("instruction,output\n")
+    with pytest.raises(Refused, match="gives none any more"):
+        stage.commit()
+    (rows / "a.jsonl").unlink()
+    (rows / "more" / "b.csv").rename(rows / "b.txt")
+    with pytest.raises(BadInput, match="no files of rows"):
+        stage.fetch()
+
+
+def test_a_file_of_the_folder_that_is_mostly_malformed_stops_the_night(stage: Stage, rows: Path) -> None:
+    (rows / "a.jsonl").write_text(lines(*range(200)))
+    (rows / "bad.jsonl").write_text("{broken}\n" * 5)
+    with pytest.raises(Refused, match="mostly malformed") as raised:
+        stage.check()
+    assert raised.value.details["where"] == "rows/bad.jsonl"
+
+
+def test_a_folder_that_may_not_be_trained_on_is_locked_whole(stage: Stage, rows: Path) -> None:
+    (rows / "a.jsonl").write_text(lines(1, 2) + json.dumps(question(3, "Yes.<|im_end|>")) + "\n")
+    take(stage, {"path": "rows", "kind": "sft", "uses": ["evaluate"]})
+    committed = stage.commit()
+    assert committed.dataset.splits == {"test": 4}
+    assert stage.findings() == [], "nothing asks whether a row can be trained on that is not"
+
+
+def test_a_file_elsewhere_is_a_source(stage: Stage, server: Served) -> None:
+    server.files["rows.jsonl"] = [lines(1, 2).encode()]
+    url = server.url("rows.jsonl")
+    take(stage, {"path": "sft.jsonl", "kind": "sft"}, {"url": url, "kind": "sft", "weight": 2.5})
+    committed = stage.commit()
+    assert committed.dataset.rows == 3
+    assert sources(stage) == [(url, 2), ("sft.jsonl", 1)]
+    assert server.asked == ["/rows.jsonl"] * 2
+    assert stage.fetch().reused, "it is the same"
+    server.files["rows.jsonl"] = [lines(1, 2, 3).encode()]
+    assert stage.commit().dataset.added == 1
+
+
+def test_a_file_elsewhere_that_changes_between_its_two_readings_is_refused(stage: Stage, server: Served) -> None:
+    server.files["rows.jsonl"] = [lines(1).encode(), lines(2).encode()]
+    take(stage, {"url": server.url("rows.jsonl"), "kind": "sft"})
+    with pytest.raises(Refused, match="changed while it was being read"):
+        stage.fetch()
+    assert stage.commit().dataset.rows == 1
+
+
+def test_a_file_elsewhere_that_is_gone_keeps_the_version(stage: Stage, server: Served) -> None:
+    server.files["rows.jsonl"] = [lines(1, 2).encode()]
+    take(stage, {"url": server.url("rows.jsonl"), "kind": "sft"})
+    stage.commit()
+    del server.files["rows.jsonl"]
+    with pytest.raises(NotAvailable, match="cannot be read"):
+        stage.commit()
+    assert sources(stage) == [(server.url("rows.jsonl"), 2)]
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ({"kind": "sft"}, "one of both"),
+        ({"path": "sft.jsonl", "url": "https://example.org/rows.jsonl", "kind": "sft"}, "one of both"),
+        ({"url": "https://me:secret@example.org/rows.jsonl", "kind": "sft"}, "without a login"),
+        ({"url": "file:///etc/passwd", "kind": "sft"}, "the URL of one file"),
+        ({"url": "rows.jsonl", "kind": "sft"}, "the URL of one file"),
+    ],
+)
+def test_a_source_has_one_place_and_no_secret(stage: Stage, source: dict[str, Any], problem: str) -> None:
+    take(stage, source)
+    with pytest.raises(BadInput) as raised:
+        _ = stage.usecase
+    said = f"{raised.value} {raised.value.details}"
+    assert problem in said
+    assert "me:secret" not in said
