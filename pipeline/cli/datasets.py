@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     command(data, "confirm")(data_confirm)
     command(data, "sign", ok=lambda answer: answer["state"] == "signed" or not answer["required"])(data_sign)
     command(data, "review", ok=lambda answer: answer["next"] is None)(data_review)
+    command(data, "show")(data_show)
     command(data, "versions")(data_versions)
     command(data, "diff")(data_diff)
 
@@ -253,6 +254,14 @@ def _read_all(where: "tuple[Settings, UseCase]", review: int, who: str) -> None:
 
 def _listed(findings: "Sequence[OpenFinding]") -> list[Answer]:
     return [plain(finding) | {"may_be_accepted": finding.may_be_accepted} for finding in findings]
+
+
+def data_show(name: UseCaseName, digest: Annotated[str, typer.Argument(help="Or how it begins.")]) -> object:
+    """Show a training row by its digest. Who read it is written down."""
+    from pipeline.data import showing
+
+    context = context_of(name)
+    return showing.show(context.settings, context.usecase, digest, person(context, "reading a row"))
 
 
 def data_versions(name: UseCaseName) -> object:

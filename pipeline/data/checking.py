@@ -122,6 +122,8 @@ def _report(documents: JudgedDocuments, examples: JudgedExamples, validation: Va
         generated=provenance.share(entries.generated(accepted)),
         expectations=validation.results,
         lengths=distributions.of(accepted, examples.sources),
+        tasks=distributions.tasks(accepted, examples.sources),
+        extremes=distributions.extremes(accepted, examples.sources),
     )
 
 

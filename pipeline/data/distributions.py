@@ -1,9 +1,9 @@
-"""How long accepted rows are: each length's distribution, for the data card."""
+"""What accepted rows are like, for the data card: how long they are, what they ask for, and which stand out."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.data.records import Bin, Distribution
+from pipeline.data.records import Bin, Distribution, Extreme, TaskShare
 from pipeline.data.snapshots import Source
 
 if TYPE_CHECKING:
@@ -18,14 +18,21 @@ _MEASURES = {
     "tokens": "tokens of a row",
     "supervised": "tokens that are learned",
 }
+# Where a row that stands out is likely a bad one: what is more of it, and what is less.
+_MOST = {
+    "repetition": "characters of an answer that repeat",
+    "debris": "tags and entities of HTML",
+    "cut": "tokens beyond max_length",
+    "characters": "characters",
+}
+_LEAST = {"answer_characters": "characters of the answer, fewest"}
+_SHOWN = 5  # rows of a measure
 
 
 def of(accepted: "pa.Table", sources: Sequence[Source]) -> list[Distribution]:
     """Returns the distributions of the lengths of accepted rows, by kind of row; those that were not measured are left
     out."""
-    import numpy as np
-
-    kinds = np.array([str(source.kind) for source in sources] or [""])[accepted["file"].to_numpy()]
+    kinds = _kinds(accepted, sources)
     distributions = []
     for kind in sorted(set(kinds.tolist())):
         rows = accepted.filter(kinds == kind)
@@ -34,6 +41,48 @@ def of(accepted: "pa.Table", sources: Sequence[Source]) -> list[Distribution]:
             if len(values):
                 distributions.append(_distribution(kind, words, values))
     return distributions
+
+
+def tasks(accepted: "pa.Table", sources: Sequence[Source]) -> list[TaskShare]:
+    """Returns what accepted rows ask for, by kind of row, the most frequent first."""
+    import numpy as np
+
+    kinds, lengths = _kinds(accepted, sources), accepted["answer_characters"].to_numpy()
+    asked = np.array(accepted["task"].to_pylist() or [""])
+    shares = []
+    for kind in sorted(set(kinds.tolist())):
+        for task in sorted(set(asked[kinds == kind].tolist())):
+            answers = lengths[(kinds == kind) & (asked == task)]
+            median = int(np.percentile(answers, 50, method="inverted_cdf"))
+            shares.append(TaskShare(kind, task, len(answers), median))
+    return sorted(shares, key=lambda share: (share.kind, -share.rows, share.task))
+
+
+def extremes(accepted: "pa.Table", sources: Sequence[Source]) -> list[Extreme]:
+    """Returns the rows at the end of each measure, the worst first. Rows without what is measured are none."""
+    from pyarrow import compute
+
+    found = []
+    for measures, order in ((_MOST, "descending"), (_LEAST, "ascending")):
+        for measure, words in measures.items():
+            some = accepted.filter(compute.fill_null(compute.greater(accepted[measure], 0), False))
+            # Of equal ones the same each time.
+            by = [(measure, order), ("digest", "ascending")]
+            worst = some.take(compute.select_k_unstable(some, _SHOWN, by)) if len(some) else some
+            found += [
+                Extreme(words, row[measure], row["digest"].hex(), sources[row["file"]].file, row["line"])
+                for row in worst.select([measure, "digest", "file", "line"]).to_pylist()
+            ]
+    return found
+
+
+def _kinds(accepted: "pa.Table", sources: Sequence[Source]) -> "NDArray[np.str_]":
+    """Returns the kind of each row."""
+    import numpy as np
+
+    kinds: NDArray[np.str_] = np.array([str(source.kind) for source in sources] or [""])
+    places: NDArray[np.int32] = accepted["file"].to_numpy()
+    return kinds[places]
 
 
 def _distribution(kind: str, words: str, values: "NDArray[np.int32]") -> Distribution:

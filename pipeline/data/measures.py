@@ -1,10 +1,10 @@
 """Measures of rows: the lengths, roles and counts that rules speak of. Never text."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from pipeline.data import credentials, marks, personal, quality, texts
+from pipeline.data import credentials, marks, personal, quality, tasks, texts
 from pipeline.data.beside import Beside
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
@@ -91,6 +91,7 @@ def of_examples(
 OWN = (
     "problem",
     "erased",
+    "task",
     "roles",
     "blank_turns",
     "answer_characters",
@@ -112,7 +113,7 @@ OWN = (
 )
 
 
-def _content_measures(content: Mapping[str, Sequence[Mapping[str, str]]]) -> Measures:
+def _content_measures(content: Content) -> Measures:
     parts = (
         [content["messages"]] if "messages" in content else [content[name] for name in ("prompt", "chosen", "rejected")]
     )
@@ -123,6 +124,7 @@ def _content_measures(content: Mapping[str, Sequence[Mapping[str, str]]]) -> Mea
         *(parts[0][-1:] if parts[1:] else []),
     ]
     return {
+        "task": tasks.asked(next(iter(marks.questions(content)), "")),
         "roles": "/".join("".join(_ROLES.get(turn["role"], "?") for turn in part) for part in parts),
         "blank_turns": sum(not normal(turn["content"]) for turn in others),
         "answer_characters": min(len(answer) for answer in answers),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1_000  # rows
 _WORTH_A_PROCESS = 10_000  # rows: fewer are measured before another process has begun
-_TEXTS = frozenset({"problem", "erased", "roles", "answers", "untrainable"})  # measures that are no numbers
+_TEXTS = frozenset({"problem", "erased", "task", "roles", "answers", "untrainable"})  # measures that are no numbers
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,27 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class TaskShare:
+    """What rows ask for; see tasks.py."""
+
+    kind: str  # of example
+    task: str
+    rows: int
+    answer: int  # characters of their answers in the median, of a pair of the shorter one
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """A row that stands at the end of a measure."""
+
+    measure: str  # in words
+    value: int
+    digest: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """The report of a check, as it is stored: counts and digests alone."""
 
@@ -196,6 +217,8 @@ class CheckReport:
     generated: GeneratedShare | None = None  # of the accepted examples; None from before rows said it
     expectations: Sequence[ExpectationReport] = ()  # of the rows together
     lengths: Sequence[Distribution] = ()  # of the accepted examples
+    tasks: Sequence[TaskShare] = ()  # of these, most frequent first
+    extremes: Sequence[Extreme] = ()  # of these, the worst of each measure first
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:

@@ -61,11 +61,12 @@ def normalised(text: str) -> str:
 
 
 def assign(group_digest: str, shares: Splits, allowed: frozenset[Split] = ANY) -> Split:
-    """Returns the split of a group that was never seen before: by its digest, so that it depends on nothing else; one
-    of those that are allowed, in the proportion of their shares."""
+    """Returns the split of a group that was never seen before: one of those that are allowed, in proportion to their
+    shares, by its digest and the use case's salt, so that it depends on nothing else."""
     chosen = [split for split in _ORDER if split in allowed]
     whole = 1.0 if allowed == ANY else sum(shares.shares[split] for split in chosen)
-    place = int(group_digest[:16], 16) / _SCALE * whole
+    salted = canonical.digest_text(f"{shares.salt}\n{group_digest}") if shares.salt else group_digest
+    place = int(salted[:16], 16) / _SCALE * whole
     for split in chosen[:-1]:
         place -= shares.shares[split]
         if place < 0:

@@ -127,6 +127,9 @@ class Splits(Section):
     """Share that checkpoints are selected on."""
     test: Share = 0.1
     """Share that is locked away for the evaluation."""
+    salt: str = Field("", max_length=100)
+    """Hashed with each prompt to choose its split, so that nobody who does not know it can write a prompt that falls
+    where he wants it. A new one moves no prompt that was seen before."""
     group_by: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
     """Fields of rows whose equal values keep rows in one split: `data_subject`, `documents`, or another that the files
     have, such as the fact that a question is about."""

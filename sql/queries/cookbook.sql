@@ -209,6 +209,13 @@ from catalog.locked_readings
 where use_case = :'use_case'
 order by locked_reading_id desc;
 
+-- rows_read --
+-- Which training rows persons read, who they were, and whether as part of a sample.
+select digest, reader, how, read_at
+from catalog.rows_read
+where use_case = :'use_case'
+order by read_at desc, digest;
+
 -- dataset_growth --
 -- How a use case's examples and documents grew: what each version added, removed and holds.
 select kind, version, digest, added, removed, members, committed_at

@@ -359,3 +359,19 @@ order by w.finding_id;
 -- A person's answer to a finding.
 insert into catalog.steward_decision (finding_id, decision, person, reason, until)
 values (:'finding'::bigint, :'decision', :'person', :'reason', :'until'::date);
+
+-- example --
+-- The rows of a use case whose digests begin so; the text of those that are locked, or were erased, is null.
+select e.digest, e.kind, e.source, e.split, e.documents, e.content
+from catalog.example e
+where e.use_case = :'use_case' and e.digest like :'begins' || '%'
+union all
+select l.digest, l.kind, l.source, l.split, l.documents, null
+from catalog.locked_example l
+where l.use_case = :'use_case' and l.digest like :'begins' || '%'
+order by digest
+limit 2;
+
+-- insert_reading --
+-- Writes down that a person has the text of a row shown.
+insert into catalog.example_reading (use_case, digest, reader) values (:'use_case', :'digest', :'reader');

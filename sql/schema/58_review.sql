@@ -68,3 +68,23 @@ from catalog.review r
 join catalog.dataset d using (dataset_id)
 join catalog.review_answer a using (review_id)
 group by r.review_id, d.use_case, r.version, r.seed, r.rows, r.drawn_at, a.rater;
+
+-- example_reading: a person had the text of one row shown.
+create table catalog.example_reading (
+    example_reading_id bigint generated always as identity primary key,
+    use_case text not null,
+    digest text not null, -- of the example
+    reader text not null,
+    login text not null default session_user,
+    read_at timestamptz not null default clock_timestamp()
+);
+
+-- rows_read: which rows' texts persons read, and how.
+create view catalog.rows_read as
+select use_case, digest, reader, 'shown' as how, read_at from catalog.example_reading
+union all
+select d.use_case, w.digest, a.rater, 'review ' || a.review_id, a.answered_at
+from catalog.review_answer a
+join catalog.review_row w using (review_id, place)
+join catalog.review r using (review_id)
+join catalog.dataset d using (dataset_id);

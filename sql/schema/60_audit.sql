@@ -131,6 +131,7 @@ begin
     perform audit.cover('catalog.review', '{review_id, dataset_id, version, seed, rows}');
     perform audit.cover('catalog.review_row', '{review_id, place, digest}');
     perform audit.cover('catalog.review_answer', '{review_answer_id, review_id, place, rater, good}', '{reason}');
+    perform audit.cover('catalog.example_reading', '{example_reading_id, use_case, digest, reader}');
     perform audit.cover('catalog.locked_reading', '{locked_reading_id, dataset_id, version, login, read_at}');
     perform audit.cover('catalog.signoff', '{signoff_id, dataset_id, version, role, answer, person}');
     perform audit.cover('catalog.document', '{document_id}');

@@ -46,7 +46,7 @@ grant execute on function catalog.to_sign, catalog.signoff_state, catalog.traine
 grant select on catalog.signoffs, catalog.signoff_answers to pipeline, trainer, evaluator, gatekeeper, reader, auditor, approver, approvers;
 grant select on catalog.signoff to auditor;
 grant select on catalog.version_source to trainer, evaluator, auditor;
-grant select on catalog.version_sources, catalog.generated_rows, catalog.reviews to reader, auditor, pipeline;
+grant select on catalog.version_sources, catalog.generated_rows, catalog.reviews, catalog.rows_read to reader, auditor, pipeline;
 grant select on catalog.dataset_versions, catalog.reviews to gatekeeper;
 
 -- The trainer reads the rows it trains and selects on, and no other text: neither locked rows nor documents.

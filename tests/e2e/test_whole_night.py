@@ -177,6 +177,7 @@ def test_every_question_of_the_cookbook_is_answered(world: World, champion: str,
         "waivers",
         "generated_share",
         "locked_readings",
+        "rows_read",
     }
 
 

@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, Command] = {
     "data sign": Command(DEMO, (0, 0), True, wrong=("demo", "--role", "boss")),
     "data review": Command(DEMO, (1, 1), True, wrong=("demo", "--row", "1")),  # nobody is logged in
     "erase": Command(("demo", "--document", "leave", "--dry-run"), (0, 0), True, wrong=("demo",)),
+    "data show": Command(("demo", "abcdef"), (1, 1), True),  # nobody is logged in
     "data versions": Command(DEMO, (0, 0), True),
     "data diff": Command(("demo", "0", "1"), (0, 0), True, wrong=("demo", "0", "one")),
     "train": Command(DEMO, (1, 1), True, wrong=("demo", "--stage", "rlhf")),

@@ -228,6 +228,20 @@ def locked_readings(world: "World", rows: Rows) -> None:
     assert rows[0]["announced_at"] <= rows[0]["read_at"]
 
 
+def with_a_row_read(world: "World") -> dict[str, str]:
+    """Has a person read a row, and returns the use case."""
+    with database.connect(world.settings, "pipeline") as connection:
+        connection.execute(
+            "insert into catalog.example_reading (use_case, digest, reader)"
+            " select use_case, min(digest), 'maria' from catalog.example where use_case = 'demo' group by use_case"
+        )
+    return DEMO
+
+
+def rows_read(world: "World", rows: Rows) -> None:
+    assert [(row["reader"], row["how"], len(row["digest"])) for row in rows] == [("maria", "shown", 64)]
+
+
 def sources_of_models(world: "World", rows: Rows) -> None:
     told = {(row["source"], tuple(row["uses"]), row["licence"], row["owner"]) for row in rows}
     assert told == {("sft.jsonl", ("train", "evaluate"), "CC0", "desk")}
@@ -346,6 +360,7 @@ ANSWERS: dict[str, tuple[Callable[["World"], dict[str, str]], Callable[["World",
     "to_retrain": (lambda world: DEMO, to_retrain),
     "waivers": (waived, waivers),
     "locked_readings": (with_a_reading, locked_readings),
+    "rows_read": (with_a_row_read, rows_read),
     "signoffs": (lambda world: DEMO, signoffs),
     "generated_share": (generated, generated_share),
     "sources_of_models": (lambda world: DEMO, sources_of_models),

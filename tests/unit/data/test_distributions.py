@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.data import distributions
 from pipeline.data.formats import Reading
+from pipeline.data.records import Extreme
 from pipeline.data.snapshots import Source
 
 pytestmark = pytest.mark.unit
@@ -58,3 +59,50 @@ def test_what_was_not_measured_is_left_out_and_what_was_is_named() -> None:
     ]
     assert distributions.of(table([]), SOURCES) == []
     assert distributions.of(table([]), []) == []
+
+
+def rows(*values: tuple[int, str, int, int | None]) -> pa.Table:
+    """Returns accepted rows: file, task, characters of the answer, tokens beyond max_length."""
+    files, asked, answers, cut = zip(*values, strict=True)
+    number = len(values)
+    return pa.table(
+        {
+            "file": pa.array(files, pa.int32()),
+            "line": pa.array(range(1, number + 1), pa.int32()),
+            "digest": pa.array([bytes([place]) * 32 for place in range(number)], pa.binary(32)),
+            "task": pa.array(asked, pa.string()),
+            "answer_characters": pa.array(answers, pa.int32()),
+            "characters": pa.array(answers, pa.int32()),
+            "repetition": pa.array([None] * number, pa.int32()),
+            "debris": pa.array([0] * number, pa.int32()),
+            "cut": pa.array(cut, pa.int32()),
+        }
+    )
+
+
+def test_what_is_asked_is_counted_by_kind_with_how_long_its_answers_are() -> None:
+    accepted = rows((0, "how", 5, 0), (2, "how", 7, 0), (0, "write", 90, 0), (1, "how", 3, 0), (2, "how", 100, 0))
+    found = distributions.tasks(accepted, SOURCES)
+    assert [(each.kind, each.task, each.rows, each.answer) for each in found] == [
+        ("preference", "how", 1, 3),
+        ("sft", "how", 3, 7),
+        ("sft", "write", 1, 90),
+    ]
+    assert distributions.tasks(accepted.slice(0, 0), SOURCES) == []
+
+
+def test_the_rows_that_stand_out_are_few_and_those_without_the_measure_are_none() -> None:
+    accepted = rows(*((0, "how", 10 + n, 3 if n == 4 else None) for n in range(12)))
+    found = distributions.extremes(accepted, SOURCES)
+    shown = {
+        measure: [each.value for each in found if each.measure == measure] for measure in {e.measure for e in found}
+    }
+    assert shown == {
+        "tokens beyond max_length": [3],
+        "characters": [21, 20, 19, 18, 17],
+        "characters of the answer, fewest": [10, 11, 12, 13, 14],
+    }
+    assert next(each for each in found if each.value == 3) == Extreme(
+        "tokens beyond max_length", 3, (bytes([4]) * 32).hex(), "a", 5
+    )
+    assert distributions.extremes(accepted.slice(0, 0), SOURCES) == []

@@ -92,6 +92,19 @@ def test_a_split_depends_on_the_group_alone(group: str) -> None:
 GROUPS = st.lists(st.sampled_from([f"{n:064x}" for n in range(0, 1 << 70, 1 << 65)]), max_size=12, unique=True)
 
 
+def test_a_salt_chooses_other_splits_in_the_same_shares() -> None:
+    groups = [canonical.digest_text(f"question {number}") for number in range(4_000)]
+    found = {salt: [splits.assign(group, Splits(salt=salt)) for group in groups] for salt in ("", "a", "b")}
+    for one, other in (("", "a"), ("a", "b")):
+        alike = sum(x == y for x, y in zip(found[one], found[other], strict=True))
+        assert abs(alike / len(groups) - (0.8**2 + 0.1**2 + 0.1**2)) < 0.04, (
+            "as of two draws that know nothing of each other"
+        )
+    for chosen in found.values():
+        assert abs(chosen.count("test") / len(groups) - 0.1) < 0.03
+    assert found["a"] == [splits.assign(group, Splits(salt="a")) for group in groups]
+
+
 @given(GROUPS, st.data())
 def test_linked_groups_share_a_split_and_a_fixed_one_never_moves(groups: list[str], data: st.DataObject) -> None:
     shares = Splits(train=0.5, validation=0.25, test=0.25)

@@ -1,0 +1,17 @@
+"""Who had the text of a row shown."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0019"
+down_revision = "0018"
+
+
+def upgrade() -> None:
+    connection = op.get_bind().connection.cursor()
+    connection.execute(Path(__file__).with_suffix(".sql").read_text())
+
+
+def downgrade() -> None:
+    raise NotImplementedError("lineage is not taken back: restore a backup instead")
