@@ -37,10 +37,13 @@ class Candidates:
         return len(self.digests)
 
 
+_COLUMNS = ["file", "line", "offset", "part", "digest", "group", "keys", "documents", "generated", "rule"]
+
+
 def read(attempt: Attempt, version: Version) -> Candidates:
     """Returns the accepted rows of a checked snapshot."""
     files = snapshots.files(attempt.store, version)
-    ledger = ledgers.read(attempt.store, version, attempt.scratch)
+    ledger = ledgers.read(attempt.store, version, attempt.scratch, _COLUMNS)
     rows = entries.accepted(ledger.rows)
     keys = {place: [key.hex() for key in keys] for place, keys in _some(rows["keys"]).items()}
     return Candidates(

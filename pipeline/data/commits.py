@@ -123,14 +123,15 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
     described = uses.of_examples(usecase, folder)
     standing = {key: each.uses for key, each in before.items()}
     fitting = uses.fitting(_sources(rows), described, uses.in_force(standing, read, held.texts))
-    taken = splitting.take(connection, name, rows, usecase.splits, fitting)
+    members = _members(connection, name, "examples")
+    taken = splitting.take(connection, name, rows, usecase.splits, fitting, members)
     labels: Members = taken.labels
     fresh, counted = taken.fresh, _rows_of_sources(rows, taken.labels)
-    shrunk = _shrunk(connection, name, labels, taken.unusable, usecase.checks)
+    shrunk = _shrunk(connection, name, members, labels, taken.unusable, usecase.checks)
     if shrunk is not None:
         # All of it stays, also what would come in: whoever lost most of a file may have damaged the rest.
         labels, fresh = shrunk.labels, {}
-    dataset = _next(connection, store, name, "examples", labels, described, counted)
+    dataset = _next(connection, store, name, "examples", members, labels, described, counted)
     new = [] if shrunk is not None else catalog.new_rows(connection, name, rows, labels)
 
     seen = catalog.seen(connection, name, withdrawals.returning(before, held.texts))
@@ -138,7 +139,8 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
     statuses = {**{digest: row.status for digest, row in due.versions.items()}, **due.kept}
     groups_of = {file.file: file.group for file in snapshots.files(store, spec.inputs["documents"])}
     of_documents = Counter(groups_of[row.file] for row in held.texts)
-    corpus = _next(connection, store, name, "documents", statuses, uses.of_documents(usecase, folder), of_documents)
+    sources, served = uses.of_documents(usecase, folder), _members(connection, name, "documents")
+    corpus = _next(connection, store, name, "documents", served, statuses, sources, of_documents)
     waiting = [*held.findings, *taken.findings, *([] if shrunk is None else [shrunk.finding])]
 
     def write(target: Connection, outputs: Mapping[str, Version]) -> None:
@@ -178,12 +180,11 @@ _FEW = 10  # examples; so many may go from any dataset
 
 
 def _shrunk(
-    connection: Connection, use_case: str, labels: Members, unusable: frozenset[str], checks: Checks
+    connection: Connection, use_case: str, before: Members, labels: Members, unusable: frozenset[str], checks: Checks
 ) -> Shrunk | None:
     """Returns the current members where these would be far fewer of them and nobody has accepted that; else None. What
     was erased, or may not be used any more, is missed by nobody."""
     current = catalog.standing(connection, use_case, "examples")
-    before = catalog.members(connection, use_case, "examples", current.version)
     gone = sorted(before.keys() - labels.keys() - unusable - catalog.erased_examples(connection, use_case))
     if len(gone) < _FEW or len(gone) <= checks.max_removed * len(before):
         return None
@@ -212,17 +213,23 @@ def _held(
     return holds.hold(catalogue, texts, rejected, spec.params["sources"], usecase.checks)
 
 
+def _members(connection: Connection, use_case: str, kind: DatasetKind) -> Members:
+    """Returns the members of the current version."""
+    return catalog.members(connection, use_case, kind, catalog.standing(connection, use_case, kind).version)
+
+
 def _next(
     connection: Connection,
     store: ArtifactStore,
     use_case: str,
     kind: DatasetKind,
+    before: Members,
     labels: Members,
     described: Sequence[Described],
     rows: Mapping[str, int],
 ) -> Next:
     current: Standing = catalog.standing(connection, use_case, kind)
-    difference = membership.change(catalog.members(connection, use_case, kind, current.version), labels)
+    difference = membership.change(before, labels)
     # The first version stands even where it is empty: what comes after needs something to be the change of.
     again = {source.source: source.digest for source in described} != current.sources
     changed = bool(difference) or again or current.version == 0

@@ -3,13 +3,11 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.data import beside as beside_module
 from pipeline.data import rules
-from pipeline.data.beside import Beside
 from pipeline.data.findings import Finding
-from pipeline.data.marks import Marks
 from pipeline.data.measures import OWN
 from pipeline.data.provenance import Generated
 from pipeline.data.rows import Problem
@@ -17,30 +15,86 @@ from pipeline.data.rules import Rule
 from pipeline.data.snapshots import Source
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
-_COMPARED = ["row", "content", "prompt", "answer", "questions", "documents"]
 _BATCH = 10_000  # rows
 
 
-def beside(ledger: "pa.Table", measuring_beside: Beside, contaminated: Collection[int] = frozenset()) -> "pa.Table":
-    """Returns a ledger with the measures that depend on other rows, taken in the order of the rows. `contaminated` are
-    the places of those that ask nearly what the evaluation asks."""
-    import pyarrow as pa
+def beside(
+    ledger: "pa.Table",
+    documents: Mapping[str, str],
+    asked: Collection[bytes] = frozenset(),
+    contaminated: Collection[int] = frozenset(),
+) -> "pa.Table":
+    """Returns a ledger with the measures that depend on other rows, as Beside takes them in the order of the rows.
 
-    columns: dict[str, list[Any]] = {name: [] for name in beside_module.MEASURES}
-    for batch in ledger.select(_COMPARED).to_batches(_BATCH):
-        for row, content, prompt, answer, questions, documents in zip(
-            *(c.to_pylist() for c in batch.columns), strict=True
-        ):
-            marks = None if row is None else Marks(row, content, prompt, answer, tuple(questions))
-            for name, value in measuring_beside.of(marks, documents or ()).items():
-                columns[name].append(value)
+    `contaminated` are the places of those that ask nearly what the evaluation asks.
+    """
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import compute
+
+    nothing = compute.is_null(ledger["row"]).to_numpy()
+    asks = _entries_in(ledger["questions"], pa.array(sorted(asked), pa.binary(16)))
     for place in contaminated:
-        columns["contamination"][place] = max(columns["contamination"][place], 1)
-    for name, values in columns.items():
-        ledger = ledger.append_column(name, pa.array(values, pa.string() if name == "repeats" else pa.int32()))
+        asks[place] = max(asks[place], 1)
+    withdrawn = pa.array([key for key, status in documents.items() if status == "withdrawn"], pa.string())
+    spoken_of = compute.fill_null(compute.list_value_length(ledger["documents"]), 0).to_numpy()
+    known = pa.array(list(documents), pa.string())
+    measures = {
+        "missing_documents": spoken_of - _entries_in(ledger["documents"], known),
+        "withdrawn_documents": _entries_in(ledger["documents"], withdrawn),
+        "contamination": asks,
+        "other_answers": _other_answers(ledger["prompt"], ledger["answer"]),
+    }
+    repeats = np.where(_seen_before(ledger["row"]), "row", "content").astype(object)
+    first = ~(_seen_before(ledger["row"]) | _seen_before(ledger["content"]))
+    ledger = ledger.append_column("repeats", pa.array(repeats, pa.string(), mask=first | nothing))
+    for name, values in measures.items():
+        ledger = ledger.append_column(name, pa.array(values, pa.int32(), mask=nothing))
     return ledger
+
+
+def _codes(column: "pa.ChunkedArray") -> "NDArray[np.int64]":
+    """Returns a number for each value, equal ones the same; -1 for null."""
+    encoded = column.combine_chunks().dictionary_encode()
+    codes: NDArray[np.int64] = encoded.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
+    return codes
+
+
+def _seen_before(column: "pa.ChunkedArray") -> "NDArray[np.bool_]":
+    """Returns of each value whether it stands earlier in the column as well."""
+    import numpy as np
+
+    codes = _codes(column)
+    seen = np.ones(len(codes), dtype=bool)
+    seen[np.unique(codes, return_index=True)[1]] = False
+    return seen & (codes >= 0)
+
+
+def _entries_in(lists: "pa.ChunkedArray", known: "pa.Array") -> "NDArray[np.int64]":
+    """Returns how many entries of each list are known."""
+    import numpy as np
+    from pyarrow import compute
+
+    entries = lists.combine_chunks()
+    of = compute.list_parent_indices(entries).to_numpy()
+    there = compute.is_in(compute.list_flatten(entries), value_set=known).to_numpy(zero_copy_only=False)
+    return np.bincount(of[there], minlength=len(lists))
+
+
+def _other_answers(prompts: "pa.ChunkedArray", answers: "pa.ChunkedArray") -> "NDArray[np.int64]":
+    """Returns 1 where a prompt stands earlier with another answer, else 0."""
+    import numpy as np
+
+    prompt, answer = _codes(prompts), _codes(answers)
+    both = np.flatnonzero((prompt >= 0) & (answer >= 0))
+    _, first, which = np.unique(prompt[both], return_index=True, return_inverse=True)
+    others = np.zeros(len(prompt), dtype=np.int64)
+    others[both] = answer[both] != answer[both[first]][which]
+    return others
 
 
 def columns(ledger: "pa.Table") -> "dict[str, pa.ChunkedArray]":

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.data import document_measures, entries, ledgers, lengths, marks, rules, snapshots, verdicts
-from pipeline.data.beside import Beside
 from pipeline.data.catalog import Waived
 from pipeline.data.documents import Document
 from pipeline.data.findings import Finding
@@ -119,8 +118,7 @@ def of_examples(
     task = Task(rows, files, checks, criteria.erased, criteria.settings, basis)
     kept = ledgers.take(task, ledgers.newest(attempt, use_case, criteria.key), attempt.scratch)
     contaminated = ledgers.contaminated(task, kept.rows, asked) if checks.contamination != "off" else frozenset()
-    beside = Beside(documents, frozenset(map(marks.question_mark, asked)))
-    ledger = entries.beside(kept.rows, beside, contaminated)
+    ledger = entries.beside(kept.rows, documents, frozenset(map(marks.question_mark, asked)), contaminated)
     digests = [None if digest is None else digest.hex() for digest in ledger["digest"].to_pylist()]
     table = rules.for_examples(checks)
     judged = verdicts.judge(table, entries.columns(ledger), digests, criteria.waived)

@@ -57,24 +57,30 @@ class Ledger:
 def newest(attempt: Attempt, use_case: str, wanted: str) -> Ledger | None:
     """Returns the newest ledger of a use case with this key; None where there is none, or where it is damaged: then
     every row is measured."""
-    row = database.fetch_one(attempt.connection, "data", "newest_ledger", use_case=use_case, name=NAME, key=wanted)
-    if row is None or attempt.store.verify(row["kind"], row["digest"]):
+    version = _newest(attempt, use_case, wanted)
+    if version is None:
         return None
-    version = Version(row["version_id"], row["kind"], NAME, row["digest"])
     schema = measuring.schema()
     # Of lists Parquet forgets what their entries are called.
     rows = _table(attempt.store, version, LEDGER, attempt.scratch, schema.names).cast(schema)
     return Ledger(rows, _table(attempt.store, version, PAIRS, attempt.scratch))
 
 
+def _newest(attempt: Attempt, use_case: str, wanted: str) -> Version | None:
+    row = database.fetch_one(attempt.connection, "data", "newest_ledger", use_case=use_case, name=NAME, key=wanted)
+    if row is None or attempt.store.verify(row["kind"], row["digest"]):
+        return None
+    return Version(row["version_id"], row["kind"], NAME, row["digest"])
+
+
 def known(attempt: Attempt, use_case: str, wanted: str) -> frozenset[bytes]:
     """Returns the marks of the rows that the newest ledger has and that have no problem."""
     from pyarrow import compute
 
-    earlier = newest(attempt, use_case, wanted)
-    if earlier is None:
+    version = _newest(attempt, use_case, wanted)
+    if version is None:
         return frozenset()
-    rows = earlier.rows.select(["raw", "problem", "erased"])
+    rows = _table(attempt.store, version, LEDGER, attempt.scratch, ["raw", "problem", "erased"])
     fit = compute.and_(compute.is_null(rows["problem"]), compute.is_null(rows["erased"]))
     return frozenset(rows["raw"].to_pylist()).difference(rows.filter(compute.invert(fit))["raw"].to_pylist())
 
@@ -218,9 +224,9 @@ def keep(
     return Output.of(stored, NAME, private=True, meta={"key": wanted}, made_of=made_of)
 
 
-def read(store: ArtifactStore, version: Version, scratch: Path) -> Ledger:
-    """Returns a stored ledger, with all columns that its rows have; `scratch` is a folder for a copy of it."""
-    return Ledger(_table(store, version, LEDGER, scratch), _table(store, version, PAIRS, scratch))
+def read(store: ArtifactStore, version: Version, scratch: Path, columns: Sequence[str] | None = None) -> Ledger:
+    """Returns a stored ledger, with these columns or all that its rows have; `scratch` is a folder for a copy of it."""
+    return Ledger(_table(store, version, LEDGER, scratch, columns), _table(store, version, PAIRS, scratch))
 
 
 def _table(

@@ -28,27 +28,40 @@ def take(
     rows: Candidates,
     shares: Splits,
     fitting: Mapping[str, frozenset[Split]],
+    standing: Mapping[str, str],
 ) -> Taken:
     """Returns the rows with their splits, without those that would link two splits, those that a row of the test split
-    goes with since before that was known, and those that may not be used for what their split is for. `fitting` are the
-    splits that each row may stand in."""
+    goes with since before that was known, and those that may not be used for what their split is for.
+
+    `fitting` are the splits that each row may stand in, `standing` those that rows of the current version have: they
+    keep them, unless another row goes with them.
+    """
     linked = [(rows.groups[one], rows.groups[other]) for one, other in rows.near]
     keyed = [(rows.groups[place], key) for place, keys in rows.keys.items() for key in keys]
-    names = {*rows.groups, *(key for _, key in keyed)}
+    together = {group for pair in linked for group in pair} | {group for group, _ in keyed}
+    labels: dict[str, Split] = {}
+    open_places = []
+    for place, (digest, group) in enumerate(zip(rows.digests, rows.groups, strict=True)):
+        split = standing.get(digest)
+        if split in fitting[digest] and group not in together:
+            labels[digest] = split
+        else:
+            open_places.append(place)
+    names = {*(rows.groups[place] for place in open_places), *(key for _, key in keyed)}
     fixed = catalog.assignments(connection, use_case, names)
     limits: dict[str, frozenset[Split]] = {}
-    for digest, group in zip(rows.digests, rows.groups, strict=True):
-        limits[group] = limits.get(group, splits.ANY) & fitting[digest]
+    for place in open_places:
+        group = rows.groups[place]
+        limits[group] = limits.get(group, splits.ANY) & fitting[rows.digests[place]]
     settled = splits.settle(names, [*linked, *keyed], fixed, shares, limits)
     out = {
         "bridges_splits": (settled.bridging, "it goes with rows of different splits"),
         "straddles_splits": (splits.straddling(linked, keyed, fixed), "it goes with a row of the test split"),
     }
-    labels: dict[str, Split] = {}
     findings: dict[str, list[Finding]] = {rule: [] for rule in (*out, "use")}
     unusable = set()
-    for place, (digest, group) in enumerate(zip(rows.digests, rows.groups, strict=True)):
-        at = rows.files[place], rows.lines[place]
+    for place in open_places:
+        digest, group, at = rows.digests[place], rows.groups[place], (rows.files[place], rows.lines[place])
         broken = [rule for rule, (groups, _) in out.items() if group in groups]
         for rule in broken:
             findings[rule].append(Finding(*at, rule, "rejected", out[rule][1], digest))
