@@ -17,6 +17,8 @@ Kind = Literal["email", "phone", "card", "iban", "national_id"]
 _EMAIL = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._%+'-]*[A-Za-z0-9_+-])?@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}"
 )
+# Second-level domains that are kept for examples (RFC 2606): nobody has an address there.
+_NOBODY = re.compile(r"@example\.(?:com|net|org)\Z", re.IGNORECASE)
 _PAIR = re.compile(r"\d\d")
 _DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}\d){6,}")
 _AROUND = 20  # characters before and after digits that phonenumbers judges a number by
@@ -79,7 +81,7 @@ def find(text: str, regions: Sequence[str] = (), public: Sequence[str] = ()) -> 
     `regions` are the countries (ISO 3166, two letters) whose telephone numbers are recognised without their country
     code; those with it always are. `public` are patterns (`*@bank.example`) of what is nobody's own.
     """
-    found = [Found("email", *match.span()) for match in _EMAIL.finditer(text)] if "@" in text else []
+    found = list(_emails(text)) if "@" in text else []
     if _PAIR.search(text):
         found += _short_ids(text)
         if _DIGITS.search(text):
@@ -100,6 +102,10 @@ def redacted(text: str, found: Sequence[Found]) -> str:
     for each in reversed(found):
         text = f"{text[: each.start]}[{each.kind}]{text[each.end :]}"
     return text
+
+
+def _emails(text: str) -> Iterator[Found]:
+    return (Found("email", *match.span()) for match in _EMAIL.finditer(text) if not _NOBODY.search(match[0]))
 
 
 def _cards(text: str) -> Iterator[Found]:

@@ -91,7 +91,7 @@ def test_what_was_signed_once_is_not_asked_again_and_the_night_goes_on_with_it_m
 
 
 def test_rows_with_personal_data_that_were_taken_in_are_signed_too(house: Stage) -> None:
-    house.put([*rows(20), question(77, "Write to maria.schneider@example.org, she knows.")])
+    house.put([*rows(20), question(77, "Write to maria.schneider@mail.example, she knows.")])
     house.commit()
     sign(house, 1, "data_owner")
     assert trained_on(house) == (1, None)

@@ -44,6 +44,7 @@ OTHERS = [
     "article 12(3), section 5.1.2.3.4, lines 100-2000",
     "@property def x(self): return self.y @ z",
     "mail me at example dot org, or user@localhost",
+    "EMAIL = 'your_email@example.com'; cc Ada <ADA@Example.ORG>, reader@example.net.",
     "000-00-0000 and 666-12-3456 were never given out",
     "0.1234567890123456 and 1e-10 and 3.141592653589793",
     "order 123456789012, tracking 1234567890123456789012",
