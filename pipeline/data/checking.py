@@ -1,5 +1,5 @@
-"""check: every row held against the rules, by Great Expectations. What breaks one is left out and written down by file,
-line and rule; a file that is mostly bad stops the night's data."""
+"""check: every row held against the rules, and all of them together by Great Expectations. What breaks a rule is left
+out and written down by file and line; a file that is mostly bad stops the night's data."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,6 +9,7 @@ from pipeline.context import Context
 from pipeline.data import (
     catalog,
     distributions,
+    document_ledger,
     document_measures,
     entries,
     expectations,
@@ -63,7 +64,9 @@ def check(context: Context, fetched: Fetched) -> Checked:
     )
 
     def work(attempt: Attempt) -> Result:
-        documents = judging.of_documents(attempt, spec.inputs["documents"], criteria)
+        document_key = document_ledger.key(usecase.checks)
+        seen = document_ledger.known(attempt, spec.use_case, document_key)
+        documents = judging.of_documents(attempt, spec.inputs["documents"], criteria, seen)
         known = document_measures.statuses(documents.accepted)
         examples = judging.of_examples(attempt, spec.use_case, spec.inputs["examples"], criteria, known)
         judged: dict[str, Judged] = {"documents": documents, "examples": examples}
@@ -88,7 +91,13 @@ def check(context: Context, fetched: Fetched) -> Checked:
         outputs = {
             "report": Output.of(report, "data", private=False),
             "documents": snapshots.of_documents(
-                attempt.store, "documents.checked", rows, documents.files, made_of=("documents",)
+                attempt.store,
+                document_ledger.SNAPSHOT,
+                rows,
+                documents.files,
+                document_key,
+                document_ledger.described(documents.texts),
+                made_of=("documents",),
             ),
             "examples": ledgers.keep(
                 attempt, examples.ledger, examples.pairs, criteria.key, examples.sources, made_of=("examples",)

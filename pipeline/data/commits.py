@@ -118,8 +118,8 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
     read = snapshots.read_documents(store, spec.inputs["documents"])
     _not_emptied(connection, name, rows)
 
-    before = catalog.documents(connection, name)
-    held = _held(connection, spec, read, before, usecase)
+    before, places = catalog.documents(connection, name), catalog.places(connection, name)
+    held = _held(connection, spec, read, before, places, usecase)
     described = uses.of_examples(usecase, folder)
     standing = {key: each.uses for key, each in before.items()}
     fitting = uses.fitting(_sources(rows), described, uses.in_force(standing, read, held.texts))
@@ -139,6 +139,7 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
     statuses = {**{digest: row.status for digest, row in due.versions.items()}, **due.kept}
     groups_of = {file.file: file.group for file in snapshots.files(store, spec.inputs["documents"])}
     of_documents = Counter(groups_of[row.file] for row in held.texts)
+    stand = {current.digest for current in before.values() if not current.erased}
     sources, served = uses.of_documents(usecase, folder), _members(connection, name, "documents")
     corpus = _next(connection, store, name, "documents", served, statuses, sources, of_documents)
     waiting = [*held.findings, *taken.findings, *([] if shrunk is None else [shrunk.finding])]
@@ -151,9 +152,9 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
         catalog.insert_examples(target, name, contents.described(new, labels))
         if shrunk is None:
             catalog.insert_generated(target, name, rows, labels)
-        catalog.insert_documents(target, name, due.versions)
+        catalog.insert_documents(target, name, {each: row for each, row in due.versions.items() if each not in stand})
         read_at = {row.key: Place(groups_of[row.file], row.file) for row in held.texts if row.key is not None}
-        catalog.insert_places(target, name, read_at)
+        catalog.insert_places(target, name, {key: at for key, at in read_at.items() if places.get(key) != at})
         findings.record(target, name, attempt.run_id, waiting)
         catalog.insert_version(target, name, "examples", attempt.run_id, dataset, outputs["dataset"])
         catalog.insert_version(target, name, "documents", attempt.run_id, corpus, outputs["corpus"])
@@ -198,13 +199,18 @@ def _shrunk(
 
 
 def _held(
-    connection: Connection, spec: Step, read: list[Document], before: Mapping[str, Current], usecase: UseCase
+    connection: Connection,
+    spec: Step,
+    read: list[Document],
+    before: Mapping[str, Current],
+    places: Mapping[str, Place],
+    usecase: UseCase,
 ) -> Held:
     # What was erased is missed by nobody, and does not stay.
     catalogue = Catalogue(
         {key: current for key, current in before.items() if not current.erased},
         catalog.last_documents(connection, usecase.name),
-        catalog.places(connection, usecase.name),
+        places,
         catalog.accepted(connection, usecase.name),
         catalog.confirmed(connection, usecase.name),
     )

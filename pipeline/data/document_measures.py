@@ -11,8 +11,14 @@ from pipeline.data.normal import digest, normal
 from pipeline.usecase import Checks
 
 
-def of_documents(documents: Sequence[Document], erased: Callable[[Document], bool], checks: Checks) -> list[Measures]:
-    """Returns the measures of each document; None where it could not be read."""
+def of_documents(
+    documents: Sequence[Document],
+    erased: Callable[[Document], bool],
+    checks: Checks,
+    known: Mapping[str, Measures] | None = None,
+) -> list[Measures]:
+    """Returns the measures of each document; None where it could not be read. `known` are what texts were found to hold
+    before, by the digests of their documents."""
     repeats = _Repeats()
     rows = []
     for row in documents:
@@ -31,7 +37,7 @@ def of_documents(documents: Sequence[Document], erased: Callable[[Document], boo
                 "years": " ".join(date[:4] for date in (row.fresh_until, row.retain_until) if date),
                 "status": row.status,
                 "characters": len(normal(row.text)),
-                **texts.of_document(row, checks),
+                **((known or {}).get(row.digest) or texts.of_document(row, checks)),
             }
         rows.append(measures)
     return rows

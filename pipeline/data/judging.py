@@ -10,11 +10,13 @@ from pipeline.data.catalog import Waived
 from pipeline.data.documents import Document
 from pipeline.data.findings import Finding
 from pipeline.data.lengths import Basis, Lengths, Unmeasured
+from pipeline.data.measures import Measures
 from pipeline.data.measuring import Task
 from pipeline.data.records import Counts, File, RuleReport
 from pipeline.data.rows import Problem
 from pipeline.data.rules import Rule
 from pipeline.data.snapshots import Source
+from pipeline.data.texts import OF_DOCUMENTS
 from pipeline.data.tombstones import Tombstones
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Version
@@ -65,6 +67,7 @@ class JudgedDocuments(Judged):
     table: Sequence[Rule]
     accepted: Sequence[Document]
     places: Sequence[Document]  # of the rejected, without a word of them
+    texts: Mapping[str, Measures]  # what texts hold, by the digests of their documents
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,16 @@ class JudgedExamples(Judged):
     pairs: "pa.Table"
 
 
-def of_documents(attempt: Attempt, version: Version, criteria: Criteria) -> JudgedDocuments:
-    """Returns the documents of a snapshot, judged."""
+def of_documents(
+    attempt: Attempt, version: Version, criteria: Criteria, known: Mapping[str, Measures]
+) -> JudgedDocuments:
+    """Returns the documents of a snapshot, judged; `known` are what texts were found to hold before."""
     import pyarrow as pa
 
     checks = criteria.checks
     rows = snapshots.read_documents(attempt.store, version)
     table = rules.for_documents(checks)
-    measured = document_measures.of_documents(rows, criteria.erased.holds, checks)
+    measured = document_measures.of_documents(rows, criteria.erased.holds, checks, known)
     columns = {
         name: pa.chunked_array([pa.array([row[name] for row in measured])]) for name in document_measures.MEASURES
     }
@@ -103,7 +108,12 @@ def of_documents(attempt: Attempt, version: Version, criteria: Criteria) -> Judg
     ]
     of_files, kept = Counter(row.file for row in rows), Counter(row.file for row in accepted)
     findings += _empty(files, of_files)
-    return JudgedDocuments(files, of_files, kept, judged.reports, findings, table, accepted, places)
+    texts = {
+        digest: {name: own[name] for name in OF_DOCUMENTS}
+        for digest, own in zip(digests, measured, strict=True)
+        if digest is not None
+    }
+    return JudgedDocuments(files, of_files, kept, judged.reports, findings, table, accepted, places, texts)
 
 
 def of_examples(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import database
 from pipeline.artifacts import ArtifactStore
 from pipeline.data import marks, measures, measuring, near, snapshots
 from pipeline.data.lengths import Basis, Unmeasured
@@ -57,7 +56,7 @@ class Ledger:
 def newest(attempt: Attempt, use_case: str, wanted: str) -> Ledger | None:
     """Returns the newest ledger of a use case with this key; None where there is none, or where it is damaged: then
     every row is measured."""
-    version = _newest(attempt, use_case, wanted)
+    version = snapshots.newest(attempt, use_case, NAME, wanted)
     if version is None:
         return None
     schema = measuring.schema()
@@ -66,18 +65,11 @@ def newest(attempt: Attempt, use_case: str, wanted: str) -> Ledger | None:
     return Ledger(rows, _table(attempt.store, version, PAIRS, attempt.scratch))
 
 
-def _newest(attempt: Attempt, use_case: str, wanted: str) -> Version | None:
-    row = database.fetch_one(attempt.connection, "data", "newest_ledger", use_case=use_case, name=NAME, key=wanted)
-    if row is None or attempt.store.verify(row["kind"], row["digest"]):
-        return None
-    return Version(row["version_id"], row["kind"], NAME, row["digest"])
-
-
 def known(attempt: Attempt, use_case: str, wanted: str) -> frozenset[bytes]:
     """Returns the marks of the rows that the newest ledger has and that have no problem."""
     from pyarrow import compute
 
-    version = _newest(attempt, use_case, wanted)
+    version = snapshots.newest(attempt, use_case, NAME, wanted)
     if version is None:
         return frozenset()
     rows = _table(attempt.store, version, LEDGER, attempt.scratch, ["raw", "problem", "erased"])

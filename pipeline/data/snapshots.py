@@ -7,13 +7,13 @@ before an example in its canonical form: what is left of a row of which some was
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline import canonical
+from pipeline import canonical, database
 from pipeline.artifacts import ArtifactStore
 from pipeline.data import jsonrows, measures
 from pipeline.data.documents import Document
@@ -22,12 +22,13 @@ from pipeline.data.records import File
 from pipeline.data.rows import Problem, Raw, Row
 from pipeline.data.tombstones import Tombstones
 from pipeline.records import load, plain
-from pipeline.steps import Output, Version
+from pipeline.steps import Attempt, Output, Version
 from pipeline.usecase import Checks
 
 ROWS = "rows.jsonl"
 LINES = "rows.txt"
 FILES = "files.json"
+_KEY = "key.txt"
 _PROBLEM, _KEPT = b"!", b"="
 _MARK = 16  # bytes
 ERASED = Problem("erased", "this was erased and must not come back")
@@ -144,6 +145,15 @@ def lines(path: Path) -> Iterator[Line]:
             offset += len(raw)
 
 
+def newest(attempt: Attempt, use_case: str, name: str, key: str) -> Version | None:
+    """Returns the newest snapshot of a use case with this name and key; None where there is none, or where it is
+    damaged."""
+    row = database.fetch_one(attempt.connection, "data", "newest_snapshot", use_case=use_case, name=name, key=key)
+    if row is None or attempt.store.verify(row["kind"], row["digest"]):
+        return None
+    return Version(row["version_id"], row["kind"], name, row["digest"])
+
+
 def files(store: ArtifactStore, version: Version) -> list[Source]:
     """Returns the files that a snapshot was made of."""
     return [load(Source, entry) for entry in json.loads(store.read(version.kind, version.digest, FILES))]
@@ -170,12 +180,27 @@ def of_examples(store: ArtifactStore, path: Path, sources: Sequence[Source]) -> 
 
 
 def of_documents(
-    store: ArtifactStore, name: str, rows: Iterable[Document], sources: Sequence[File], made_of: tuple[str, ...] = ()
+    store: ArtifactStore,
+    name: str,
+    rows: Iterable[Document],
+    sources: Sequence[File],
+    key: str,
+    more: Mapping[str, bytes] | None = None,
+    made_of: tuple[str, ...] = (),
 ) -> Output:
-    """Returns the private snapshot of these documents, stored, made of the inputs with these roles."""
+    """Returns the private snapshot of these documents, stored, made of the inputs with these roles.
+
+    `key` is what it is found by on another night: it is part of the content, so that the same rows under another one
+    are another snapshot. `more` are files beside the rows.
+    """
     text = "".join(f"{canonical.dumps(row.as_dict())}\n" for row in rows)
-    content: dict[str, bytes | Path] = {ROWS: text.encode(), FILES: described(sources)}
-    return Output.of(store.put("snapshot", content), name, private=True, made_of=made_of)
+    content: dict[str, bytes | Path] = {
+        ROWS: text.encode(),
+        FILES: described(sources),
+        _KEY: key.encode(),
+        **(more or {}),
+    }
+    return Output.of(store.put("snapshot", content), name, private=True, meta={"key": key}, made_of=made_of)
 
 
 def emptied(row: Document) -> Document:

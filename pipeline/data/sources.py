@@ -1,6 +1,7 @@
 """fetch: the files of a use case as canonical snapshots, every row with its file and line."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -29,8 +30,10 @@ from pipeline.data.snapshots import Source, Writer
 from pipeline.data.source_files import SourceFile
 from pipeline.data.tombstones import Tombstones
 from pipeline.records import load, plain
-from pipeline.steps import Attempt, Output, Result, Step
+from pipeline.steps import Attempt, Output, Result, Step, cachekey
 from pipeline.usecase import USES, DocumentSource, ExampleKind, ExampleSource, UseCase, narrowed
+
+_DOCUMENTS = "documents.fetched"
 
 
 def fetch(context: Context) -> Fetched:
@@ -84,10 +87,17 @@ def fetch(context: Context) -> Fetched:
         basis = lengths.basis(context.settings, context.usecase)
         known = ledgers.known(attempt, spec.use_case, ledgers.key(context.usecase.checks, erased, basis))
         examples = _examples(attempt, context.usecase, rows, erased, known)
-        fetched, files = _fetched_documents(texts)
+        key = _reading_key([(name, source) for source, _, name in texts])
+        read = _read_before(attempt, spec.use_case, key)
+        fetched = [row for source, files, _ in texts for file in files for row in read(source, file)]
         kept = [snapshots.emptied(row) if erased.holds(row) else row for row in fetched]
-        stored = snapshots.of_documents(attempt.store, "documents.fetched", kept, files)
-        facts = FetchFacts(Amount(len(files), len(kept)), Amount(len(rows), examples.rows))
+        described = [
+            File(file.name, file.sha256, file.group, source.format, source.licence)
+            for source, files, _ in texts
+            for file in files
+        ]
+        stored = snapshots.of_documents(attempt.store, _DOCUMENTS, kept, described, key)
+        facts = FetchFacts(Amount(len(described), len(kept)), Amount(len(rows), examples.rows))
         return Result({"documents": stored, "examples": examples.output}, facts)
 
     outcome = steps.run(context.settings, context.origin, spec, work)
@@ -171,16 +181,41 @@ def _raw(file: SourceFile) -> Iterator[Iterator[Raw]]:
         yield reading.raw(stream, file.name)
 
 
-def _fetched_documents(
-    texts: Sequence[tuple[DocumentSource, list[SourceFile], str]],
-) -> tuple[list[Document], list[File]]:
-    rows = [row for source, files, _ in texts for file in files for row in _documents(source, file)]
-    described = [
-        File(file.name, file.sha256, file.group, source.format, source.licence)
-        for source, files, _ in texts
-        for file in files
-    ]
-    return rows, described
+def _reading_key(texts: Sequence[tuple[str, DocumentSource]]) -> str:
+    """Returns the digest of what documents are read by, beside what stands in their files."""
+    parts = cachekey.parts(
+        job="data.read",
+        modules=("pipeline.data.documents",),
+        files=(),
+        params={"sources": [[name, source.model_dump(mode="json", exclude={"path"})] for name, source in texts]},
+        inputs={},
+    )
+    return cachekey.key(parts)
+
+
+def _read_before(
+    attempt: Attempt, use_case: str, key: str
+) -> Callable[[DocumentSource, SourceFile], Sequence[Document]]:
+    """Returns what gives the documents of a file: as the last snapshot with this key has them, where the file is as it
+    was, else read."""
+    version = snapshots.newest(attempt, use_case, _DOCUMENTS, key)
+    if version is None:
+        return _documents
+    digests = {(file.group, file.file): file.sha256 for file in snapshots.files(attempt.store, version)}
+    # A file that stands in two sources has its rows twice.
+    once = Counter(file for _, file in digests)
+    rows: dict[str, list[Document]] = defaultdict(list)
+    for row in snapshots.read_documents(attempt.store, version):
+        rows[row.file].append(row)
+
+    def read(source: DocumentSource, file: SourceFile) -> Sequence[Document]:
+        before = rows.get(file.name, ())
+        as_it_was = file.refused is None and digests.get((file.group, file.name)) == file.sha256
+        if not as_it_was or once[file.name] > 1 or any(row.problem == snapshots.ERASED for row in before):
+            return _documents(source, file)
+        return before
+
+    return read
 
 
 def _documents(source: DocumentSource, file: SourceFile) -> list[Document]:

@@ -306,8 +306,8 @@ limit 1;
 delete from catalog.staged_row s
 where s.run_id = :'run'::uuid or not exists (select from lineage.run r where r.run_id = s.run_id and r.state = 'running');
 
--- newest_ledger --
--- The standing ledger of a use case's examples with this key that a run registered last.
+-- newest_snapshot --
+-- The standing snapshot of a use case with this name and key that a run registered last.
 select v.version_id, a.kind, v.digest
 from lineage.artifact a
 join lineage.artifact_version v using (artifact_id)
