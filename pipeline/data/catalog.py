@@ -1,30 +1,23 @@
-"""The catalog's rows, read and written: what stands now, and what a commit adds to it."""
+"""The catalog's rows as they stand now."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from uuid import UUID
-
-from psycopg.types.json import Jsonb
 
 from pipeline import database
 from pipeline.data.candidates import Candidates
-from pipeline.data.documents import Document, metadata_digest
-from pipeline.data.membership import Change, Members, counts
+from pipeline.data.documents import metadata_digest
 from pipeline.data.records import CommitFacts, VersionFacts
 from pipeline.data.splits import Split
-from pipeline.data.uses import Described
 from pipeline.database import Connection
 from pipeline.records import load
-from pipeline.steps import Version
 from pipeline.usecase import USES, narrowed
 
 DatasetKind = Literal["examples", "documents"]
 Waived = frozenset[tuple[str, str]]  # rules, and the digests of what a person has accepted in spite of them
 KINDS: tuple[DatasetKind, ...] = ("examples", "documents")
-_BATCH = 2_000  # rows a statement: bounds the memory that one JSON parameter takes
 
 
 @dataclass(frozen=True)
@@ -66,31 +59,6 @@ class Seen:
 
     withdrawn: bool  # a withdrawal came after it was first seen
     withdrawals: int  # of its document, in all
-
-
-class NewVersion(Protocol):
-    """A version to be written down."""
-
-    @property
-    def members(self) -> Members: ...
-
-    @property
-    def change(self) -> Change: ...
-
-    @property
-    def changed(self) -> bool: ...
-
-    @property
-    def number(self) -> int: ...
-
-    @property
-    def digest(self) -> str: ...
-
-    @property
-    def sources(self) -> Sequence[Described]: ...
-
-    @property
-    def rows(self) -> Mapping[str, int]: ...
 
 
 def standing(connection: Connection, use_case: str, kind: DatasetKind) -> Standing:
@@ -148,13 +116,6 @@ def places(connection: Connection, use_case: str) -> dict[str, Place]:
     return {row["document_key"]: Place(row["source"], row["file"]) for row in rows}
 
 
-def insert_places(connection: Connection, use_case: str, places: Mapping[str, Place]) -> None:
-    """Writes down where documents were read."""
-    described = ({"document_key": key, "source": place.source, "file": place.file} for key, place in places.items())
-    for batch in _batches(described):
-        database.execute(connection, "data", "insert_places", use_case=use_case, rows=batch)
-
-
 def accepted(connection: Connection, use_case: str) -> dict[str, datetime]:
     """Returns the digests of what a person has accepted, of findings that waited, and when."""
     rows = database.fetch(connection, "data", "accepted", use_case=use_case)
@@ -187,12 +148,6 @@ def seen(connection: Connection, use_case: str, versions: Mapping[str, str]) -> 
     return {row["document_key"]: Seen(row["withdrawn"], row["withdrawals"]) for row in rows}
 
 
-def insert_assignments(connection: Connection, use_case: str, fresh: Mapping[str, str]) -> None:
-    """Fixes the splits of groups that were never seen before."""
-    parameters = {"groups": list(fresh), "splits": list(fresh.values())}
-    database.execute(connection, "data", "insert_assignments", use_case=use_case, **parameters)
-
-
 def new_rows(connection: Connection, use_case: str, rows: Candidates, labels: Mapping[str, str]) -> list[int]:
     """Returns the places of the rows that are taken and that the catalog does not have as they stand now: their text,
     and the source that they come from."""
@@ -203,96 +158,6 @@ def new_rows(connection: Connection, use_case: str, rows: Candidates, labels: Ma
         for place, (digest, source) in enumerate(zip(rows.digests, rows.sources, strict=True))
         if digest in labels and kept.get(digest) != source
     ]
-
-
-def insert_examples(connection: Connection, use_case: str, rows: Iterator[dict[str, Any]]) -> None:
-    """Writes rows of both splits to train on and of the test split, each where it belongs."""
-    for batch in _batches(rows):
-        database.execute(connection, "data", "insert_examples", use_case=use_case, rows=batch)
-        database.execute(connection, "data", "insert_locked_examples", use_case=use_case, rows=batch)
-
-
-def insert_generated(connection: Connection, use_case: str, rows: Candidates, labels: Mapping[str, str]) -> None:
-    """Writes down what wrote the rows that are taken, where that is not what is known of them."""
-    known = {row["digest"] for row in database.fetch(connection, "data", "generated_digests", use_case=use_case)}
-    described = (
-        {
-            "digest": digest,
-            "made_by": None if by is None else by.by,
-            "prompt_digest": None if by is None else by.prompt_digest,
-            "made_on": None if by is None else by.written_on,
-            "checked_by": None if by is None else by.checked_by,
-        }
-        for digest, by in ((digest, rows.generated.get(place)) for place, digest in enumerate(rows.digests))
-        if digest in labels and (by is not None or digest in known)
-    )
-    for batch in _batches(described):
-        database.execute(connection, "data", "insert_generated", use_case=use_case, rows=batch)
-
-
-def insert_documents(connection: Connection, use_case: str, versions: Mapping[str, Document]) -> None:
-    """Writes the document versions that the catalog does not have, by their digests."""
-    described = (
-        {
-            "document_key": row.key,
-            "digest": version,
-            "text_digest": row.text_digest,
-            "title": row.title,
-            "body": row.text,
-            "tenant": row.tenant,
-            "classification": row.classification,
-            "groups": list(row.groups),
-            "owner": row.owner,
-            "source": row.source,
-            "status": row.status,
-            "fresh_until": row.fresh_until,
-            "retain_until": row.retain_until,
-            "subject": row.subject,
-            "uses": list(row.uses),
-        }
-        for version, row in versions.items()
-    )
-    for batch in _batches(described):
-        database.execute(connection, "data", "insert_documents", use_case=use_case, rows=batch)
-        database.execute(connection, "data", "insert_document_versions", use_case=use_case, rows=batch)
-
-
-def insert_version(
-    connection: Connection, use_case: str, kind: DatasetKind, run: UUID | None, new: NewVersion, artifact: Version
-) -> None:
-    """Writes a version down, if there is a new one: its number, what it was taken from, and the intervals of what
-    changed."""
-    if not new.changed:
-        return
-    database.execute(connection, "data", "insert_dataset", use_case=use_case, kind=kind)
-    database.execute(
-        connection,
-        "data",
-        "insert_dataset_version",
-        use_case=use_case,
-        kind=kind,
-        version=new.number,
-        run=None if run is None else str(run),
-        digest=new.digest,
-        artifact=artifact.version_id,
-        counts=Jsonb({"rows": len(new.members), "by_label": counts(new.members.values())}),
-    )
-    described = [
-        {
-            "source": source.source,
-            "digest": source.digest,
-            "uses": list(source.uses),
-            "description": source.description,
-            "rows": new.rows.get(source.source, 0),
-        }
-        for source in new.sources
-    ]
-    removed, added = new.change.removed, new.change.added
-    where = {"use_case": use_case, "version": new.number}
-    database.execute(connection, "data", "insert_version_sources", kind=kind, sources=Jsonb(described), **where)
-    database.execute(connection, "data", f"remove_{kind}", **where, digests=list(removed))
-    labels = {"splits": list(added.values())} if kind == "examples" else {}
-    database.execute(connection, "data", f"add_{kind}", **where, digests=list(added), **labels)
 
 
 def original_facts(connection: Connection, run_id: UUID, facts: CommitFacts) -> CommitFacts:
@@ -310,8 +175,3 @@ def original_facts(connection: Connection, run_id: UUID, facts: CommitFacts) -> 
 
 def _original(now: VersionFacts, earlier: Sequence[VersionFacts]) -> VersionFacts:
     return next((one for one in reversed(earlier) if one.changed and one.version == now.version), now)
-
-
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[Jsonb]:
-    while batch := list(islice(rows, _BATCH)):
-        yield Jsonb(batch)

@@ -10,7 +10,18 @@ from pathlib import Path
 from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import candidates, catalog, findings, holds, membership, snapshots, splitting, uses, withdrawals
+from pipeline.data import (
+    additions,
+    candidates,
+    catalog,
+    findings,
+    holds,
+    membership,
+    snapshots,
+    splitting,
+    uses,
+    withdrawals,
+)
 from pipeline.data.candidates import Candidates, Contents
 from pipeline.data.card import require as require_card
 from pipeline.data.catalog import Current, DatasetKind, Place, Standing
@@ -148,16 +159,16 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
         # Before the new versions come in: a withdrawal counts for all that was seen by then.
         for key, reason in due.withdrawals.items():
             database.call(target, "rag.withdraw", name, key, reason)
-        catalog.insert_assignments(target, name, fresh)
-        catalog.insert_examples(target, name, contents.described(new, labels))
+        additions.assignments(target, name, fresh)
+        additions.examples(target, name, contents.described(new, labels))
         if shrunk is None:
-            catalog.insert_generated(target, name, rows, labels)
-        catalog.insert_documents(target, name, {each: row for each, row in due.versions.items() if each not in stand})
+            additions.generated(target, name, rows, labels)
+        additions.documents(target, name, {each: row for each, row in due.versions.items() if each not in stand})
         read_at = {row.key: Place(groups_of[row.file], row.file) for row in held.texts if row.key is not None}
-        catalog.insert_places(target, name, {key: at for key, at in read_at.items() if places.get(key) != at})
+        additions.places(target, name, {key: at for key, at in read_at.items() if places.get(key) != at})
         findings.record(target, name, attempt.run_id, waiting)
-        catalog.insert_version(target, name, "examples", attempt.run_id, dataset, outputs["dataset"])
-        catalog.insert_version(target, name, "documents", attempt.run_id, corpus, outputs["corpus"])
+        additions.version(target, name, "examples", attempt.run_id, dataset, outputs["dataset"])
+        additions.version(target, name, "documents", attempt.run_id, corpus, outputs["corpus"])
 
     facts = CommitFacts(
         dataset.facts(),

@@ -13,7 +13,7 @@ import yaml
 from pipeline import data, database
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
-from pipeline.data import catalog, commits, membership, withdrawals
+from pipeline.data import additions, catalog, commits, membership, withdrawals
 from pipeline.errors import BadInput, Refused
 from pipeline.operations import cookbook
 from pipeline.steps import Origin, Version
@@ -115,7 +115,7 @@ def _record(stage: Stage, number: int, change: membership.Change, rows: dict[str
     output: Any = None
     made = commits.Next(number, rows, change, True, membership.digest(rows), output, [], {})
     with database.connect(stage.settings, "pipeline") as connection, connection.transaction():
-        catalog.insert_version(connection, "demo", "examples", None, made, Version(artifact, "dataset", "examples", ""))
+        additions.version(connection, "demo", "examples", None, made, Version(artifact, "dataset", "examples", ""))
 
 
 def test_a_split_never_moves(stage: Stage) -> None:
