@@ -84,10 +84,11 @@ def documents(connection: Connection, use_case: str) -> dict[str, Current]:
     return {row["document_key"]: _current(row) for row in rows}
 
 
-def last_documents(connection: Connection, use_case: str) -> dict[str, Current]:
-    """Returns the newest version of each document that was ever committed, by id."""
+def last_documents(connection: Connection, use_case: str, standing: Mapping[str, Current]) -> dict[str, Current]:
+    """Returns the newest version of each document that was ever committed, by id; `standing` are the documents of the
+    current corpus."""
     rows = database.fetch(connection, "data", "last_documents", use_case=use_case)
-    return {row["document_key"]: _current(row) for row in rows}
+    return {**standing, **{row["document_key"]: _current(row) for row in rows}}
 
 
 def _current(row: Mapping[str, Any]) -> Current:

@@ -220,7 +220,7 @@ def _held(
     # What was erased is missed by nobody, and does not stay.
     catalogue = Catalogue(
         {key: current for key, current in before.items() if not current.erased},
-        catalog.last_documents(connection, usecase.name),
+        catalog.last_documents(connection, usecase.name, before),
         places,
         catalog.accepted(connection, usecase.name),
         catalog.confirmed(connection, usecase.name),

@@ -6,8 +6,9 @@ document whose rights cannot be read, and is rejected."""
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any
 
 from pipeline import canonical, parsing
@@ -60,12 +61,12 @@ class Document:
     uses: tuple[str, ...] = USES  # what it may be used for, in the order of USES
     problem: Problem | None = None
 
-    @property
+    @cached_property
     def text_digest(self) -> str:
         """Returns the digest of the text alone."""
         return canonical.digest_text(self.text or "")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Returns the digest of text and metadata. Its place does not count."""
         return metadata_digest({**self.__dict__, "document_key": self.key, "text_digest": self.text_digest})
@@ -80,7 +81,8 @@ class Document:
     def as_dict(self) -> dict[str, Any]:
         """Returns the document as a snapshot keeps it."""
         problem = None if self.problem is None else [self.problem.rule, self.problem.detail]
-        return {**self.__dict__, "groups": list(self.groups), "uses": list(self.uses), "problem": problem}
+        own = {name: self.__dict__[name] for name in _FIELDS}
+        return {**own, "groups": list(self.groups), "uses": list(self.uses), "problem": problem}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "Document":
@@ -90,6 +92,7 @@ class Document:
         return cls(**{**row, "groups": tuple(row["groups"]), "uses": uses, "problem": problem})
 
 
+_FIELDS = tuple(field.name for field in fields(Document))
 _METADATA = ("document_key", "text_digest", "title", "tenant", "classification", "owner", "source", "status")
 
 

@@ -39,9 +39,7 @@ def opened(url: str) -> Iterator[BinaryIO]:
     scheme = url.partition("://")[0]
     try:
         file = fsspec.open(url, "rb", **_options(scheme)).open()
-    except (ImportError, ValueError) as error:
-        if not isinstance(error, ImportError) and "rotocol not known" not in str(error):
-            raise _unread(url, error) from None
+    except ImportError as error:
         raise NotAvailable(
             f"{scheme}:// cannot be read here",
             where=url,

@@ -232,13 +232,18 @@ where d.use_case = :'use_case'
 order by d.kind desc, v.version desc;
 
 -- last_documents --
--- The newest version of each document, also of those that the current corpus does not hold, without their text.
-select distinct on (o.document_key)
-       o.document_key, v.digest, v.text_digest, v.title, v.tenant, v.classification, v.groups, v.owner, v.source, v.status,
-       v.fresh_until, v.retain_until, v.first_seen_at, v.uses
-from catalog.document o join catalog.document_version v using (document_id)
-where o.use_case = :'use_case'
-order by o.document_key, v.document_version_id desc;
+-- The newest version of each document of which the current corpus holds another one, or none, without their text.
+select n.document_key, n.digest, n.text_digest, n.title, n.tenant, n.classification, n.groups, n.owner, n.source, n.status,
+       n.fresh_until, n.retain_until, n.first_seen_at, n.uses
+from (select distinct on (o.document_id)
+             o.document_key, v.document_version_id, v.digest, v.text_digest, v.title, v.tenant, v.classification, v.groups,
+             v.owner, v.source, v.status, v.fresh_until, v.retain_until, v.first_seen_at, v.uses
+      from catalog.document o join catalog.document_version v using (document_id)
+      where o.use_case = :'use_case'
+      order by o.document_id, v.document_version_id desc) n
+where not exists (select from catalog.dataset d
+                  join catalog.document_member m on m.dataset_id = d.dataset_id and m.removed_in is null
+                  where d.use_case = :'use_case' and d.kind = 'documents' and m.document_version_id = n.document_version_id);
 
 -- places --
 -- Where each document was read last.
