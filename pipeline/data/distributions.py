@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.data.records import Bin, Distribution, Extreme, TaskShare
+from pipeline.data.reports import Bin, Distribution, Extreme, TaskShare
 from pipeline.data.snapshots import Source
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql as psycopg_sql
 
 from pipeline import database
-from pipeline.data.records import ExpectationReport
+from pipeline.data.reports import ExpectationReport
 from pipeline.settings import Settings
 from pipeline.steps import Attempt
 from pipeline.usecase import Checks

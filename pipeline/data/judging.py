@@ -12,7 +12,8 @@ from pipeline.data.findings import Finding
 from pipeline.data.lengths import Basis, Lengths, Unmeasured
 from pipeline.data.measures import Measures
 from pipeline.data.measuring import Task
-from pipeline.data.records import Counts, File, RuleReport
+from pipeline.data.records import Counts, File
+from pipeline.data.reports import RuleReport
 from pipeline.data.rows import Problem
 from pipeline.data.rules import Rule
 from pipeline.data.snapshots import Source

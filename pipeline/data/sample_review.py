@@ -11,7 +11,7 @@ from typing import Any, Literal
 from psycopg.types.json import Jsonb
 
 from pipeline import database, statistics
-from pipeline.data.records import Agreement, Rater, ReviewCard
+from pipeline.data.reports import Agreement, Rater, ReviewCard
 from pipeline.database import Connection
 from pipeline.errors import BadInput, Refused
 from pipeline.settings import Settings

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.data.catalog import Waived
-from pipeline.data.records import RuleReport
+from pipeline.data.reports import RuleReport
 from pipeline.data.rules import Rule
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import data, evaluation, governance, records, release, retrieval, training
-from pipeline.data.records import CardContent, CheckReport
+from pipeline.data.reports import CardContent, CheckReport
 from pipeline.errors import BadInput, NotAvailable
 from pipeline.release.records import Report
 from pipeline.results import DEFAULT_FORM, AnswerForm, Evaluation

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.data import distributions
 from pipeline.data.formats import Reading
-from pipeline.data.records import Extreme
+from pipeline.data.reports import Extreme
 from pipeline.data.snapshots import Source
 
 pytestmark = pytest.mark.unit
