@@ -184,7 +184,7 @@ def test_a_failure_while_an_earlier_run_is_verified_is_recorded_too(
     """Checking a large artifact may take longer than the task may."""
     steps.run(settings, origin, SPEC, writes(b"hello"))
     beats: list[str] = []
-    monkeypatch.setattr(steps, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(running, "HEARTBEAT_SECONDS", 0.05)
 
     def slow(store: ArtifactStore, kind: str, digest: str) -> list[str]:
         deadline = time.monotonic() + 30
@@ -406,7 +406,7 @@ def test_sweeping_and_beginning_do_not_wait_for_each_other(
 
 
 def test_a_heartbeat_is_written_while_work_lasts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(running, "HEARTBEAT_SECONDS", 0.05)
 
     def work(attempt: Attempt) -> Result:
         deadline = time.monotonic() + 30
