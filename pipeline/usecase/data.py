@@ -76,7 +76,7 @@ class ExampleSource(Section):
     path: Path | None = None
     """A file of training rows, or a folder of such files. Nothing outside it is read."""
     url: Url | None = None
-    """Instead of a path: a file that fsspec reads, such as `s3://bucket/rows.jsonl.gz`. It is read anew each night,
+    """Instead of a path: a file that fsspec reads, such as `s3://bucket/rows.jsonl.gz`. It is read at each fetch,
     twice. Its login comes from the environment; https:// and http:// need no other package."""
     kind: ExampleKind
     """What the rows are for."""
