@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline import data
+from pipeline.artifacts import ArtifactStore
+from pipeline.context import Context
 from pipeline.errors import BadInput, NotAvailable, Refused
 from tests.file_server import Served, serving
 from tests.pg.data.conftest import Stage, question
@@ -80,6 +83,22 @@ def test_files_that_come_go_or_are_renamed_are_the_rows_that_they_bring(stage: S
     assert (committed.dataset.version, committed.dataset.added, committed.dataset.removed) == (2, 1, 0)
     (rows / "d.jsonl").unlink()
     assert stage.commit().dataset.removed == 1
+
+
+def test_the_card_says_of_a_large_folder_how_many_files_it_has_and_what_of_rows_stands_out(
+    stage: Stage, rows: Path
+) -> None:
+    for number in range(120):
+        stage.document(f"rule-{number}", f"The limit is {number} EUR.")
+    committed = stage.commit()
+    written = data.card(Context(stage.settings, stage.usecase, stage.origin), committed).card
+    text = ArtifactStore(stage.settings.artifacts).read(written.kind, written.digest, "card.md").decode()
+    assert "| documents: 120 files | markdown |" in text
+    assert "rule-7.md" not in text
+    assert "| rows/more/b.csv | sft, alpaca |" in text
+    assert "| is it so | 4 |" in text, "what its rows ask for"
+    (digest, *_) = (row["digest"] for row in stage.rows("select digest from catalog.example order by digest"))
+    assert f"`{digest[:12]}` |" in text
 
 
 def test_a_folder_without_rows_stops_the_night(stage: Stage, rows: Path) -> None:
