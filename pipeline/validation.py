@@ -8,8 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import BadInput, nearest
 
-# What stands before the @ or behind the ? of a URL may be a password.
-_SECRET = re.compile(r"(?<=://)[^/\s'\"]*@|(?<=://)([^\s'\"?]*\?)[^\s'\"]*")
+_URL = re.compile(r":/.*", re.DOTALL)
 
 
 def bad_input(error: ValidationError, model: type[BaseModel], where: Path | str, *, private: bool = False) -> BadInput:
@@ -31,8 +30,8 @@ def bad_input(error: ValidationError, model: type[BaseModel], where: Path | str,
     elif first["type"] == "literal_error":
         options = [option.strip("' ") for option in str(first["ctx"]["expected"]).replace(" or ", ", ").split(",")]
         allowed = nearest(str(first["input"]), options)
-    if "://" in str(value):
-        value = _SECRET.sub(lambda secret: f"{secret[1] or ''}***", str(value))
+    if ":/" in str(value):  # what follows may hold a password, wherever it ends
+        value = _URL.sub("://***", str(value))
     others = len(error.errors()) - 1
     return BadInput(
         what,

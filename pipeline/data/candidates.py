@@ -21,6 +21,7 @@ class Candidates:
     """Accepted rows, a sequence each for what all of them have, by place what some have."""
 
     all_sources: Sequence[str]  # of the snapshot, also those without a row
+    empty_files: Sequence[str]  # without a row that was accepted or rejected
     digests: Sequence[str]
     groups: Sequence[str]  # digests of what their splits are fixed for
     sources: Sequence[str]
@@ -44,10 +45,11 @@ def read(attempt: Attempt, version: Version) -> Candidates:
     """Returns the accepted rows of a checked snapshot."""
     files = snapshots.files(attempt.store, version)
     ledger = ledgers.read(attempt.store, version, attempt.scratch, _COLUMNS)
-    rows = entries.accepted(ledger.rows)
+    rows, read_from = entries.accepted(ledger.rows), set(ledger.rows["file"].unique().to_pylist())
     keys = {place: [key.hex() for key in keys] for place, keys in _some(rows["keys"]).items()}
     return Candidates(
         [file.group for file in files],
+        [file.file for place, file in enumerate(files) if place not in read_from],
         _hexadecimal(rows["digest"]),
         _hexadecimal(rows["group"]),
         [files[place].group for place in rows["file"].to_pylist()],

@@ -10,9 +10,8 @@ from pipeline import canonical, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.data import membership, sample_review, signoff
-from pipeline.data.checking import REPORT
 from pipeline.data.records import Card, Committed, CommittedVersion
-from pipeline.data.reports import CardContent, CheckReport, ReviewCard, SignOffCard, SourceCard, VersionCard
+from pipeline.data.reports import REPORT, CardContent, CheckReport, ReviewCard, SignOffCard, SourceCard, VersionCard
 from pipeline.errors import BadInput
 from pipeline.records import plain, read, write
 from pipeline.steps import Attempt, Output, Result, Step

@@ -26,12 +26,11 @@ from pipeline.data import findings as findings_module
 from pipeline.data.expectations import Validation
 from pipeline.data.judging import Criteria, Judged, JudgedDocuments, JudgedExamples
 from pipeline.data.records import Checked, CheckFacts, Fetched
-from pipeline.data.reports import CheckReport, FileReport, PartReport
+from pipeline.data.reports import REPORT, CheckReport, FileReport, PartReport
 from pipeline.records import load, write
 from pipeline.steps import Attempt, Output, Result, Step
 from pipeline.usecase import questions
 
-REPORT = "report.json"
 PAGE = "expectations.html"  # a page of Great Expectations' Data Docs
 
 

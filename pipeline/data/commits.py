@@ -15,6 +15,7 @@ from pipeline.data import (
     candidates,
     catalog,
     findings,
+    guards,
     holds,
     membership,
     snapshots,
@@ -26,16 +27,14 @@ from pipeline.data.candidates import Candidates, Contents
 from pipeline.data.card import require as require_card
 from pipeline.data.catalog import Current, DatasetKind, Place, Standing
 from pipeline.data.documents import Document
-from pipeline.data.findings import Finding
 from pipeline.data.holds import Catalogue, Held
 from pipeline.data.membership import Change, Members
 from pipeline.data.records import Checked, CommitFacts, Committed, CommittedVersion, VersionFacts
 from pipeline.data.uses import Described
 from pipeline.database import Connection
-from pipeline.errors import Refused
 from pipeline.records import load
 from pipeline.steps import Attempt, Output, Result, Step, Version
-from pipeline.usecase import Checks, UseCase
+from pipeline.usecase import UseCase
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ def commit(context: Context, checked: Checked) -> Committed:
         current = {kind: catalog.standing(connection, context.usecase.name, kind) for kind in catalog.KINDS}
         accepted = catalog.accepted(connection, context.usecase.name)
         confirmed = catalog.confirmed(connection, context.usecase.name)
+    splits = context.usecase.splits
     spec = Step(
         context.usecase.name,
         "data.commit",
@@ -86,7 +86,7 @@ def commit(context: Context, checked: Checked) -> Committed:
         ("pipeline.data.commits",),
         # The current version is part of the key: rows that come back to what they once were are a new version.
         params={
-            "splits": context.usecase.splits.model_dump(),
+            "splits": {**splits.model_dump(), "salt": canonical.digest_text(splits.salt) if splits.salt else ""},
             "current": {k: [s.version, s.digest] for k, s in current.items()},
             "sources": [each.source for each in uses.of_documents(context.usecase, folder)],
             "described": canonical.digest([[one.source, one.digest] for one in _described(context.usecase, folder)]),
@@ -126,19 +126,19 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
     database.fetch_one(connection, "data", "lock_commits", use_case=name)
     rows = candidates.read(attempt, spec.inputs["examples"])
     contents = Contents(attempt, spec.inputs["rows"], rows, usecase.checks)
-    read = snapshots.read_documents(store, spec.inputs["documents"])
-    _not_emptied(connection, name, rows)
+    fetched = snapshots.read_documents(store, spec.inputs["documents"])
+    guards.require_rows(connection, store, name, rows)
 
     before, places = catalog.documents(connection, name), catalog.places(connection, name)
-    held = _held(connection, spec, read, before, places, usecase)
+    held = _held(connection, spec, fetched, before, places, usecase)
     described = uses.of_examples(usecase, folder)
     standing = {key: each.uses for key, each in before.items()}
-    fitting = uses.fitting(_sources(rows), described, uses.in_force(standing, read, held.texts))
+    fitting = uses.fitting(_sources(rows), described, uses.in_force(standing, fetched, held.texts))
     members = _members(connection, name, "examples")
     taken = splitting.take(connection, name, rows, usecase.splits, fitting, members)
     labels: Members = taken.labels
     fresh, counted = taken.fresh, _rows_of_sources(rows, taken.labels)
-    shrunk = _shrunk(connection, name, members, labels, taken.unusable, usecase.checks)
+    shrunk = guards.shrunk(connection, name, members, labels, taken.unusable, usecase.checks)
     if shrunk is not None:
         # All of it stays, also what would come in: whoever lost most of a file may have damaged the rest.
         labels, fresh = shrunk.labels, {}
@@ -178,35 +178,6 @@ def _commit(attempt: Attempt, spec: Step, usecase: UseCase, folder: Path) -> Res
         sum(each.severity == "waiting" for each in waiting),
     )
     return Result({"dataset": dataset.output, "corpus": corpus.output}, facts, write)
-
-
-@dataclass(frozen=True)
-class Shrunk:
-    """A dataset that a commit would have taken most of, and that stays as it was."""
-
-    labels: Members
-    finding: Finding
-
-
-_FEW = 10  # examples; so many may go from any dataset
-
-
-def _shrunk(
-    connection: Connection, use_case: str, before: Members, labels: Members, unusable: frozenset[str], checks: Checks
-) -> Shrunk | None:
-    """Returns the current members where these would be far fewer of them and nobody has accepted that; else None. What
-    was erased, or may not be used any more, is missed by nobody."""
-    current = catalog.standing(connection, use_case, "examples")
-    gone = sorted(before.keys() - labels.keys() - unusable - catalog.erased_examples(connection, use_case))
-    if len(gone) < _FEW or len(gone) <= checks.max_removed * len(before):
-        return None
-    digest = canonical.digest({"removed": gone, "from": current.digest})
-    if digest in catalog.accepted(connection, use_case):
-        return None
-    missed = set(gone)
-    detail = f"{len(gone)} of {len(before)} examples are not there any more; the version stays as it was"
-    kept = {row: label for row, label in before.items() if row in labels or row in missed}
-    return Shrunk(kept, Finding("examples", None, "examples_removed", "waiting", detail, digest))
 
 
 def _held(
@@ -266,15 +237,3 @@ def _sources(rows: Candidates) -> Iterator[tuple[str, str, Sequence[str]]]:
 
 def _rows_of_sources(rows: Candidates, labels: Members) -> dict[str, int]:
     return dict(Counter(source for digest, source in zip(rows.digests, rows.sources, strict=True) if digest in labels))
-
-
-def _not_emptied(connection: Connection, use_case: str, rows: Candidates) -> None:
-    for source in sorted({*rows.all_sources} - {*rows.sources}):
-        before = database.fetch_one(connection, "data", "rows_of_source", use_case=use_case, source=source)
-        if before is not None and before["rows"]:
-            raise Refused(
-                "a source that the current dataset version has rows from gives none any more",
-                where=source,
-                found=f"0 rows; the current version has {before['rows']} of them",
-                next_step="write its rows again, or take it out of usecase.yaml if its rows are to go",
-            )

@@ -116,7 +116,7 @@ def measure(connection: Connection, settings: Settings, use_case: str, target: T
         {f"{row['generation_id']} ({row['state']})": row["chunks"] for row in chunks},
         answers["answers"],
         sorted({each.digest for each in purging.snapshots_with(connection, store, use_case, held, digests)}),
-        _sources(connection, use_case, target),
+        _sources(connection, store, use_case, target, held),
         running["running"],
         _same_text(connection, use_case, target, digests),
         any(each.live and each.trained for each in made) or any(row["state"] == "live" for row in chunks),
@@ -234,9 +234,15 @@ def _held_by(target: Target, digests: set[str], documents: Sequence[str]) -> pur
     return holds
 
 
-def _sources(connection: Connection, use_case: str, target: Target) -> list[str]:
-    examples = {row.source for row in _examples(connection, use_case, target)}
-    return sorted(examples | {row["file"] for row in _documents(connection, use_case, target) if row["file"]})
+def _sources(
+    connection: Connection, store: ArtifactStore, use_case: str, target: Target, holds: purging.Holds
+) -> list[str]:
+    """Returns the files that hold the rows; of a folder whose files do not tell any more, the folder."""
+    sources = {row.source for row in _examples(connection, use_case, target)}
+    files = purging.files_with(connection, store, use_case, holds) if sources else set()
+    told = {source for source in sources if any(file == source or file.startswith(f"{source}/") for file in files)}
+    documents = {row["file"] for row in _documents(connection, use_case, target) if row["file"]}
+    return sorted(files | (sources - told) | documents)
 
 
 def _same_text(connection: Connection, use_case: str, target: Target, digests: Sequence[str]) -> list[SameText]:

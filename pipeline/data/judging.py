@@ -68,7 +68,7 @@ class JudgedDocuments(Judged):
     table: Sequence[Rule]
     accepted: Sequence[Document]
     places: Sequence[Document]  # of the rejected, without a word of them
-    texts: Mapping[str, Measures]  # what texts hold, by the digests of their documents
+    texts: Mapping[str, Measures]  # what those of the accepted hold, by the digests of their documents
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,11 @@ def of_documents(
     ]
     of_files, kept = Counter(row.file for row in rows), Counter(row.file for row in accepted)
     findings += _empty(files, of_files)
+    # Only of those whose text stands in the same snapshot: what is said of one goes with it.
     texts = {
         digest: {name: own[name] for name in OF_DOCUMENTS}
-        for digest, own in zip(digests, measured, strict=True)
-        if digest is not None
+        for place, (digest, own) in enumerate(zip(digests, measured, strict=True))
+        if digest is not None and place not in judged.rejected
     }
     return JudgedDocuments(files, of_files, kept, judged.reports, findings, table, accepted, places, texts)
 

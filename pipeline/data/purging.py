@@ -53,6 +53,20 @@ def snapshots_with(
     return [Snapshot(version_id, row["digest"]) for version_id, row in standing.items() if version_id in matching]
 
 
+def files_with(connection: Connection, store: ArtifactStore, use_case: str, holds: Holds) -> set[str]:
+    """Returns the files of examples of which the last fetch had such a row."""
+    standing = [
+        steps.version(connection, row["version_id"])
+        for row in database.fetch(connection, "erasure", "snapshots", use_case=use_case)
+    ]
+    fetched = [version for version in standing if version.name == "examples.fetched"]
+    if not fetched:
+        return set()
+    with TemporaryDirectory(prefix="nightshift-") as scratch:
+        newest = max(fetched, key=lambda version: version.version_id)
+        return {row.file for row in snapshots.read_examples(store, newest, Path(scratch)) if holds(row)}
+
+
 def _has(store: ArtifactStore, version: Version, holds: Holds, digests: Collection[str], scratch: Path) -> bool:
     """Returns whether a snapshot has such a row. Its name says which rows it has."""
     if version.name == ledgers.NAME:

@@ -12,7 +12,6 @@ from pipeline.usecase import SCHEMES, Url
 
 _BLOCK = 1 << 20  # bytes that are asked for at a time
 _SILENCE = 60.0  # seconds that a server may keep anybody waiting
-_SHOWN = 200  # characters of a library's message
 
 
 def require(url: str) -> str:
@@ -34,16 +33,19 @@ def opened(url: str) -> Iterator[BinaryIO]:
 
     Raises NotAvailable where they cannot be read, here or in the middle.
     """
-    import fsspec
+    from fsspec.core import url_to_fs
 
     scheme = url.partition("://")[0]
+    web = scheme in ("http", "https")
     try:
-        file = fsspec.open(url, "rb", **_options(scheme)).open()
+        system, path = url_to_fs(url, **(_web_options() if web else {}))
+        # The web's as a stream: not every server gives parts of a file.
+        file = system.open(path, "rb", block_size=0 if web else _BLOCK)
     except ImportError as error:
         raise NotAvailable(
             f"{scheme}:// cannot be read here",
             where=url,
-            found=str(error)[:_SHOWN],
+            found=error,
             next_step="install the package that it names beside Nightshift",
         ) from None
     except Exception as error:  # each of fsspec's packages raises errors of its own
@@ -72,21 +74,20 @@ class _Remote(io.RawIOBase):
         return len(block)
 
 
-def _options(scheme: str) -> Mapping[str, Any]:
-    if scheme not in ("http", "https"):
-        return {"block_size": _BLOCK}
+def _web_options() -> Mapping[str, Any]:
     import aiohttp
 
-    # A stream: not every server gives parts of a file. fsspec would end it after five minutes.
+    # A large file takes longer than the five minutes after which fsspec would end it.
     limits = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
-    return {"block_size": 0, "client_kwargs": {"timeout": limits, "trust_env": True}}
+    return {"client_kwargs": {"timeout": limits, "trust_env": True}}
 
 
 def _unread(url: str, error: Exception) -> NotAvailable:
-    said = " ".join(str(error).split())[:_SHOWN]
+    # Not what the library says of it: that may hold where a server sent it on to, with a signature.
+    status = getattr(error, "status", None)
     return NotAvailable(
         "the file cannot be read",
         where=url,
-        found=f"{type(error).__name__}: {said}" if said else type(error).__name__,
+        found=type(error).__name__ if status is None else f"{type(error).__name__}, status {status}",
         next_step="see that it is there, and that this machine may read it",
     )

@@ -9,6 +9,8 @@ from pipeline.data.records import Counts, File
 from pipeline.data.rules import Severity
 from pipeline.statistics import Estimate
 
+REPORT = "report.json"  # the file that a check's report stands in
+
 
 @dataclass(frozen=True)
 class FileReport(File):

@@ -80,44 +80,53 @@ def of_documents(source: DocumentSource, folder: Path, settings: Settings) -> li
 
     Raises NotAvailable where the source is not there: a share that is not mounted is no empty source.
     """
-    suffix = ".md" if source.format == "markdown" else ".txt"
-    return _of_path(source.path, folder, settings, lambda path: path.name.endswith(suffix))
+    group, suffix = _found(source.path, folder), ".md" if source.format == "markdown" else ".txt"
+    if not source.path.is_dir():
+        return [_own(source.path, group, settings)]
+    root = paths.Root(source.path, settings)
+    inside = sorted(path for path in paths.walk(source.path) if path.name.endswith(suffix))
+    return [_one_of_many(path, root, folder, group) for path in inside]
 
 
 def of_examples(source: ExampleSource, folder: Path, settings: Settings) -> list[SourceFile]:
     """Returns the files of a source of examples in the order of their paths; hidden ones are left out. What else stands
-    in a folder of them is refused, so that somebody hears of it. Raises as `of_documents` does."""
+    in a folder of them is refused, so that somebody hears of it.
+
+    Raises NotAvailable where the source, or a file of it, cannot be read; BadInput for a folder without any.
+    """
     if source.url is not None:
         return [_file(partial(remote.opened, source.url), source.url, source.url, source.url)]
     if source.path is None:
         raise ValueError("a source of examples without a place")
-    found = _of_path(source.path, folder, settings, lambda _: True)
+    group = _found(source.path, folder)
     if not source.path.is_dir():
-        return found
-    if not any(files.is_called_rows(file.name) for file in found):
+        return [_own(source.path, group, settings)]
+    root, inside = paths.Root(source.path, settings), sorted(paths.walk(source.path))
+    if not any(files.is_called_rows(path.name) for path in inside):
         raise BadInput(
             "the folder has no files of rows",
             where=source.path,
-            found=f"{len(found)} other files",
+            found=f"{len(inside)} other files",
             allowed=files.ALLOWED,
             next_step="write them there, or take the source out of usecase.yaml",
         )
-    return [file if files.is_called_rows(file.name) or file.refused else _foreign(file) for file in found]
+    return [_of_rows(path, root, folder, group) for path in inside]
 
 
-def _foreign(file: SourceFile) -> SourceFile:
+def _of_rows(path: Path, root: paths.Root, folder: Path, group: str) -> SourceFile:
+    """Returns a file of a folder of rows. Raises NotAvailable for one that cannot be read: its rows would be missed."""
+    opening, called = partial(root.opened, path), paths.name(path, folder)
+    if files.is_called_rows(path.name):
+        return _file(opening, str(path), called, group)
     problem = Problem("no_rows", f"not called a file of rows: {files.ALLOWED}")
-    return SourceFile(file.where, file.open, file.name, file.group, "", problem)
+    return SourceFile(str(path), opening, called, group, "", problem)
 
 
-def _of_path(path: Path, folder: Path, settings: Settings, fits: Callable[[Path], bool]) -> list[SourceFile]:
+def _found(path: Path, folder: Path) -> str:
+    """Returns what a source is called. Raises NotAvailable where it is not there."""
     if not path.exists():
         raise NotAvailable("the source is not there", where=path, next_step="mount it, or take it out of usecase.yaml")
-    group = paths.name(path, folder)
-    if not path.is_dir():
-        return [_own(path, group, settings)]
-    root = paths.Root(path, settings)
-    return [_one_of_many(each, root, folder, group) for each in sorted(filter(fits, paths.walk(path)))]
+    return paths.name(path, folder)
 
 
 def _own(path: Path, called: str, settings: Settings) -> SourceFile:

@@ -73,6 +73,7 @@ def fetch(context: Context) -> Fetched:
                     source.columns,
                     file.sha256,
                     file.group,
+                    None if file.refused is None else file.refused.detail,
                     plain(provenance.of_source(source.generated)),
                 ]
                 for n, (source, form, file) in enumerate(rows)
@@ -201,9 +202,10 @@ def _read_before(
     version = snapshots.newest(attempt, use_case, _DOCUMENTS, key)
     if version is None:
         return _documents
-    digests = {(file.group, file.file): file.sha256 for file in snapshots.files(attempt.store, version)}
-    # A file that stands in two sources has its rows twice.
-    once = Counter(file for _, file in digests)
+    files = snapshots.files(attempt.store, version)
+    digests = {(file.group, file.file): file.sha256 for file in files}
+    # A file that is named twice has its rows twice.
+    once = Counter(file.file for file in files)
     rows: dict[str, list[Document]] = defaultdict(list)
     for row in snapshots.read_documents(attempt.store, version):
         rows[row.file].append(row)

@@ -1,7 +1,7 @@
 """The splits of the rows of a commit: near duplicates in one, and rows that share a key. What would link two splits
 stays out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from pipeline.data import catalog, splits
@@ -49,6 +49,8 @@ def take(
             open_places.append(place)
     names = {*(rows.groups[place] for place in open_places), *(key for _, key in keyed)}
     fixed = catalog.assignments(connection, use_case, names)
+    unknown = _unassigned(rows, labels, names - fixed.keys())
+    fixed |= unknown
     limits: dict[str, frozenset[Split]] = {}
     for place in open_places:
         group = rows.groups[place]
@@ -74,7 +76,19 @@ def take(
             unusable.add(digest)
             findings["use"].append(Finding(*at, "use", "rejected", _unusable(split), digest))
     listed = [each for rule in findings.values() for each in rule]
-    return Taken(labels, settled.fresh, listed, frozenset(unusable))
+    return Taken(labels, {**settled.fresh, **unknown}, listed, frozenset(unusable))
+
+
+def _unassigned(rows: Candidates, labels: Mapping[str, Split], groups: Set[str]) -> dict[str, Split]:
+    """Returns the splits of those groups that have none, and a row that stands in one: another release may group rows
+    otherwise. Where they stand in several, the test's: nobody may be trained on what it asks."""
+    found: dict[str, Split] = {}
+    if groups:
+        for digest, group in zip(rows.digests, rows.groups, strict=True):
+            split = labels.get(digest)
+            if split is not None and group in groups and found.get(group) != "test":
+                found[group] = split
+    return found
 
 
 def _unusable(split: Split) -> str:

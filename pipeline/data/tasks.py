@@ -78,9 +78,10 @@ _ASKING = _words(
 _SOMEBODY = _words("you u du sie ihr someone anyone we wir please bitte")
 # What may stand before it.
 _LEADING = _words(
-    """please kindly hi hello hey dear now then and also so ok okay well first next finally just your task is to the
-    following given using based in on for bitte hallo nun dann und auch zunachst mal assistant question q frage"""
+    """please kindly hi hello hey dear now then and also so ok okay well first next finally just your task job goal to
+    the following given using based in on for bitte hallo nun dann und auch zunachst mal assistant question q frage"""
 )
+_WORK = _words("task job goal")
 _WANTED = re.compile(r"\b(?:want|need|like|help|ask|task is|job is|goal is|have) (?:you |me |us )?to ([a-z]+)\b")
 # After `was` they make it the German one, which is `what`.
 _GERMAN = _words(
@@ -107,7 +108,7 @@ def asked(question: str) -> str:
 
 def _beginning(words: list[str]) -> str | None:
     """Returns what a clause asks for that begins with these words; None where its beginning does not say."""
-    place = next((place for place, word in enumerate(words) if word not in _LEADING or word in _TASKS), None)
+    place = next((place for place in range(len(words)) if not _leads(words, place)), None)
     if place is None:
         return None
     word, following = words[place], words[place + 1 : place + 6]
@@ -116,3 +117,11 @@ def _beginning(words: list[str]) -> str | None:
     if following[:1] and following[0] in _SOMEBODY:  # of `could you explain` it is the verb
         return next((_TASKS[each] for each in following if each in _VERB), YES_OR_NO)
     return YES_OR_NO
+
+
+def _leads(words: list[str], place: int) -> bool:
+    """Returns whether a word stands before what is asked: `your task is to`."""
+    word = words[place]
+    if word in _ASKING:
+        return place > 0 and words[place - 1] in _WORK
+    return word in _LEADING and word not in _TASKS

@@ -179,7 +179,7 @@ def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
             return entries
         return [
             {**entry, "path": str((folder / entry["path"]).resolve())}
-            if isinstance(entry, dict) and isinstance(entry.get("path"), str)
+            if isinstance(entry, dict) and isinstance(entry.get("path"), str) and ":/" not in entry["path"]
             else entry
             for entry in entries
         ]

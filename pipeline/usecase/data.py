@@ -1,12 +1,11 @@
 """The keys about data: sources, splits, retention, checks."""
 
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.usecase.types import USES, Classification, ExampleKind, Line, Name, Section, Share, Url, Use
+from pipeline.usecase.types import USES, Classification, ExampleKind, Line, LocalPath, Name, Section, Share, Url, Use
 
 
 class DocumentDefaults(Section):
@@ -30,7 +29,7 @@ class DocumentDefaults(Section):
 class DocumentSource(Section):
     """One place that documents come from."""
 
-    path: Path
+    path: LocalPath
     """A folder of Markdown files, or a text file. Nothing outside it is read."""
     format: Literal["markdown", "lines"] = "markdown"
     """`markdown`: files with front matter; `lines`: one document a line."""
@@ -73,7 +72,7 @@ class GeneratedBy(Section):
 class ExampleSource(Section):
     """Training rows: a file, all files of a folder, or a file elsewhere."""
 
-    path: Path | None = None
+    path: LocalPath | None = None
     """A file of training rows, or a folder of such files. Nothing outside it is read."""
     url: Url | None = None
     """Instead of a path: a file that fsspec reads, such as `s3://bucket/rows.jsonl.gz`. It is read at each fetch,

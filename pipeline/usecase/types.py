@@ -1,11 +1,13 @@
 """What the keys of a usecase.yaml are made of: their types, and what every section has in common."""
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 # The order is the order of clearances: who may read one may read those before it.
 Classification = Literal["public", "internal", "confidential", "restricted"]
@@ -84,16 +86,26 @@ def _url(url: str) -> str:
     """Returns a URL that names a file elsewhere, and holds no secret: it is shown, and stored. Raises ValueError."""
     try:
         parts = urlsplit(url)
-        named = parts.netloc and parts.path.strip("/") and not url.endswith("/")
+        named = parts.hostname and parts.port != 0 and parts.path.strip("/") and not url.endswith("/")
     except ValueError:
         named = None
-    if not named or parts.scheme not in SCHEMES or "::" in url:
-        raise ValueError(f"the URL of one file: {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    scheme, _, rest = url.partition("://")
+    # A password may hold a sign that ends what comes before the host.
+    if "@" in rest or "?" in rest or "#" in rest:
         raise ValueError("a URL without a login, a query and a fragment: a login comes from the environment")
-    return url
+    if not named or scheme.lower() not in SCHEMES or "::" in url:
+        raise ValueError(f"the URL of one file: {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
+    return f"{scheme.lower()}://{rest}"
 
 
+def _local(path: Any) -> Any:
+    """Returns what names a file of this machine. Raises ValueError for a URL."""
+    if isinstance(path, str) and re.search(r"[a-z][a-z0-9+.-]*:/", path, re.IGNORECASE):
+        raise ValueError("a path of this machine; training rows that stand elsewhere have a url instead")
+    return path
+
+
+LocalPath = Annotated[Path, BeforeValidator(_local)]
 Url = Annotated[str, Field(max_length=1_000, pattern=r"^[\x21-\x7e]*$"), AfterValidator(_url)]
 
 

@@ -75,6 +75,16 @@ left join catalog.locked_example l on l.use_case = d.use_case and l.digest = m.e
 where d.use_case = :'use_case' and d.kind = 'examples' and coalesce(e.source, l.source) = :'source'
   and coalesce(e.content, l.content) is not null;
 
+-- committed_report --
+-- The report of the check whose rows were committed last.
+select i.version_id
+from lineage.run r
+join lineage.job j using (job_id)
+join lineage.run_input i on i.run_id = r.run_id and i.role = 'report'
+where j.use_case = :'use_case' and j.name = 'data.commit' and r.state = 'succeeded'
+order by r.ended_at desc
+limit 1;
+
 -- seen --
 -- Of document versions that the catalog has: whether they were withdrawn since they were first seen, and how often their
 -- documents were in all.

@@ -1,6 +1,8 @@
 """Where rows come from: a folder of files is one source, and so is a file elsewhere."""
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline import data
+from pipeline import data, database
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
+from pipeline.data import impact
 from pipeline.errors import BadInput, NotAvailable, Refused
 from tests.file_server import Served, serving
 from tests.pg.data.conftest import Stage, question
@@ -113,6 +116,53 @@ def test_a_folder_without_rows_stops_the_night(stage: Stage, rows: Path) -> None
         stage.fetch()
 
 
+def test_an_emptied_file_of_a_folder_stops_the_night_and_a_removed_one_does_not(stage: Stage, rows: Path) -> None:
+    stage.commit()
+    (rows / "more" / "b.csv").rename(rows / "more" / "c.csv")
+    stage.commit()
+    (rows / "more" / "c.csv").write_text("instruction,output\n")
+    for _ in range(2):
+        with pytest.raises(Refused, match="had rows at the last commit is empty") as raised:
+            stage.commit()
+    assert raised.value.details["where"] == "rows/more/c.csv"
+    (rows / "more" / "c.csv").unlink()
+    assert stage.commit().dataset.removed == 1
+
+
+def test_a_file_of_the_folder_that_cannot_be_read_stops_the_night(
+    stage: Stage, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = os.open
+
+    def broken(path: Any, *more: Any, **named: Any) -> int:
+        if str(path).endswith("a.jsonl"):
+            raise OSError(errno.EIO, "Input/output error")
+        return opening(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", broken)
+    with pytest.raises(NotAvailable, match="cannot be read"):
+        stage.fetch()
+
+
+def test_what_is_no_file_of_rows_is_not_opened(stage: Stage, rows: Path) -> None:
+    os.mkfifo(rows / "backup.tar")
+    (rows / "video.mp4").symlink_to("/dev/zero")
+    stage.check()
+    assert [finding[:3] for finding in stage.findings()] == [
+        ("rows/backup.tar", 1, "no_rows"),
+        ("rows/video.mp4", 1, "no_rows"),
+    ]
+
+
+def test_an_erasure_names_the_file_of_a_folder_that_holds_the_row(stage: Stage, rows: Path) -> None:
+    with (rows / "a.jsonl").open("a") as file:
+        file.write(json.dumps(question(9, data_subject="p-9")) + "\n")
+    stage.commit()
+    with database.connect(stage.settings, "pipeline") as connection:
+        touched = impact.measure(connection, stage.settings, "demo", impact.Target("subject", "p-9"))
+    assert touched.sources == ["rows/a.jsonl"]
+
+
 def test_a_file_of_the_folder_that_is_mostly_malformed_stops_the_night(stage: Stage, rows: Path) -> None:
     (rows / "a.jsonl").write_text(lines(*range(200)))
     (rows / "bad.jsonl").write_text("{broken}\n" * 5)
@@ -168,6 +218,12 @@ def test_a_file_elsewhere_that_is_gone_keeps_the_version(stage: Stage, server: S
         ({"url": "https://me:secret@example.org/rows.jsonl", "kind": "sft"}, "without a login"),
         ({"url": "file:///etc/passwd", "kind": "sft"}, "the URL of one file"),
         ({"url": "rows.jsonl", "kind": "sft"}, "the URL of one file"),
+        ({"url": "https://me:sec/secret@example.org/rows.jsonl", "kind": "sft"}, "without a login"),
+        ({"url": "https://me:'secret'@example.org/rows.jsonl", "kind": "sft"}, "without a login"),
+        ({"url": "https://example.org/rows.jsonl?sig=secret", "kind": "sft"}, "without a login"),
+        ({"url": "https://example.org/rows.jsonl#secret", "kind": "sft"}, "without a login"),
+        ({"path": "https://me:secret@example.org/rows.jsonl", "kind": "sft"}, "have a url instead"),
+        ({"path": "S3://secret@bucket/rows.jsonl", "kind": "sft"}, "have a url instead"),
     ],
 )
 def test_a_source_has_one_place_and_no_secret(stage: Stage, source: dict[str, Any], problem: str) -> None:
@@ -176,4 +232,4 @@ def test_a_source_has_one_place_and_no_secret(stage: Stage, source: dict[str, An
         _ = stage.usecase
     said = f"{raised.value} {raised.value.details}"
     assert problem in said
-    assert "me:secret" not in said
+    assert "secret" not in said

@@ -1,11 +1,13 @@
 """Documents whose files are as they were are neither parsed nor measured again, and are no less right for it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pipeline.artifacts import ArtifactStore
 from pipeline.data import documents, texts
 from pipeline.data.impact import Target
 from tests.pg.data.conftest import Stage
@@ -111,6 +113,30 @@ def test_a_file_in_two_sources_has_the_rights_of_each(stage: Stage, calls: Calls
     again = stage.check().facts.documents
     assert (first.rows, again.rows) == (2, 3)
     assert calls.since()[0] == ["a", "a", "b"]
+
+
+def test_nothing_is_kept_of_a_document_whose_text_is_not(stage: Stage, calls: Calls) -> None:
+    write_keys(stage, checks={"documents": {"abuse": "reject"}})
+    for number in range(4):
+        stage.document(f"good-{number}", f"The limit is {number} EUR.")
+    stage.document("bad", "You idiot.")
+    checked = stage.check()
+    store = ArtifactStore(stage.settings.artifacts, "pipeline")
+    kept = json.loads(store.read(checked.documents.kind, checked.documents.digest, "measures.json"))
+    assert len(kept) == 4
+    calls.since()
+    stage.document("another", "The limit is 40 EUR.")
+    stage.check()
+    assert calls.since() == (["another"], ["another", "bad"]), "it is measured each time"
+
+
+def test_a_file_that_is_named_twice_is_read_twice_each_time(stage: Stage, calls: Calls) -> None:
+    stage.document("a")
+    write_keys(stage, documents=[{"path": "documents"}, {"path": "documents"}])
+    for number in range(3):
+        stage.put([{"prompt": f"Why {number}?", "completion": "Because."}])
+        assert stage.fetch().facts.documents.rows == 2
+        assert calls.since()[0] == ["a", "a"]
 
 
 def test_what_was_erased_is_read_to_be_recognised_and_does_not_come_back(stage: Stage, calls: Calls) -> None:

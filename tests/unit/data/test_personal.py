@@ -86,6 +86,12 @@ def test_a_country_that_is_not_named_has_no_numbers_without_its_code() -> None:
     assert len(personal.find("+1 (415) 555-2671")) == 1
 
 
+def test_addresses_of_nobody_are_redacted_all_the_same() -> None:
+    text = "Write to ada@example.com or to ada@mail.example."
+    assert [text[each.start : each.end] for each in personal.find(text)] == ["ada@mail.example"]
+    assert personal.redacted(text, personal.find(text, examples=True)) == "Write to [email] or to [email]."
+
+
 def test_what_is_public_is_nobodys_own() -> None:
     text = "Write to service@bank.example or to ada@mail.example, or call 00 800 5550 0142."
     found = personal.find(text, ("US", "GB"), ("*@bank.example", "00 800 *"))

@@ -1,10 +1,13 @@
 """Files that stand elsewhere are read as they come, and what keeps them from being read has one name."""
 
 import gzip
+import io
 import json
 from collections.abc import Iterator
 
 import pytest
+from fsspec.registry import register_implementation
+from fsspec.spec import AbstractFileSystem
 from typer.testing import CliRunner
 
 from pipeline import data
@@ -78,6 +81,35 @@ def test_a_kind_of_url_whose_package_is_missing_names_it() -> None:
     assert "s3fs" in str(raised.value.details["found"])
 
 
+class Strict(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A kind of store whose constructor refuses what it does not know, as those of s3 and sftp do."""
+
+    protocol = "hdfs"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def open(self, path: str, mode: str = "rb", block_size: int | None = None, **more: object) -> io.BytesIO:
+        assert (path, mode, more) == ("host/rows.jsonl", "rb", {})
+        return io.BytesIO(LINE)
+
+
+def test_a_store_is_given_no_setting_that_it_does_not_know() -> None:
+    register_implementation("hdfs", Strict, clobber=True)
+    try:
+        assert data.check_file("hdfs://host/rows.jsonl", "sft").accepted == 1
+        assert data.check_file("HDFS://host/rows.jsonl", "sft").accepted == 1
+    finally:
+        register_implementation("hdfs", "fsspec.implementations.arrow.HadoopFileSystem", clobber=True)
+
+
+def test_a_failure_says_nothing_of_where_a_server_sent_it(server: Served) -> None:
+    server.moved["here.jsonl"] = f"/gone.jsonl?X-Amz-Signature={SECRET}"
+    with pytest.raises(NotAvailable) as raised:
+        data.check_file(server.url("here.jsonl"), "sft")
+    assert SECRET not in f"{raised.value} {raised.value.details}"
+
+
 SECRET = "hunter2"
 
 
@@ -86,6 +118,11 @@ SECRET = "hunter2"
     [
         f"https://user:{SECRET}@example.org/rows.jsonl",
         f"https://{SECRET}@example.org/rows.jsonl",
+        f"https://user:pa/{SECRET}@example.org/rows.jsonl",
+        f"https://user:pa?{SECRET}@example.org/rows.jsonl",
+        f"https://user:pa#{SECRET}@example.org/rows.jsonl",
+        f"https://example.org/{SECRET}@v1/rows.jsonl",
+        f"https://example.org:{SECRET}/rows.jsonl",
         f"https://example.org/rows.jsonl?X-Amz-Signature={SECRET}",
         f"https://example.org/rows.jsonl#{SECRET}",
         "file:///etc/passwd",
