@@ -15,7 +15,7 @@ class Served:
     files: dict[str, list[bytes]] = field(default_factory=dict)
     cut: set[str] = field(default_factory=set)  # names of files that end before their length says
     moved: dict[str, str] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def url(self, name: str) -> str:
         """Returns where a file is."""
@@ -32,7 +32,7 @@ def serving() -> Iterator[Served]:
             self._answer(body=False)
 
         def do_GET(self) -> None:
-            served.asked.append(self.path)
+            served.requests.append(self.path)
             self._answer(body=True)
 
         def _answer(self, *, body: bool) -> None:

@@ -48,11 +48,11 @@ def tasks(accepted: "pa.Table", sources: Sequence[Source]) -> list[TaskShare]:
     import numpy as np
 
     kinds, lengths = _kinds(accepted, sources), accepted["answer_characters"].to_numpy()
-    asked = np.array(accepted["task"].to_pylist() or [""])
+    of_rows = np.array(accepted["task"].to_pylist() or [""])
     shares = []
     for kind in sorted(set(kinds.tolist())):
-        for task in sorted(set(asked[kinds == kind].tolist())):
-            answers = lengths[(kinds == kind) & (asked == task)]
+        for task in sorted(set(of_rows[kinds == kind].tolist())):
+            answers = lengths[(kinds == kind) & (of_rows == task)]
             median = int(np.percentile(answers, 50, method="inverted_cdf"))
             shares.append(TaskShare(kind, task, len(answers), median))
     return sorted(shares, key=lambda share: (share.kind, -share.rows, share.task))
@@ -62,18 +62,18 @@ def extremes(accepted: "pa.Table", sources: Sequence[Source]) -> list[Extreme]:
     """Returns the rows at the end of each measure, the worst first. Rows without what is measured are none."""
     from pyarrow import compute
 
-    found = []
+    rows = []
     for measures, order in ((_MOST, "descending"), (_LEAST, "ascending")):
         for measure, words in measures.items():
             some = accepted.filter(compute.fill_null(compute.greater(accepted[measure], 0), False))
             # Of equal ones the same each time.
             by = [(measure, order), ("digest", "ascending")]
             worst = some.take(compute.select_k_unstable(some, _SHOWN, by)) if len(some) else some
-            found += [
+            rows += [
                 Extreme(words, row[measure], row["digest"].hex(), sources[row["file"]].file, row["line"])
                 for row in worst.select([measure, "digest", "file", "line"]).to_pylist()
             ]
-    return found
+    return rows
 
 
 def _kinds(accepted: "pa.Table", sources: Sequence[Source]) -> "NDArray[np.str_]":

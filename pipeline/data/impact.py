@@ -237,12 +237,12 @@ def _held_by(target: Target, digests: set[str], documents: Sequence[str]) -> pur
 def _sources(
     connection: Connection, store: ArtifactStore, use_case: str, target: Target, holds: purging.Holds
 ) -> list[str]:
-    """Returns the files that hold the rows; of a folder whose files do not tell any more, the folder."""
+    """Returns the files that hold the rows; of a folder where no file is known to, the folder."""
     sources = {row.source for row in _examples(connection, use_case, target)}
     files = purging.files_with(connection, store, use_case, holds) if sources else set()
-    told = {source for source in sources if any(file == source or file.startswith(f"{source}/") for file in files)}
+    named = {source for source in sources if any(file == source or file.startswith(f"{source}/") for file in files)}
     documents = {row["file"] for row in _documents(connection, use_case, target) if row["file"]}
-    return sorted(files | (sources - told) | documents)
+    return sorted(files | (sources - named) | documents)
 
 
 def _same_text(connection: Connection, use_case: str, target: Target, digests: Sequence[str]) -> list[SameText]:

@@ -124,7 +124,7 @@ def _content_measures(content: Content) -> Measures:
         *(parts[0][-1:] if parts[1:] else []),
     ]
     return {
-        "task": tasks.asked(next(iter(marks.questions(content)), "")),
+        "task": tasks.task_of(next(iter(marks.questions(content)), "")),
         "roles": "/".join("".join(_ROLES.get(turn["role"], "?") for turn in part) for part in parts),
         "blank_turns": sum(not normal(turn["content"]) for turn in others),
         "answer_characters": min(len(answer) for answer in answers),

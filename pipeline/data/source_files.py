@@ -80,7 +80,7 @@ def of_documents(source: DocumentSource, folder: Path, settings: Settings) -> li
 
     Raises NotAvailable where the source is not there: a share that is not mounted is no empty source.
     """
-    group, suffix = _found(source.path, folder), ".md" if source.format == "markdown" else ".txt"
+    group, suffix = _called(source.path, folder), ".md" if source.format == "markdown" else ".txt"
     if not source.path.is_dir():
         return [_own(source.path, group, settings)]
     root = paths.Root(source.path, settings)
@@ -98,7 +98,7 @@ def of_examples(source: ExampleSource, folder: Path, settings: Settings) -> list
         return [_file(partial(remote.opened, source.url), source.url, source.url, source.url)]
     if source.path is None:
         raise ValueError("a source of examples without a place")
-    group = _found(source.path, folder)
+    group = _called(source.path, folder)
     if not source.path.is_dir():
         return [_own(source.path, group, settings)]
     root, inside = paths.Root(source.path, settings), sorted(paths.walk(source.path))
@@ -122,7 +122,7 @@ def _of_rows(path: Path, root: paths.Root, folder: Path, group: str) -> SourceFi
     return SourceFile(str(path), opening, called, group, "", problem)
 
 
-def _found(path: Path, folder: Path) -> str:
+def _called(path: Path, folder: Path) -> str:
     """Returns what a source is called. Raises NotAvailable where it is not there."""
     if not path.exists():
         raise NotAvailable("the source is not there", where=path, next_step="mount it, or take it out of usecase.yaml")

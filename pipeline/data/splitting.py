@@ -82,13 +82,13 @@ def take(
 def _unassigned(rows: Candidates, labels: Mapping[str, Split], groups: Set[str]) -> dict[str, Split]:
     """Returns the splits of those groups that have none, and a row that stands in one: another release may group rows
     otherwise. Where they stand in several, the test's: nobody may be trained on what it asks."""
-    found: dict[str, Split] = {}
+    splits_of: dict[str, Split] = {}
     if groups:
         for digest, group in zip(rows.digests, rows.groups, strict=True):
             split = labels.get(digest)
-            if split is not None and group in groups and found.get(group) != "test":
-                found[group] = split
-    return found
+            if split is not None and group in groups and splits_of.get(group) != "test":
+                splits_of[group] = split
+    return splits_of
 
 
 def _unusable(split: Split) -> str:

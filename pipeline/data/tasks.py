@@ -92,7 +92,7 @@ _TASKS = {word: task for table in (_VERBS, _QUESTIONS) for task, words in table.
 _VERB = frozenset().union(*_VERBS.values())
 
 
-def asked(question: str) -> str:
+def task_of(question: str) -> str:
     """Returns what a question asks for: a verb, a question word, `is it so`, or `other`."""
     clauses = _CLAUSE.findall(skeleton(question[:_HEAD]))
     for clause in clauses:

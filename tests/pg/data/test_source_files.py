@@ -186,7 +186,7 @@ def test_a_file_elsewhere_is_a_source(stage: Stage, server: Served) -> None:
     committed = stage.commit()
     assert committed.dataset.rows == 3
     assert sources(stage) == [(url, 2), ("sft.jsonl", 1)]
-    assert server.asked == ["/rows.jsonl"] * 2
+    assert server.requests == ["/rows.jsonl"] * 2
     assert stage.fetch().reused, "it is the same"
     server.files["rows.jsonl"] = [lines(1, 2, 3).encode()]
     assert stage.commit().dataset.added == 1

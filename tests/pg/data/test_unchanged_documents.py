@@ -34,19 +34,19 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Counts what the stage does: all of it is done."""
-    made, parse, measure = Calls(), documents.markdown, texts.of_document
+    calls, parse, measure = Calls(), documents.markdown, texts.of_document
 
     def parsed(data: bytes, file: str, *more: Any, **named: Any) -> documents.Document:
-        made.parsed.append(Path(file).stem)
+        calls.parsed.append(Path(file).stem)
         return parse(data, file, *more, **named)
 
     def measured(row: documents.Document, *more: Any) -> Any:
-        made.measured.append(str(row.key))
+        calls.measured.append(str(row.key))
         return measure(row, *more)
 
     monkeypatch.setattr(documents, "markdown", parsed)
     monkeypatch.setattr(texts, "of_document", measured)
-    return made
+    return calls
 
 
 def write_keys(stage: Stage, **keys: Any) -> None:

@@ -47,12 +47,12 @@ KNOWN = {*tasks._VERBS, *tasks._QUESTIONS, tasks.YES_OR_NO, tasks.OTHER}
     ],
 )
 def test_the_verb_or_the_question_word_says_it(question: str, task: str) -> None:
-    assert tasks.asked(question) == task
+    assert tasks.task_of(question) == task
 
 
 @given(st.text())
 def test_whatever_is_asked_the_answer_is_a_word_of_the_list(question: str) -> None:
-    assert tasks.asked(question) in KNOWN
+    assert tasks.task_of(question) in KNOWN
 
 
 def test_no_word_asks_for_two_things() -> None:
@@ -64,5 +64,5 @@ def test_most_instructions_of_a_public_set_are_known() -> None:
     file = Path(__file__).parents[4] / "shared" / "data" / "alpaca_en_demo.json"
     if not file.exists():
         pytest.skip("the public data is not beside this folder")
-    counted = Counter(tasks.asked(row["instruction"]) for row in json.loads(file.read_text()))
+    counted = Counter(tasks.task_of(row["instruction"]) for row in json.loads(file.read_text()))
     assert counted[tasks.OTHER] < 0.06 * counted.total()
