@@ -15,7 +15,7 @@ from typing import Any
 from pipeline import models
 from pipeline.chat import Chat
 from pipeline.settings import ROOT, from_environment
-from pipeline.training import head, recipe, rows
+from pipeline.training import head, rows
 from pipeline.usecase import BaseModelSource
 
 ROWS, STEP, STEPS = 32, 8, 4
@@ -66,7 +66,7 @@ def measure(name: str) -> dict[str, float]:
             args=config,
             train_dataset=Dataset.from_list(given),
             processing_class=tokenizer,
-            peft_config=LoraConfig(r=16, lora_alpha=32, **recipe.LORA),
+            peft_config=LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear"),
         )
         done = trainer.train()
     return {

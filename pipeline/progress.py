@@ -19,10 +19,12 @@ class Progress:
         total: int,
         unit: str = "steps",
         clock: Callable[[], float] = time.monotonic,
+        done: int = 0,
     ) -> None:
+        """`done` steps are done already, by whoever was at it before."""
         self._log, self._what, self._total, self._unit, self._clock = log, what, total, unit, clock
         self._begun = self._logged = clock()
-        self._done = 0
+        self._before = self._done = done
 
     def reach(self, done: int) -> None:
         """Notes that so many steps are done in all, and logs a line where the last is ten seconds old."""
@@ -34,7 +36,7 @@ class Progress:
             return  # it was over before there was anything to say
         self._logged = now
         passed = now - self._begun
-        rate = done / passed if passed > 0 else 0.0
+        rate = (done - self._before) / passed if passed > 0 else 0.0
         left = f", {_time((self._total - done) / rate)} left" if rate and done < self._total else ""
         self._log.info("%s: %s of %s %s, %.2f a second%s", self._what, done, self._total, self._unit, rate, left)
 

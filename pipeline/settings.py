@@ -18,6 +18,8 @@ VARIABLES: Mapping[str, str] = {
     "NIGHTSHIFT_USECASES": "folder of the use cases (default: usecases beside this package)",
     "NIGHTSHIFT_LOGINS": "folder with one password file per database role (default: logins under the home folder)",
     "NIGHTSHIFT_ANCHORS": "folder of the audit trail's anchors; best apart from the home folder (default: in it)",
+    "NIGHTSHIFT_CHECKPOINTS": "folder of trainings' checkpoints (default: checkpoints under the home folder); GPU "
+    "workers that share it go on from where another was killed",
     "NIGHTSHIFT_DEVICE": "auto, cpu or cuda: where models run (default auto)",
     "NIGHTSHIFT_TORCH": "read by `make install` alone: which torch to install, e.g. torch==2.13.0",
     "NIGHTSHIFT_AIRFLOW_PORT": "port of the Airflow that `make up` starts (default: a free one)",
@@ -36,11 +38,17 @@ class Settings:
     device: str = "auto"
     airflow_port: int | None = None
     anchors_folder: Path | None = None
+    checkpoints_folder: Path | None = None
 
     @property
     def anchors(self) -> Path:
         """Returns the folder of the audit trail's anchors: out of reach of whoever owns the home folder, best."""
         return self.anchors_folder or self.home / "anchors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Returns the folder of the checkpoints that killed trainings go on from."""
+        return self.checkpoints_folder or self.home / "checkpoints"
 
     @property
     def pgdata(self) -> Path:
@@ -75,6 +83,8 @@ class Settings:
             values["NIGHTSHIFT_DATABASE_URL"] = self.database_url
         if self.anchors_folder:
             values["NIGHTSHIFT_ANCHORS"] = str(self.anchors_folder)
+        if self.checkpoints_folder:
+            values["NIGHTSHIFT_CHECKPOINTS"] = str(self.checkpoints_folder)
         return values
 
 
@@ -87,7 +97,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     for name in values:
         if name.startswith("NIGHTSHIFT_") and name not in VARIABLES:
             raise BadInput("unknown setting", where=f"environment variable {name}", allowed=nearest(name, VARIABLES))
-    anchors = values.get("NIGHTSHIFT_ANCHORS")
+    anchors, checkpoints = values.get("NIGHTSHIFT_ANCHORS"), values.get("NIGHTSHIFT_CHECKPOINTS")
     home = Path(values.get("NIGHTSHIFT_HOME") or ROOT / ".nightshift").expanduser().absolute()
     artifacts = values.get("NIGHTSHIFT_ARTIFACTS") or str(home / "artifacts")
     if "://" not in artifacts:
@@ -101,6 +111,7 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
         device=_device(values.get("NIGHTSHIFT_DEVICE") or "auto"),
         airflow_port=_port(values.get("NIGHTSHIFT_AIRFLOW_PORT")),
         anchors_folder=Path(anchors).expanduser().absolute() if anchors else None,
+        checkpoints_folder=Path(checkpoints).expanduser().absolute() if checkpoints else None,
     )
 
 

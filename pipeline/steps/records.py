@@ -89,6 +89,7 @@ class Attempt:
 
     run_id: uuid.UUID
     fence: int
+    key: str  # the digest of all that the result depends on
     connection: Connection  # autocommit, logged in as the step's role; for reading
     store: ArtifactStore
     scratch: Path  # an empty folder of this attempt's own, removed afterwards

@@ -38,15 +38,16 @@ def run(settings: Settings, origin: Origin, spec: Step, work: Callable[[Attempt]
     store = ArtifactStore(settings.artifacts, spec.role)
     digests = {role: version.digest for role, version in spec.inputs.items()}
     parts = cachekey.parts(job=spec.job, modules=spec.modules, files=spec.files, params=spec.params, inputs=digests)
+    key = cachekey.key(parts)
     with database.connect(settings, spec.role) as connection:
         run_id, fence = _begin(connection, origin, spec, parts)
         # Both last until the attempt has ended: verifying what an earlier run made may take long, and can fail too.
         with _recorded(settings, spec.role, run_id, fence), _heartbeat(settings, spec.role, run_id, fence):
-            earlier = _reusable(connection, store, spec, cachekey.key(parts)) if spec.reuse == "auto" else None
+            earlier = _reusable(connection, store, spec, key) if spec.reuse == "auto" else None
             if earlier is not None:
                 return _finish(connection, run_id, fence, Result({}, earlier["facts"]), earlier["run_id"])
             with _scratch(settings, run_id, fence) as scratch:
-                result = work(Attempt(run_id, fence, connection, store, scratch))
+                result = work(Attempt(run_id, fence, key, connection, store, scratch))
                 return _finish(connection, run_id, fence, result, None)
 
 

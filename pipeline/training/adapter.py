@@ -1,7 +1,6 @@
 """Adapters as artifacts: weights, their configuration without a machine's paths, the settings in force, the losses."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,6 @@ from pipeline.training.records import Tuned, TuningFacts
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-# Of what TRL logs, the measures that the same rows and seed give again. Times and rates belong into facts.
-_MEASURES = (
-    "loss",
-    "eval_loss",
-    "rewards/accuracies",
-    "rewards/margins",
-    "eval_rewards/accuracies",
-    "eval_rewards/margins",
-)
-_DIGITS = 6
 
 
 def save(
@@ -36,9 +25,11 @@ def save(
     settings: Mapping[str, Any],
     metrics: Mapping[str, Any],
 ) -> Stored:
-    """Returns the artifact of the model's adapter "default": two runs with the same weights and settings are one."""
+    """Returns the artifact of the model's adapter "default": two runs with the same weights and settings are one.
+    Raises Refused where a weight is no number."""
     # Without save_embedding_layers=False PEFT asks the base model's address whether the vocabulary grew.
     model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
+    require_finite(folder / WEIGHTS)
     config = json.loads((folder / CONFIG).read_text())
     files: dict[str, bytes | Path] = {
         WEIGHTS: folder / WEIGHTS,
@@ -70,30 +61,15 @@ def tuned(outcome: Outcome) -> Tuned:
     return Tuned(outcome.run_id, outcome.reused, outcome.outputs["adapter"], load(TuningFacts, outcome.facts))
 
 
-def metrics(state: Any) -> dict[str, Any]:
-    """Returns the losses of a finished training from the trainer's state, rounded.
+def require_finite(weights: Path) -> None:
+    """Raises Refused where a weight of a safetensors file is infinite or not a number: nothing of it may be kept."""
+    from safetensors.torch import load_file
 
-    `eval_loss` is the best on the validation rows, taken at `best_step`; both are None where there were no such rows.
-    Raises Refused where a loss is not a number.
-    """
-    history = [
-        {"step": entry["step"]} | {name: round(float(entry[name]), _DIGITS) for name in _MEASURES if name in entry}
-        for entry in state.log_history
-    ]
-    history = [entry for entry in history if len(entry) > 1]
-    for entry in history:
-        if not all(math.isfinite(value) for value in entry.values()):
-            raise Refused(
-                "the training diverged: a loss is not a number",
-                where=f"step {entry['step']} of {state.max_steps}",
-                next_step="lower the recipe's learning_rate; with dtype bfloat16 also try float32",
-            )
-    losses = [entry["loss"] for entry in history if "loss" in entry]
-    return {
-        "steps": state.global_step,
-        "steps_planned": state.max_steps,
-        "best_step": state.best_global_step,
-        "train_loss": losses[-1] if losses else None,
-        "eval_loss": None if state.best_metric is None else round(float(state.best_metric), _DIGITS),
-        "history": history,
-    }
+    broken = sorted(name for name, tensor in load_file(weights).items() if not bool(tensor.isfinite().all()))
+    if broken:
+        raise Refused(
+            "the adapter has weights that are no numbers",
+            where=broken[0],
+            found=f"{len(broken)} tensors with infinite or undefined values",
+            next_step="lower the recipe's learning_rate; with dtype bfloat16 also try float32",
+        )

@@ -1,9 +1,10 @@
 """Preference tuning: TRL's DPOTrainer goes on from the SFT adapter (https://arxiv.org/abs/2305.18290).
 
-- The reference is the base model with the SFT adapter as it was: given a PEFT model, TRL 1.16 freezes a copy of its
-  adapter under the name "ref" and takes the reference from that. (Given a base model and a `peft_config` it would start
-  a fresh adapter, with the bare base as reference: then the tuning would pull away from what SFT taught.)
-- The reference's log-probabilities are computed once, before the first step: the same loss in less time.
+- The reference is the base model with the SFT adapter as it was. (Given a base model and a `peft_config`, TRL would
+  start a fresh adapter with the bare base as reference: then the tuning would pull away from what SFT taught.)
+- The reference's log-probabilities are computed before the first step, and kept by row: a tuning of the same SFT
+  adapter with another recipe reads them (reference.py).
+- On a CPU the answers' positions alone are scored; TRL's own head scores every position there, and its entropy.
 - Early stopping, best checkpoint, determinism and restarts are as in sft.py.
 - Where preference tuning is switched off, or there is no preference row, the candidate is the SFT adapter itself.
 """
@@ -13,19 +14,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import models, steps
+from pipeline import models
+from pipeline.artifacts import Stored
 from pipeline.context import Context
-from pipeline.encoding import Content
 from pipeline.models import BaseModel
 from pipeline.records import load, plain
-from pipeline.settings import Settings
-from pipeline.steps import Attempt, Result, Step
-from pipeline.training import adapter, loop, recipe, rows, sandbox
+from pipeline.steps import Attempt, Output, Result, Step
+from pipeline.training import adapter, head, loop, recipe, reference, rows, sandbox, trainer
 from pipeline.training.mixing import Mix
-from pipeline.training.records import Measures, Prepared, Split, Tuned, TuningFacts
+from pipeline.training.records import Prepared, Tuned, TuningFacts
 from pipeline.training.sft import pinned_base
-from pipeline.training.trainer import ready
-from pipeline.usecase import Training
+from pipeline.training.trainer import Ready, ready
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +43,15 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned) 
     training = recipe.measured(usecase.training, prepared.facts.precision)
     enabled = training.dpo.enabled
     mix = Mix(prepared.weights, training.dpo.seed)
-    in_force = recipe.in_force(training, "dpo") if enabled else {"enabled": False}
+    device = models.expected_device(context.settings.device)
+    in_force = recipe.in_force(training, "dpo", device) if enabled else {"enabled": False}
     in_force |= {"weights": dict(mix.weights)} if enabled and mix.weights else {}
     spec = Step(
         usecase.name,
         "training.dpo",
         sandbox.ROLE,
         ("pipeline.training.dpo",),
-        params={"recipe": in_force, "device": models.expected_device(context.settings.device)},
+        params={"recipe": in_force, "device": device},
         inputs={"dataset": dataset, "base": prepared.base, "sft": start},
         reuse=context.reuse,
     )
@@ -61,14 +61,24 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned) 
         pairs = rows.read(attempt.connection, dataset, "preference", mix) if enabled else {}
         if not pairs.get("train"):
             return _unchanged(attempt, folder, "no preference rows" if enabled else "switched off")
-        model, metrics, measures = _tuned(context.settings, training, attempt, base, folder, pairs)
+        addressed = {"base": prepared.base.digest, "adapter": start.digest, "dtype": training.dtype}
+        addressed |= {"quantize": training.quantize, "device": device}
+        with loop.root(context.settings, attempt, spec) as root:
+            parts = ready(context.settings, training, "dpo", base, pairs, root, folder)
+            kept = _with_reference(attempt, usecase.name, parts, addressed)
+            job = trainer.job(parts, lambda common, config: _trainer(parts, common, config))
+            model, metrics, measures = loop.train(context.settings, attempt, job, measure_before=False)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest, "sft": start.digest}
         stored = adapter.save(
             attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics
         )
-        return Result({"adapter": adapter.output(stored, "candidate")}, TuningFacts(True, None, measures))
+        outputs = {
+            "adapter": adapter.output(stored, "candidate"),
+            "reference": Output.of(kept, reference.NAME, private=True),
+        }
+        return Result(outputs, TuningFacts(True, None, measures))
 
-    return adapter.tuned(steps.run(context.settings, context.origin, spec, work))
+    return loop.finished(context.settings, context.origin, spec, work)
 
 
 def _unchanged(attempt: Attempt, folder: Path, why: str) -> Result:
@@ -79,26 +89,52 @@ def _unchanged(attempt: Attempt, folder: Path, why: str) -> Result:
     return Result({"adapter": adapter.output(stored, "candidate")}, TuningFacts(False, why, None))
 
 
-def _tuned(
-    settings: Settings,
-    training: Training,
-    attempt: Attempt,
-    base: BaseModel,
-    start: Path,
-    pairs: Mapping[Split, list[Content]],
-) -> tuple[Any, dict[str, Any], Measures]:
-    """Returns the tuned model, its metrics, and what the training measured."""
+def _with_reference(attempt: Attempt, use_case: str, parts: Ready, addressed: Mapping[str, Any]) -> Stored:
+    """Returns the artifact of the reference's values, which the rows of `parts` now have."""
+    pairs = [pair for kept in parts.rows.values() for pair in kept.rows]
+    keys = [reference.key(pair, addressed) for pair in pairs]
+    known = reference.earlier(attempt, use_case)
+    values = reference.complete(parts.model, parts.tokenizer, pairs, keys, known, parts.device)
+    for pair, name in zip(pairs, keys, strict=True):
+        pair["ref_chosen_logps"], pair["ref_rejected_logps"] = values[name]
+    return reference.keep(attempt, values)
+
+
+def _trainer(parts: Ready, common: dict[str, Any], config: dict[str, Any]) -> Any:
+    """Returns the trainer of these arguments."""
     from trl.trainer.dpo_config import DPOConfig
+
+    args = DPOConfig(**config, beta=parts.training.dpo.beta, precompute_ref_log_probs=True)
+    return trainer.counting(_preferring())(**common, args=args)
+
+
+def _preferring() -> Any:
+    """Returns the class of a DPOTrainer that takes rows which are tokens already, with the reference's values; TRL 1.16
+    has a setting for the one in SFT alone, and for the other none."""
+    import torch
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    class Tokenized(DPOTrainer):
-        """Takes rows that are tokens already. TRL 1.16 has a setting for that in SFT alone."""
-
+    class Preferring(DPOTrainer):
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
             return dataset
 
-    parts = ready(settings, training, attempt, "dpo", base, pairs, start)
-    config = DPOConfig(**parts.config, beta=training.dpo.beta, precompute_ref_log_probs=True)
-    trainer = loop.only_logs(Tokenized(**parts.trainer, args=config))
-    metrics, measures = loop.train(trainer, parts.device, parts.counts)
-    return trainer.model, metrics, measures
+        def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+        def _compute_loss(self, model: Any, inputs: Any, return_outputs: bool) -> Any:
+            if return_outputs or self.aux_loss_enabled or not head.scores_itself(model, inputs["input_ids"].device):
+                return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
+            own = head.log_probs(model, inputs["input_ids"], inputs["attention_mask"], inputs["completion_mask"])
+            chosen, rejected = own.chunk(2)
+            # How much likelier each side became (https://arxiv.org/abs/2305.18290, equation 7).
+            gains = (
+                self.beta * (chosen - inputs["ref_chosen_logps"]),
+                self.beta * (rejected - inputs["ref_rejected_logps"]),
+            )
+            margins = (gains[0] - gains[1]).detach()
+            measured = self._metrics["train" if model.training else "eval"]
+            measured["rewards/margins"].append(margins.mean().item())
+            measured["rewards/accuracies"].append((margins > 0).float().mean().item())
+            return -torch.nn.functional.logsigmoid(gains[0] - gains[1]).mean()
+
+    return Preferring

@@ -33,24 +33,50 @@ def loss(model: Any, inputs: Mapping[str, Any], items: Any = None) -> Any:
     places = (labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(-1)
     wanted = labels[:, places + 1]
     given = {name: value for name, value in inputs.items() if name != "labels"}
-    scores = model(**given, logits_to_keep=places, use_cache=False).logits
+    scores = _scores(model, given, places)
     total = torch.nn.functional.cross_entropy(
-        scores.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
+        scores.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
     )
     count = (wanted != IGNORED).sum() if items is None else torch.as_tensor(items, device=total.device)
     return total / count.clamp(min=1)
 
 
+def log_probs(model: Any, input_ids: Any, attention_mask: Any, answered: Any) -> Any:
+    """Returns the log-probability of each row's answer, a tensor of shape (rows,): the sum over its tokens, in nats.
+
+    `answered` marks the answer's tokens. All three are tensors of shape (rows, length).
+    """
+    import torch
+
+    places = (answered[:, 1:] != 0).any(dim=0).nonzero().squeeze(-1)
+    scores = _scores(model, {"input_ids": input_ids, "attention_mask": attention_mask}, places)
+    own = torch.log_softmax(scores, dim=-1).gather(-1, input_ids[:, places + 1].unsqueeze(-1)).squeeze(-1)
+    return (own * answered[:, places + 1]).sum(dim=1)
+
+
+def _scores(model: Any, given: Mapping[str, Any], places: Any) -> Any:
+    """Returns the scores at these places in float32, a tensor of shape (rows, places, vocabulary)."""
+    if keeps_logits(model):
+        return model(**given, logits_to_keep=places, use_cache=False).logits.float()
+    return model(**given, use_cache=False).logits[:, places].float()
+
+
+def scores_itself(model: Any, device: Any) -> bool:
+    """Returns whether the loss is taken here and not by TRL: on a GPU its own kernel scores what counts and no more."""
+    return device.type == "cpu" and keeps_logits(model)
+
+
 def trainer() -> Any:
-    """Returns the class of an SFTTrainer that takes this loss. TRL's own stands in for mixtures of experts, whose
-    routers add to it, and for the few models that score all positions or none."""
+    """Returns the class of an SFTTrainer that takes this loss. TRL's own stands in on a GPU, for mixtures of experts,
+    whose routers add to it, and for the few models that score all positions or none."""
     from trl.trainer.sft_trainer import SFTTrainer
 
     class Supervised(SFTTrainer):
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            if return_outputs or self.aux_loss_enabled or not keeps_logits(model):
+            device = inputs["input_ids"].device
+            if return_outputs or self.aux_loss_enabled or not scores_itself(model, device):
                 return super().compute_loss(  # type: ignore[no-untyped-call]
                     model, inputs, return_outputs, num_items_in_batch
                 )

@@ -1,41 +1,295 @@
-"""What both methods do with a TRL trainer: run it, and say how it went."""
+"""What both methods do with a TRL trainer: run it from where an earlier try was killed, and say how it went.
 
+- A checkpoint stands after each evaluation, and after each `checkpoint_minutes`. The same training, killed anywhere and
+  begun again, goes on from the newest that is whole, and on a CPU ends with the same adapter, byte for byte.
+- Where memory runs out, the micro-batch is halved and the accumulation doubled: the same steps in smaller passes, from
+  the last checkpoint on.
+- A loss or gradient that is no number, or losses far above where they began, stop it at once.
+"""
+
+import gc
+import json
 import logging
 import math
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+from pipeline import checkpoints, steps
 from pipeline.errors import NotAvailable, Refused
 from pipeline.models import Device
 from pipeline.progress import Progress
-from pipeline.training import adapter
-from pipeline.training.records import Measures, RowCounts, Split
+from pipeline.settings import Settings
+from pipeline.steps import Attempt, Origin, Result, Step
+from pipeline.training import adapter, summary
+from pipeline.training.curve import Recorder, StepMetrics
+from pipeline.training.divergence import Watch
+from pipeline.training.records import Measures, RowCounts, Split, Tuned
+from pipeline.usecase import Recipe
 
 log = logging.getLogger(__name__)
 
 _TOLERANCE = 0.01  # on a GPU in bfloat16 two evaluations of the same weights differ
+_BEGUN = "begun.json"
+KEPT = timedelta(days=7)  # checkpoints of a training that nobody began again
 
 
-def callbacks(what: str, patience: int, validated: bool) -> list[Any]:
-    """Returns the trainer's callbacks: the one that logs its progress and, with validation rows, the one that stops it
-    early."""
-    from transformers import EarlyStoppingCallback, TrainerCallback
+@dataclass(frozen=True)
+class Passes:
+    """How the rows of an optimizer step are passed through the model."""
 
-    class Logged(TrainerCallback):
+    rows: int  # in one pass
+    accumulation: int  # passes to a step
+
+    def smaller(self) -> "Passes | None":
+        """Returns the same step in passes of half the rows or fewer; None where a pass is of one."""
+        whole = self.rows * self.accumulation
+        rows = next((size for size in range(self.rows // 2, 0, -1) if whole % size == 0), None)
+        return None if rows is None else Passes(rows, whole // rows)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: what is trained, by what, and where its checkpoints stand."""
+
+    what: str  # "SFT", "DPO": as it is called in the log
+    recipe: Recipe
+    device: Device
+    rows: Mapping[Split, RowCounts]
+    root: Path  # of the checkpoints
+    every: int  # steps between two evaluations
+    build: Callable[[Passes], Any]  # the trainer, on the model as it is before the first step
+    validated: bool
+
+
+@contextmanager
+def root(settings: Settings, attempt: Attempt, spec: Step) -> Iterator[Path]:
+    """Yields the folder of a training's checkpoints: of the same training, whoever began it; of this run alone where
+    nothing earlier may be reused; and of this attempt alone where another process is at work on the same one."""
+    checkpoints.sweep(settings, KEPT)
+    folder = _folder(settings, spec, attempt.key, attempt.run_id)
+    with checkpoints.held(folder) as ours:
+        if not ours:
+            log.warning("another process trains the same: this one begins anew and leaves its checkpoints alone")
+        yield folder if ours else attempt.scratch / "checkpoints"
+
+
+def finished(settings: Settings, origin: Origin, spec: Step, work: Callable[[Attempt], Result]) -> Tuned:
+    """Returns what a training hands on, run as a step. Its checkpoints go once its adapter is recorded."""
+    folders = []
+
+    def noted(attempt: Attempt) -> Result:
+        folders.append(_folder(settings, spec, attempt.key, attempt.run_id))
+        return work(attempt)
+
+    outcome = steps.run(settings, origin, spec, noted)
+    for folder in folders:
+        with checkpoints.held(folder) as ours:
+            if ours:
+                checkpoints.remove(folder)
+    return adapter.tuned(outcome)
+
+
+def _folder(settings: Settings, spec: Step, key: str, run_id: UUID) -> Path:
+    name = key if spec.reuse == "auto" else f"{key[:16]}{run_id.hex[:16]}"
+    return checkpoints.folder(settings, spec.use_case, spec.job, name)
+
+
+def train(
+    settings: Settings, attempt: Attempt, job: Job, *, measure_before: bool
+) -> tuple[Any, dict[str, Any], Measures]:
+    """Returns (model, metrics, measures) of a training: what the same run gives again, and that with what it took. With
+    `measure_before`, the validation loss that it begins with is taken.
+
+    Raises NotAvailable where the memory is not enough; Refused where the loss diverged or the best checkpoint did not
+    load; FencedOut where a newer attempt took over.
+    """
+    passes = Passes(job.recipe.batch_size, job.recipe.gradient_accumulation)
+    begun = time.monotonic()
+    with Recorder(settings, attempt) as recorder:
+        while True:
+            try:
+                return _run(job, passes, recorder, begun, measure_before)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_memory(error):
+                    raise
+            # Outside of the handler: the error holds what the failed pass had in memory.
+            smaller = passes.smaller()
+            if smaller is None:
+                raise _out_of_memory(job.device)
+            log.warning("out of memory with %d rows in a pass: going on with %d", passes.rows, smaller.rows)
+            passes = smaller
+            _free(job.device)
+
+
+def _run(
+    job: Job, passes: Passes, recorder: Recorder, begun: float, measure_before: bool
+) -> tuple[Any, dict[str, Any], Measures]:
+    trainer = job.build(passes)
+    resumed = checkpoints.newest(job.root) if job.root.is_dir() else None
+    earlier = _earlier(job.root) if resumed is not None else {}
+    observer = _observer(job, trainer, recorder, earlier.get("seconds", 0.0))
+    trainer.add_callback(observer)
+    if resumed is None:
+        before = round(float(trainer.evaluate()["eval_loss"]), 6) if measure_before and job.validated else None
+        observer.before = before
+    else:
+        before = observer.before = earlier.get("eval_loss_before")
+        log.info("%s goes on from step %d", job.what, checkpoints.state(resumed)["global_step"])
+        observer.replay(checkpoints.state(resumed)["log_history"])
+    _go_on(trainer, resumed)
+    trainer.remove_callback(observer)  # what is evaluated from here on is no step
+    metrics = summary.of(trainer.state, job.every)
+    if metrics["eval_loss"] is not None:
+        _require_best(float(trainer.evaluate()["eval_loss"]), metrics["eval_loss"])
+    measures = _measures(job, metrics, before, passes, observer, resumed, begun)
+    log.info("%s steps, training loss %s, validation loss %s", measures.steps, measures.train_loss, measures.eval_loss)
+    return trainer.model, metrics | {"eval_loss_before": before}, measures
+
+
+def _go_on(trainer: Any, resumed: Path | None) -> None:
+    """Trains from the beginning or a checkpoint on. A training that had ended when it was killed is only loaded: the
+    trainer would take a step more."""
+    if resumed is None:
+        trainer.train()
+        return
+    control = checkpoints.state(resumed)["stateful_callbacks"]["TrainerControl"]["attributes"]
+    if not control["should_training_stop"]:
+        trainer.train(resume_from_checkpoint=str(resumed))
+        return
+    from transformers import TrainerState
+
+    trainer.state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
+    trainer._load_from_checkpoint(str(resumed))
+    if trainer.state.best_model_checkpoint is not None:
+        trainer._load_best_model()
+
+
+def _measures(
+    job: Job,
+    metrics: Mapping[str, Any],
+    before: float | None,
+    passes: Passes,
+    observer: Any,
+    resumed: Path | None,
+    begun: float,
+) -> Measures:
+    import torch
+
+    return Measures(
+        steps=metrics["steps"],
+        steps_planned=metrics["steps_planned"],
+        best_step=metrics["best_step"],
+        train_loss=metrics["train_loss"],
+        eval_loss=metrics["eval_loss"],
+        eval_loss_before=before,
+        stopped_early=metrics["steps"] < metrics["steps_planned"],
+        seconds=round(time.monotonic() - begun, 1),
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name() if job.device == "cuda" else "cpu",
+        peak_memory_mib=_peak(job.device),
+        rows=job.rows,
+        overfitted=metrics["overfitted"],
+        resumed_from=None if resumed is None else int(resumed.name.rpartition("-")[2]),
+        seconds_before=round(observer.earlier, 1),
+        batch_size=passes.rows,
+        gradient_accumulation=passes.accumulation,
+    )
+
+
+def _observer(job: Job, trainer: Any, recorder: Recorder, earlier: float) -> Any:
+    """Returns the callback that shows, records and judges each step, and says when a checkpoint is due."""
+    from transformers import TrainerCallback
+
+    class Observer(TrainerCallback):
+        def __init__(self) -> None:
+            self.earlier = earlier  # seconds that tries before this one took
+            self.before: float | None = None
+            self._begun = self._saved = time.monotonic()
+            self._step_begun, self._tokens, self._supervised = self._begun, 0, 0
+
+        def replay(self, history: list[dict[str, Any]]) -> None:
+            """Records what the tries before this one measured: it may be another run's."""
+            for entry in history:
+                if "loss" in entry or "eval_loss" in entry:
+                    recorder.add(StepMetrics.of(entry["step"], entry))
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.progress = Progress(log, what, state.max_steps)
+            self._progress = Progress(log, job.what, state.max_steps, done=state.global_step)
+            self._watch = Watch(state.max_steps)
+            for entry in state.log_history:
+                if "loss" in entry:
+                    self._watch.see(StepMetrics.of(entry["step"], entry))
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self._step_begun = time.monotonic()
+            self._tokens, self._supervised = trainer.tokens, trainer.supervised
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.progress.reach(state.global_step)
+            self._progress.reach(state.global_step)
+            now = time.monotonic()
+            if now - self._saved >= 60 * job.recipe.checkpoint_minutes:
+                control.should_save = True
+            limit = job.recipe.max_minutes
+            if (
+                limit is not None
+                and self.earlier + now - self._begun >= 60 * limit
+                and not control.should_training_stop
+            ):
+                log.warning("%s stops after %g minutes, at step %d", job.what, limit, state.global_step)
+                control.should_training_stop = control.should_save = True
+                control.should_evaluate = job.validated
+
+        def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            logs = given["logs"]
+            if "loss" in logs:
+                seconds = max(time.monotonic() - self._step_begun, 1e-9)
+                measured = StepMetrics.of(
+                    state.global_step,
+                    logs,
+                    tokens_per_second=(trainer.tokens - self._tokens) / seconds,
+                    supervised_per_second=(trainer.supervised - self._supervised) / seconds,
+                    memory_mib=_peak(job.device),
+                )
+            elif "eval_loss" in logs:
+                measured = StepMetrics.of(state.global_step, logs)
+            else:
+                return
+            recorder.add(measured)
+            # The loss before the first step is the model's as it came, and no sign of anything.
+            if state.global_step:
+                self._watch.see(measured)
 
         def on_evaluate(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             loss = given["metrics"]["eval_loss"]
-            log.info("%s: validation loss %.4f after %d steps", what, loss, state.global_step)
+            log.info("%s: validation loss %.4f after %d steps", job.what, loss, state.global_step)
 
-    stopping = [EarlyStoppingCallback(early_stopping_patience=patience)] if validated else []
-    return [Logged(), *stopping]
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self._saved = time.monotonic()
+            checkpoint = job.root / f"checkpoint-{state.global_step}"
+            # Of all that the trainer writes the one pickle of Python objects, which nothing reads.
+            (checkpoint / "training_args.bin").unlink(missing_ok=True)
+            checkpoints.write(
+                job.root / _BEGUN,
+                {"eval_loss_before": self.before, "seconds": self.earlier + self._saved - self._begun},
+            )
+            checkpoints.complete(checkpoint)
+            checkpoints.prune(job.root, {f"checkpoint-{state.best_global_step}"})
+
+    return Observer()
+
+
+def callbacks(patience: int, validated: bool) -> list[Any]:
+    """Returns the trainer's callbacks beside the observer: with validation rows, the one that stops it early."""
+    from transformers import EarlyStoppingCallback
+
+    return [EarlyStoppingCallback(early_stopping_patience=patience)] if validated else []
 
 
 def only_logs(trainer: Any) -> Any:
@@ -46,50 +300,44 @@ def only_logs(trainer: Any) -> Any:
     return trainer
 
 
-def train(
-    trainer: Any, device: Device, rows: Mapping[Split, RowCounts], before: float | None = None
-) -> tuple[dict[str, Any], Measures]:
-    """Returns (metrics, measures) of a training: what the same run gives again, and that with what it took. `before`
-    is the validation loss that it began with, where that was taken.
+def _earlier(folder: Path) -> dict[str, Any]:
+    """Returns what the tries before this one wrote beside their checkpoints."""
+    loaded: dict[str, Any] = json.loads((folder / _BEGUN).read_text())
+    return loaded
 
-    Raises NotAvailable where the GPU's memory is not enough; Refused where the loss diverged or the best checkpoint
-    did not load.
-    """
+
+def _is_memory(error: BaseException) -> bool:
+    """Returns whether memory ran out: a GPU's has a class of its own, a machine's may be any RuntimeError."""
     import torch
 
-    begun = time.monotonic()
-    try:
-        trainer.train()
-    except torch.OutOfMemoryError:
-        raise NotAvailable(
-            "the GPU's memory is not enough",
-            where=torch.cuda.get_device_name(),
-            next_step="a smaller batch_size with more gradient_accumulation, a smaller max_length, or quantize: nf4",
-        ) from None
-    metrics = adapter.metrics(trainer.state)
-    if metrics["eval_loss"] is not None:
-        _require_best(float(trainer.evaluate()["eval_loss"]), metrics["eval_loss"])
-    peak = (
-        torch.cuda.max_memory_allocated() >> 20
-        if device == "cuda"
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _out_of_memory(device: Device) -> NotAvailable:
+    import torch
+
+    return NotAvailable(
+        "the memory is not enough for one row at a time",
+        where=torch.cuda.get_device_name() if device == "cuda" else "this machine",
+        next_step="a smaller max_length, a lower lora_rank, or quantize: nf4",
     )
-    measures = Measures(
-        steps=metrics["steps"],
-        steps_planned=metrics["steps_planned"],
-        best_step=metrics["best_step"],
-        train_loss=metrics["train_loss"],
-        eval_loss=metrics["eval_loss"],
-        eval_loss_before=before,
-        stopped_early=metrics["steps"] < metrics["steps_planned"],
-        seconds=round(time.monotonic() - begun, 1),
-        threads=torch.get_num_threads(),
-        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        peak_memory_mib=int(peak),
-        rows=rows,
-    )
-    log.info("%s steps, training loss %s, validation loss %s", measures.steps, measures.train_loss, measures.eval_loss)
-    return metrics, measures
+
+
+def _free(device: Device) -> None:
+    import torch
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _peak(device: Device) -> int:
+    """Returns the peak of the memory so far in MiB: the GPU's, or this process's."""
+    import torch
+
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated() >> 20)
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 
 
 def _require_best(loss: float, best: float) -> None:

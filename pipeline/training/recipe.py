@@ -5,26 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.errors import Refused, nearest
 from pipeline.models import Device
 from pipeline.training.records import Precision
-from pipeline.usecase import DpoRecipe, SftRecipe, Training
+from pipeline.usecase import Recipe, SftRecipe, Training
 
 Method = Literal["sft", "dpo"]
 
-# What no use case has needed to turn. They are part of the cache key and of recipe.json, as the YAML's settings are.
-SCHEDULE: Mapping[str, Any] = {
-    "optim": "adamw_torch",
-    "lr_scheduler_type": "linear",
-    "warmup_steps": 0.05,  # below 1, transformers takes it as a share of all steps
-    "weight_decay": 0.0,
-    "max_grad_norm": 1.0,
-}
-LORA: Mapping[str, Any] = {
-    "task_type": "CAUSAL_LM",
-    "target_modules": "all-linear",  # every linear layer but the output: what QLoRA found to matter most
-    "lora_dropout": 0.0,
-    "bias": "none",
-}
+# What no use case has needed to turn. It is part of the cache key and of recipe.json, as the YAML's settings are.
+FIXED: Mapping[str, Any] = {"optim": "adamw_torch"}
+# On a GPU in four bits the optimizer's state takes eight, and moves to the machine's memory where the GPU's is full.
+PAGED = "paged_adamw_8bit"
 
 
 def measured(training: Training, precision: Precision) -> Training:
@@ -32,20 +23,67 @@ def measured(training: Training, precision: Precision) -> Training:
     return training.model_copy(update={"dtype": precision.dtype})
 
 
-def in_force(training: Training, method: Method) -> dict[str, Any]:
+def optimizer(training: Training, device: Device) -> str:
+    """Returns the optimizer that a device trains with."""
+    return PAGED if training.quantize == "nf4" and device == "cuda" else str(FIXED["optim"])
+
+
+def in_force(training: Training, method: Method, device: Device = "cpu") -> dict[str, Any]:
     """Returns every setting that the result of a method depends on, as plain values."""
     recipe = training.sft if method == "sft" else training.dpo
-    fixed = {**SCHEDULE, **(LORA if method == "sft" else {})}
-    return {"method": method, **recipe.model_dump(), "quantize": training.quantize, "dtype": training.dtype, **fixed}
+    own = {name: value for name, value in recipe.model_dump().items() if name not in _WITHOUT_EFFECT}
+    own |= {"quantize": training.quantize, "dtype": training.dtype, "optim": optimizer(training, device)}
+    return {"method": method, **own}
+
+
+# What changes when a training ends or goes on, and not what comes of it.
+_WITHOUT_EFFECT = ("checkpoint_minutes",)
+
+
+def with_adapter(model: Any, recipe: SftRecipe) -> Any:
+    """Returns the model with a new adapter of the recipe's shape. Raises Refused where its layers are not in it."""
+    from peft import LoraConfig, get_peft_model
+
+    targets = recipe.target_modules
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        use_rslora=recipe.rslora,
+        use_dora=recipe.dora,
+        # Every linear layer but the output is what QLoRA found to matter most.
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        bias="none",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        if "arget modules" not in str(error):
+            raise
+        names = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)})
+        raise Refused(
+            "no layer of the model is called so",
+            where="training.sft.target_modules",
+            found=", ".join(targets),
+            allowed=nearest(targets[0], ["all-linear", *names]),
+        ) from None
+
+
+def _is_linear(module: Any) -> bool:
+    import torch
+
+    return isinstance(module, torch.nn.Linear)
 
 
 def arguments(
-    recipe: SftRecipe | DpoRecipe, training: Training, *, folder: Path, device: Device, rows: int, validated: bool
+    recipe: Recipe, training: Training, *, folder: Path, device: Device, rows: int, validated: bool
 ) -> dict[str, Any]:
     """Returns the arguments that SFTConfig and DPOConfig share, for so many rows to train on.
 
     With `validated`, the loss on the validation rows is taken every `eval_steps` and at the end, and the checkpoint
-    with the lowest is the one that counts. Checkpoints go to `folder`, which is scratch.
+    with the lowest is the one that counts. Checkpoints go to `folder`, which is private scratch; when, apart from the
+    evaluations, is loop.py's to say.
     """
     every = min(recipe.eval_steps, steps(recipe, rows))
     common: dict[str, Any] = {
@@ -63,12 +101,19 @@ def arguments(
         "bf16": training.dtype == "bfloat16",
         # It buys memory with time. On a CPU there is memory enough for what a CPU can train.
         "gradient_checkpointing": device == "cuda",
-        "logging_steps": every,
+        "optim": optimizer(training, device),
+        "lr_scheduler_type": recipe.lr_schedule if recipe.lr_schedule != "constant" else "constant_with_warmup",
+        "warmup_steps": recipe.warmup,  # below 1, transformers takes it as a share of all steps
+        "weight_decay": recipe.weight_decay,
+        "max_grad_norm": recipe.max_grad_norm,
+        "logging_steps": 1,
+        # By default transformers shows the mean of what came before in the place of a loss that is no number.
+        "logging_nan_inf_filter": False,
         "report_to": "none",
         "disable_tqdm": True,
         "save_strategy": "no",
         "eval_strategy": "no",
-        **SCHEDULE,
+        "restore_callback_states_from_checkpoint": True,
     }
     if validated:
         common |= {
@@ -76,8 +121,6 @@ def arguments(
             "eval_steps": every,
             "save_strategy": "steps",
             "save_steps": every,
-            "save_total_limit": 1,  # the best is kept beside the last
-            "save_only_model": True,
             "load_best_model_at_end": True,
             "metric_for_best_model": "eval_loss",
             "greater_is_better": False,
@@ -85,9 +128,11 @@ def arguments(
     return common
 
 
-def steps(recipe: SftRecipe | DpoRecipe, rows: int) -> int:
+def steps(recipe: Recipe, rows: int) -> int:
     """Returns how many optimizer steps a recipe takes over so many rows, if it does not stop early."""
-    if recipe.max_steps > 0:
-        return recipe.max_steps
-    batches = math.ceil(rows / recipe.batch_size)
-    return math.ceil(max(math.ceil(batches / recipe.gradient_accumulation), 1) * recipe.epochs)
+    return recipe.max_steps if recipe.max_steps > 0 else math.ceil(updates(recipe, rows) * recipe.epochs)
+
+
+def updates(recipe: Recipe, rows: int) -> int:
+    """Returns how many optimizer steps an epoch of so many rows has."""
+    return max(math.ceil(math.ceil(rows / recipe.batch_size) / recipe.gradient_accumulation), 1)

@@ -77,6 +77,11 @@ class Measures:
     device: str
     peak_memory_mib: int  # of the GPU, or of the process
     rows: Mapping[Split, RowCounts]
+    overfitted: bool = False  # the validation loss rose after its best while the training loss fell on
+    resumed_from: int | None = None  # the step that an earlier try was killed after
+    seconds_before: float = 0.0  # that tries before this one took
+    batch_size: int | None = None  # rows in a pass, in the end: fewer than the recipe's where memory ran out
+    gradient_accumulation: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Training runs in a process of its own, which is given the trainer's login and no other.
 
-The process sees a home folder that was made for it, with one password file; the folder, and with it every checkpoint,
-goes when the process has ended. It knows where the database and the artifacts are, and not where the installation's own
-home is. Under one user of the operating system this keeps honest code apart, not hostile code: for that, run the
-training worker as a user or on a machine of its own, with the file `trainer` alone in its logins folder.
+The process sees a home folder that was made for it, with one password file; the folder goes when the process has ended.
+It knows where the database, the artifacts and its checkpoints are, and not where the installation's own home is. Under
+one user of the operating system this keeps honest code apart, not hostile code: for that, run the training worker as a
+user or on a machine of its own, with the file `trainer` alone in its logins folder.
 """
 
 import fcntl
@@ -226,6 +226,7 @@ def _environment(settings: Settings, home: Path, inherited: Mapping[str, str]) -
         "NIGHTSHIFT_LOGINS": str(home / "logins"),
         "NIGHTSHIFT_ARTIFACTS": settings.artifacts,
         "NIGHTSHIFT_DATABASE_URL": database.as_url(database.location(settings)),
+        "NIGHTSHIFT_CHECKPOINTS": str(settings.checkpoints),
         "NIGHTSHIFT_DEVICE": settings.device,
         "CUDA_VISIBLE_DEVICES": "" if settings.device == "cpu" else visible,
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",

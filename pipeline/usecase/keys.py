@@ -3,13 +3,25 @@ this (`make reference`)."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings import ROOT
 from pipeline.usecase.data import Checks, DataCard, DocumentSource, ExampleSource, Retention, SignOff, Splits
-from pipeline.usecase.types import Classification, Cron, Dtype, Line, Login, Name, Quantize, Section, Share, TextSearch
+from pipeline.usecase.types import (
+    Classification,
+    Cron,
+    Dtype,
+    Line,
+    Login,
+    LrSchedule,
+    Name,
+    Quantize,
+    Section,
+    Share,
+    TextSearch,
+)
 
 
 class Schedule(Section):
@@ -63,8 +75,8 @@ class BaseModelSource(Section):
         return self.name or self.path or "models/tiny"
 
 
-class SftRecipe(Section):
-    """Supervised fine-tuning with LoRA, by TRL."""
+class Recipe(Section):
+    """What both methods of training have."""
 
     learning_rate: float = Field(2e-4, gt=0, le=1)
     """Higher learns faster, and forgets faster."""
@@ -72,27 +84,57 @@ class SftRecipe(Section):
     """How often each row is seen."""
     max_steps: int = Field(-1, ge=-1, le=10_000_000)
     """-1: as many as the epochs need."""
+    max_minutes: float | None = Field(None, gt=0, le=20_160)
+    """After which the best checkpoint so far counts; null: no such end. How far that is depends on the machine."""
     batch_size: int = Field(8, ge=1, le=4_096)
-    """Rows in one forward pass."""
+    """Rows in one forward pass; of pairs, or of packs, where there are such."""
     gradient_accumulation: int = Field(1, ge=1, le=4_096)
     """Passes to one step."""
     max_length: int = Field(1024, ge=16, le=1_000_000)
     """Tokens; longer rows are cut."""
     max_tokens: int | None = Field(None, ge=1_000, le=1_000_000_000_000)
-    """Of the rows of an epoch: a random sample of them; of validation rows, a tenth as many. null: all rows."""
-    lora_rank: int = Field(16, ge=1, le=1_024)
-    """The adapter's rank: more can learn more, and takes more memory."""
-    lora_alpha: int = Field(32, ge=1, le=4_096)
-    """The scale of the adapter, over its rank."""
+    """Of the rows of an epoch: a random sample of them; of validation rows, a tenth as many. null: all rows. Of pairs,
+    both sides count."""
+    lr_schedule: LrSchedule = "cosine"
+    """How the learning rate goes down after its warm-up."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises to its height."""
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    """Of AdamW: how fast weights shrink by themselves."""
+    max_grad_norm: float = Field(1.0, gt=0, le=1_000)
+    """Longer gradients are cut to this."""
     patience: int = Field(3, ge=1, le=10_000)
     """Evaluations without improvement before it stops early."""
     eval_steps: int = Field(20, ge=1, le=1_000_000)
     """Steps between two evaluations on the validation split."""
+    checkpoint_minutes: float = Field(5, ge=0, le=1_440)
+    """A killed training loses so much at most; 0: a checkpoint after each step."""
     seed: int = Field(7, ge=0, le=2**32 - 1)
     """Of every random choice."""
 
 
-class DpoRecipe(Section):
+class SftRecipe(Recipe):
+    """Supervised fine-tuning with LoRA, by TRL."""
+
+    packing: bool = False
+    """Whether rows are laid end to end in packs of max_length, none of which attends to another: no padding, which pays
+    on a GPU, and fewer, larger steps."""
+    lora_rank: int = Field(16, ge=1, le=1_024)
+    """The adapter's rank: more can learn more, and takes more memory."""
+    lora_alpha: int = Field(32, ge=1, le=4_096)
+    """The scale of the adapter, over its rank (with rslora: over the rank's root)."""
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the adapter's inputs that a step leaves out."""
+    rslora: bool = False
+    """Scale by the rank's root (https://arxiv.org/abs/2312.03732): for high ranks."""
+    dora: bool = False
+    """Train the weights' length and direction apart (https://arxiv.org/abs/2402.09353): more is learned at low ranks,
+    in more time."""
+    target_modules: Literal["all-linear"] | Annotated[tuple[Line, ...], Field(min_length=1)] = "all-linear"
+    """Which layers the adapter goes on: all that are linear but the output, or names such as q_proj."""
+
+
+class DpoRecipe(Recipe):
     """Preference tuning of the SFT adapter, by TRL."""
 
     enabled: bool = True
@@ -101,24 +143,8 @@ class DpoRecipe(Section):
     """A tenth or less of what SFT takes."""
     epochs: float = Field(1, gt=0, le=1_000)
     """How often each pair is seen."""
-    max_steps: int = Field(-1, ge=-1, le=10_000_000)
-    """-1: as many as the epochs need."""
-    batch_size: int = Field(8, ge=1, le=4_096)
-    """Pairs in one forward pass."""
-    gradient_accumulation: int = Field(1, ge=1, le=4_096)
-    """Passes to one step."""
-    max_length: int = Field(1024, ge=16, le=1_000_000)
-    """Tokens; longer pairs are cut."""
-    max_tokens: int | None = Field(None, ge=1_000, le=1_000_000_000_000)
-    """Of the pairs of an epoch, both sides counted: as for SFT."""
     beta: float = Field(0.1, gt=0, le=100)
     """How near it stays to the SFT adapter: higher is nearer."""
-    patience: int = Field(3, ge=1, le=10_000)
-    """Evaluations without improvement before it stops early."""
-    eval_steps: int = Field(20, ge=1, le=1_000_000)
-    """Steps between two evaluations on the validation split."""
-    seed: int = Field(7, ge=0, le=2**32 - 1)
-    """Of every random choice."""
 
 
 class Training(Section):

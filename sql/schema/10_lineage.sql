@@ -54,7 +54,7 @@ create table lineage.artifact (
     use_case text not null,
     kind text not null check (kind in (
         'snapshot', 'check_report', 'dataset', 'corpus', 'card', 'base_model', 'adapter', 'merged_model',
-        'index_plan', 'index_generation', 'evaluation', 'gate_report', 'packet', 'certificate')),
+        'index_plan', 'index_generation', 'evaluation', 'gate_report', 'packet', 'certificate', 'reference_log_probs')),
     name text not null,
     unique (use_case, kind, name)
 );
@@ -90,6 +90,28 @@ create table lineage.run_output (
     primary key (run_id, role)
 );
 create index run_output_by_version on lineage.run_output (version_id);
+
+-- training_step: what a training measured at each step, written while it trains. Its digests and final figures stand in the
+-- adapter; this is what a person looks at meanwhile. Losses are means per supervised token, in nats; NaN is kept.
+create table lineage.training_step (
+    run_id uuid not null references lineage.run,
+    step int not null check (step >= 0), -- 0: before the first
+    fence bigint not null, -- the attempt that measured it last: one that went on from a checkpoint does the steps after it again
+    epoch float8,
+    loss float8,
+    learning_rate float8,
+    gradient_norm float8,
+    margin float8, -- of preferences: how much likelier the chosen side became than the rejected
+    accuracy float8, -- of preferences: the share in which it did
+    eval_loss float8, -- on the validation rows
+    eval_margin float8,
+    eval_accuracy float8,
+    tokens_per_second float8,
+    supervised_per_second float8,
+    memory_mib int, -- the peak so far: of the GPU, or of the process
+    at timestamptz not null default clock_timestamp(),
+    primary key (run_id, step)
+);
 
 -- What is live, as a pair. A promotion, a rollback and an index swap each end one row and begin the next.
 create table lineage.deployment (
@@ -135,7 +157,7 @@ insert into lineage.permission (login, job, kinds) values
     ('pipeline', 'governance.packet', '{packet}'),
     ('trainer', 'training.preflight', '{base_model}'),
     ('trainer', 'training.sft', '{adapter}'),
-    ('trainer', 'training.dpo', '{adapter}'),
+    ('trainer', 'training.dpo', '{adapter, reference_log_probs}'),
     ('evaluator', 'retrieval.check', '{gate_report}'),
     ('evaluator', 'evaluation.evaluate', '{evaluation}'),
     ('gatekeeper', 'release.gate', '{gate_report}'),
@@ -229,6 +251,36 @@ create function lineage.heartbeat(p_run uuid, p_fence bigint) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     update lineage.attempt set heartbeat_at = clock_timestamp()
     where run_id = p_run and fence = p_fence and state = 'running' and login = session_user
+$$;
+
+-- record_steps: writes what an attempt measured; what was not measured this time stays as it was.
+create function lineage.record_steps(p_run uuid, p_fence bigint, p_steps jsonb) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform lineage.hold_attempt(p_run, p_fence);
+    if not exists (select from lineage.run r join lineage.job j using (job_id) where r.run_id = p_run and j.name like 'training.%') then
+        raise exception 'run % is no training', p_run using errcode = 'NS030';
+    end if;
+    insert into lineage.training_step as t (
+        run_id, step, fence, epoch, loss, learning_rate, gradient_norm, margin, accuracy, eval_loss, eval_margin, eval_accuracy,
+        tokens_per_second, supervised_per_second, memory_mib)
+    select p_run, s.step, p_fence, s.epoch, s.loss, s.learning_rate, s.gradient_norm, s.margin, s.accuracy, s.eval_loss,
+           s.eval_margin, s.eval_accuracy, s.tokens_per_second, s.supervised_per_second, s.memory_mib
+    from jsonb_to_recordset(p_steps) as s (
+        step int, epoch float8, loss float8, learning_rate float8, gradient_norm float8, margin float8, accuracy float8,
+        eval_loss float8, eval_margin float8, eval_accuracy float8, tokens_per_second float8, supervised_per_second float8,
+        memory_mib int)
+    on conflict (run_id, step) do update set
+        fence = excluded.fence, epoch = coalesce(excluded.epoch, t.epoch), loss = coalesce(excluded.loss, t.loss),
+        learning_rate = coalesce(excluded.learning_rate, t.learning_rate),
+        gradient_norm = coalesce(excluded.gradient_norm, t.gradient_norm),
+        margin = coalesce(excluded.margin, t.margin), accuracy = coalesce(excluded.accuracy, t.accuracy),
+        eval_loss = coalesce(excluded.eval_loss, t.eval_loss), eval_margin = coalesce(excluded.eval_margin, t.eval_margin),
+        eval_accuracy = coalesce(excluded.eval_accuracy, t.eval_accuracy),
+        tokens_per_second = coalesce(excluded.tokens_per_second, t.tokens_per_second),
+        supervised_per_second = coalesce(excluded.supervised_per_second, t.supervised_per_second),
+        memory_mib = coalesce(excluded.memory_mib, t.memory_mib), at = clock_timestamp();
+end
 $$;
 
 -- register: one version per artifact and content; returns its id, old or new.

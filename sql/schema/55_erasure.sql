@@ -364,7 +364,7 @@ create function lineage.purge_retrained() returns table (kind text, digest text)
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     update lineage.artifact_version v set purged_at = clock_timestamp()
     from lineage.artifact a
-    where a.artifact_id = v.artifact_id and a.kind in ('adapter', 'merged_model') and v.purged_at is null
+    where a.artifact_id = v.artifact_id and a.kind in ('adapter', 'merged_model', 'reference_log_probs') and v.purged_at is null
       and not exists (select from lineage.deployment d where d.model_version_id = v.version_id and d.valid_to is null)
       and catalog.trained_on_erased(v.version_id) > 0
     returning a.kind, v.digest

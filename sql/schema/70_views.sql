@@ -309,3 +309,10 @@ cross join lateral (
     select * from catalog.generated_row g
     where g.use_case = d.use_case and g.digest = m.example_digest order by g.generated_row_id desc limit 1) g
 where d.kind = 'examples' and g.made_by is not null;
+
+-- training_curve: what each training measured at each step, also while it runs.
+create view lineage.training_curve as
+select j.use_case, j.name as job, r.run_id, r.state, r.started_at, s.step, s.epoch, s.loss, s.eval_loss, s.learning_rate,
+       s.gradient_norm, s.margin, s.accuracy, s.eval_margin, s.eval_accuracy, s.tokens_per_second, s.supervised_per_second,
+       s.memory_mib, s.fence, s.at
+from lineage.training_step s join lineage.run r using (run_id) join lineage.job j using (job_id);

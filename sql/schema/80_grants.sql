@@ -15,6 +15,7 @@ grant execute on function lineage.begin_run, lineage.hold_attempt, lineage.heart
 grant execute on function lineage.ancestry, lineage.descendants, lineage.what_was_live
     to pipeline, trainer, evaluator, reader, auditor, approver;
 grant execute on function lineage.sweep_lost to pipeline;
+grant execute on function lineage.record_steps to trainer;
 grant execute on function lineage.promote to approver;
 
 -- The data stage.
@@ -129,7 +130,7 @@ grant select on eval.suite, eval.evaluation, eval.comparison to auditor, approve
 -- The reader sees every view.
 grant select on lineage.live, lineage.deployments, lineage.production_lineage, lineage.production_documents,
     lineage.nightly_results, lineage.run_history, lineage.artifacts, lineage.edges, lineage.outputs, lineage.attempts,
-    lineage.run_keys, lineage.broken, lineage.nights to reader;
+    lineage.run_keys, lineage.broken, lineage.nights, lineage.training_curve to reader;
 grant select on catalog.worklist, catalog.waivers to reader, auditor, pipeline;
 grant select on catalog.dataset_versions, catalog.findings, catalog.document_uses, catalog.dataset_changes to reader, auditor;
 grant select on eval.evaluations to reader;

@@ -83,6 +83,7 @@ def test_writing_needs_no_lock_but_that_of_its_own_row(settings: Settings, attac
 NOT_COVERED = {
     "rag.chunk": "its content stands under the generation's digest",
     "rag.embedding_cache": "a cache",
+    "lineage.training_step": "what a person looks at meanwhile; the adapter's own figures are under its digest",
     "catalog.staged_row": "stands while a check looks at it; what came of that is in the report",
     "rag.session": "ended within the hour; each search by one is covered",
     "audit.event": "chained",
