@@ -1,7 +1,8 @@
 """The night: seals the release policy, trains, evaluates, applies the gate, and writes the evidence down.
 
 **When a task fails.** `preflight` refuses what cannot work before any GPU time, the suites included: its message says
-what to fix. `sft` and `dpo` pick up nothing half-done: run again, they begin anew, or take an equal earlier result.
+what to fix. `baseline` answers the suites with the base model before any of it is trained. `sft` and `dpo`, killed and
+run again, go on from their last checkpoint, or take an equal earlier result; one that diverged says at which step.
 `gate` needs every evaluation: clear the failed one. `publish_candidate` fails where the gate blocked the candidate: its
 log names the checks, the decision and its evidence are written by then, and what was live stays live. A candidate that
 equals the champion ends the run after `changed`, with the rest skipped.
@@ -36,6 +37,14 @@ def preflight(name: str) -> object:
     context = factory.stage_context(name)
     evaluation.require(context.settings, context.usecase)
     return training.preflight(context)
+
+
+@task(execution_timeout=timedelta(hours=4))
+@factory.fail_without_retry
+def baseline(name: str, prepared: XCom) -> object:
+    from pipeline import evaluation, steps
+
+    return evaluation.evaluate(factory.stage_context(name), "base", load(steps.Version, prepared["base"]), None)
 
 
 @task(**factory.GPU, retry_policy=factory.OwnFailures(limit=2))
@@ -117,6 +126,7 @@ def build(usecase: UseCase) -> None:
         sealed, prepared = seal(name), preflight(name)
         sealed >> prepared
         tuned = sft.override(execution_timeout=long)(name, prepared)
+        baseline(name, prepared) >> tuned
         candidate = dpo.override(execution_timeout=long)(name, prepared, tuned)
         models = subjects(name, tuned, candidate)
         changed(name, candidate) >> models

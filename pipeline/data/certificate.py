@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipeline import database, steps
+from pipeline import checkpoints, database, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.data import catalog, purging, tombstones
@@ -74,6 +74,7 @@ class Certificate:
     to_retrain: Sequence[Flagged]
     log_until: str  # the write-ahead log before this position holds the text until the server recycles it
     backups_until: str  # from when on no backup holds it, by the retention that usecase.yaml states
+    checkpoints: int = 0  # unfinished trainings whose checkpoints were removed: they may have learned from the rows
 
     @classmethod
     def upgrade(cls, value: dict[str, Any], version: int) -> dict[str, Any]:
@@ -122,9 +123,10 @@ def _certify(settings: Settings, attempt: Attempt, usecase: UseCase, erasure: in
     if database.fetch_one(connection, "erasure", "carried_out", erasure=erasure, use_case=usecase.name) is None:
         raise Refused(f"erasure {erasure} of {usecase.name} has not been carried out")
     purge(settings, attempt.connection, attempt.store, usecase.name)
+    unfinished = checkpoints.purge(settings, usecase.name)
     tables = [row["rewrite_erased"] for row in database.call(connection, "catalog.rewrite_erased", erasure)]
     connection.execute("checkpoint")
-    content = _content(connection, usecase, erasure, tables)
+    content = _content(connection, usecase, erasure, tables, unfinished)
     files: Mapping[str, bytes | Path] = {"certificate.json": write(content), "certificate.md": render(content).encode()}
     stored = attempt.store.put("certificate", files)
     standing = sum(not each.purged for each in content.to_retrain)
@@ -145,7 +147,9 @@ def purge(settings: Settings, connection: Connection, store: ArtifactStore, use_
     return len(held)
 
 
-def _content(connection: Connection, usecase: UseCase, erasure: int, tables: Sequence[str]) -> Certificate:
+def _content(
+    connection: Connection, usecase: UseCase, erasure: int, tables: Sequence[str], unfinished: int
+) -> Certificate:
     name = usecase.name
     (row,) = database.fetch(connection, "erasure", "erasure", erasure=erasure, use_case=name)
     (log,) = database.fetch(connection, "erasure", "log_position")
@@ -175,6 +179,7 @@ def _content(connection: Connection, usecase: UseCase, erasure: int, tables: Seq
         [Flagged(**each) for each in database.fetch(connection, "erasure", "to_retrain", use_case=name)],
         log["position"],
         (log["at"] + timedelta(days=usecase.retention.backup_days)).date().isoformat(),
+        unfinished,
     )
 
 

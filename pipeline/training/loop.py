@@ -36,6 +36,7 @@ from pipeline.usecase import Recipe
 log = logging.getLogger(__name__)
 
 _TOLERANCE = 0.01  # on a GPU in bfloat16 two evaluations of the same weights differ
+_ROUNDED = 1e-5  # below which a loss has no digits to compare
 _BEGUN = "begun.json"
 KEPT = timedelta(days=7)  # checkpoints of a training that nobody began again
 
@@ -137,7 +138,7 @@ def _run(
     observer = _observer(job, trainer, recorder, earlier.get("seconds", 0.0))
     trainer.add_callback(observer)
     if resumed is None:
-        before = round(float(trainer.evaluate()["eval_loss"]), 6) if measure_before and job.validated else None
+        before = float(trainer.evaluate()["eval_loss"]) if measure_before and job.validated else None
         observer.before = before
     else:
         before = observer.before = earlier.get("eval_loss_before")
@@ -145,6 +146,7 @@ def _run(
         observer.replay(checkpoints.state(resumed)["log_history"])
     _go_on(trainer, resumed)
     trainer.remove_callback(observer)  # what is evaluated from here on is no step
+    before = None if before is None else round(before, 6)
     metrics = summary.of(trainer.state, job.every)
     if metrics["eval_loss"] is not None:
         _require_best(float(trainer.evaluate()["eval_loss"]), metrics["eval_loss"])
@@ -159,7 +161,7 @@ def _go_on(trainer: Any, resumed: Path | None) -> None:
     if resumed is None:
         trainer.train()
         return
-    control = checkpoints.state(resumed)["stateful_callbacks"]["TrainerControl"]["attributes"]
+    control = checkpoints.state(resumed)["stateful_callbacks"]["TrainerControl"]["args"]
     if not control["should_training_stop"]:
         trainer.train(resume_from_checkpoint=str(resumed))
         return
@@ -216,6 +218,8 @@ def _observer(job: Job, trainer: Any, recorder: Recorder, earlier: float) -> Any
 
         def replay(self, history: list[dict[str, Any]]) -> None:
             """Records what the tries before this one measured: it may be another run's."""
+            if self.before is not None:
+                recorder.add(StepMetrics(0, eval_loss=self.before))
             for entry in history:
                 if "loss" in entry or "eval_loss" in entry:
                     recorder.add(StepMetrics.of(entry["step"], entry))
@@ -343,7 +347,7 @@ def _peak(device: Device) -> int:
 def _require_best(loss: float, best: float) -> None:
     """Raises Refused where the validation loss of the weights at hand is not the best that was measured. A checkpoint
     that did not load leaves the last weights in place, and no library says so."""
-    if not math.isclose(loss, best, rel_tol=_TOLERANCE):
+    if not math.isclose(loss, best, rel_tol=_TOLERANCE, abs_tol=_ROUNDED):
         raise Refused(
             "the best checkpoint was not restored",
             where="validation loss after training",

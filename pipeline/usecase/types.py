@@ -117,7 +117,11 @@ def narrowed(uses: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
 
 
 class Section(BaseModel):
-    # The line below each key is its description in the reference.
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=4_000, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        str_max_length=4_000,
+        use_attribute_docstrings=True,  # the line below each key is its description in the reference
+        validate_default=True,  # or a default of 3 and a 3 in the YAML could be an integer and a float: two cache keys
     )

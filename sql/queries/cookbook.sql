@@ -315,3 +315,26 @@ select kind, version, digest, erased from catalog.redacted_versions where use_ca
 -- to_retrain --
 -- The models that were trained on rows which were erased since, and which of them is live.
 select kind, name, digest, erased_rows, live, created_at, purged_at from lineage.to_retrain where use_case = :'use_case' order by version_id;
+
+-- training_curve --
+-- What the newest training of each kind measured at each step, also while it runs: losses, learning rate, gradient, tokens a second, memory.
+select t.job, t.state, t.step, t.epoch, t.loss, t.eval_loss, t.learning_rate, t.gradient_norm, t.margin, t.accuracy,
+       t.tokens_per_second, t.supervised_per_second, t.memory_mib, t.at
+from lineage.training_curve t
+where t.use_case = :'use_case'
+  and t.run_id in (select distinct on (c.job) c.run_id from lineage.training_curve c where c.use_case = :'use_case' order by c.job, c.started_at desc)
+order by t.job desc, t.step;
+
+-- trainings --
+-- How each training went, newest first: steps, losses before and after, whether it overfitted, what it took, and whether it went on from where an earlier try was killed.
+select h.job, h.run_id, h.state, h.started_at, f.*
+from lineage.run_history h
+cross join lateral (
+    select (t ->> 'steps')::int as steps, (t ->> 'steps_planned')::int as planned, (t ->> 'best_step')::int as best_step,
+           (t ->> 'eval_loss_before')::float8 as eval_loss_before, (t ->> 'eval_loss')::float8 as eval_loss,
+           (t ->> 'train_loss')::float8 as train_loss, (t ->> 'overfitted')::boolean as overfitted,
+           (t ->> 'seconds')::float8 + coalesce((t ->> 'seconds_before')::float8, 0) as seconds,
+           (t ->> 'resumed_from')::int as resumed_from, (t ->> 'peak_memory_mib')::int as peak_memory_mib
+    from (select h.facts -> 'training' as t) x) f
+where h.use_case = :'use_case' and h.job in ('training.sft', 'training.dpo')
+order by h.started_at desc;

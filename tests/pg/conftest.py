@@ -4,7 +4,7 @@ Night one releases a model after a person's approval, over an index of three doc
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -68,6 +68,7 @@ class World:
         facts: Mapping[str, Any] | None = None,
         write: Write | None = None,
         param: str | None = None,
+        measured: Sequence[Mapping[str, Any]] = (),
     ) -> Outcome:
         """Runs one step whose outputs are the given files: role to (kind, name, content, private)."""
         stage = job.partition(".")[0]
@@ -77,6 +78,10 @@ class World:
             origin = Origin("airflow", "engineer", dag, night, name)
 
         def work(attempt: Attempt) -> Result:
+            if measured:
+                database.call(
+                    attempt.connection, "lineage.record_steps", attempt.run_id, attempt.fence, Jsonb(list(measured))
+                )
             outputs = {}
             for output, (kind, artifact, content, private) in files.items():
                 suffix = "json" if content[:1] in (b"{", b"[") else "md"
@@ -398,7 +403,11 @@ def _night(made: World, night: str, quality: float, outcome: str, needs_person: 
     made.run(
         f"{night}.sft", "training.sft", {"adapter": ("adapter", "candidate", weights, False)},
         inputs={"base": base, "dataset": dataset}, role="trainer", night=night,
-        facts={"train_loss": 1.25, "steps": 40, "rows": 15},
+        measured=[{"step": 0, "eval_loss": 3.0}, {"step": 1, "loss": 2.5}, {"step": 2, "loss": 2.0, "eval_loss": 1.5}],
+        facts={"tuned": True, "why": None, "training": {
+            "steps": 40, "steps_planned": 60, "best_step": 20, "train_loss": 1.25, "eval_loss": 1.5,
+            "eval_loss_before": 3.0, "overfitted": True, "seconds": 20.5, "seconds_before": 9.5,
+            "resumed_from": 15, "peak_memory_mib": 700}},
     )  # fmt: skip
     candidate = made.versions[f"{night}.sft.adapter"]
     evaluations = {

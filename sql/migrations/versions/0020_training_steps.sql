@@ -6,7 +6,7 @@ set local role nightshift_owner;
 create table lineage.training_step (
     run_id uuid not null references lineage.run,
     step int not null check (step >= 0), -- 0: before the first
-    fence bigint not null, -- the attempt that measured it last: one that went on from a checkpoint does the steps after it again
+    fence bigint not null, -- the attempt that wrote it: one that goes on from a checkpoint writes what stands in that again
     epoch float8,
     loss float8,
     learning_rate float8,

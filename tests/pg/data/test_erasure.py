@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pipeline import data, database, datasets, steps
+from pipeline import checkpoints, data, database, datasets, steps
 from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.data import erasure, impact
@@ -358,7 +358,14 @@ def test_it_is_carried_out_once(stage: Stage) -> None:
     number = agreed(stage, Target("subject", PERSON))
     first, second = erasure.erase(context(stage), number), erasure.erase(context(stage), number)
     assert first == second
-    assert data.certify(context(stage), number).certificate.kind == "certificate"
+    unfinished = checkpoints.folder(stage.settings, stage.usecase.name, "training.sft", "ab" * 32)
+    (unfinished / "checkpoint-8").mkdir(parents=True)
+    (unfinished / "checkpoint-8" / "adapter_model.safetensors").write_bytes(b"learned from the rows that are erased")
+    certificate = data.certify(context(stage), number).certificate
+    assert certificate.kind == "certificate"
+    assert not unfinished.exists()
+    stored = ArtifactStore(stage.settings.artifacts).read("certificate", certificate.digest, "certificate.md")
+    assert b"Checkpoints of unfinished trainings that were removed: 1." in stored
     assert data.certify(context(stage), number).certificate.kind == "certificate"
     with pytest.raises(Refused, match="touches nothing any more"):
         erasure.impact_of(stage.settings, stage.usecase, number)

@@ -242,6 +242,23 @@ def rows_read(world: "World", rows: Rows) -> None:
     assert [(row["reader"], row["how"], len(row["digest"])) for row in rows] == [("maria", "shown", 64)]
 
 
+def training_curve(world: "World", rows: Rows) -> None:
+    assert [(row["step"], row["loss"], row["eval_loss"]) for row in rows] == [
+        (0, None, 3.0),
+        (1, 2.5, None),
+        (2, 2.0, 1.5),
+    ]
+    assert {(row["job"], row["state"]) for row in rows} == {("training.sft", "succeeded")}
+
+
+def trainings(world: "World", rows: Rows) -> None:
+    assert [row["run_id"] for row in rows] == [str(world.runs[f"night-{n}.sft"].run_id) for n in (2, 1)]
+    assert {(row["steps"], row["planned"], row["best_step"], row["resumed_from"]) for row in rows} == {(40, 60, 20, 15)}
+    assert {(row["eval_loss_before"], row["eval_loss"], row["overfitted"], row["seconds"]) for row in rows} == {
+        (3.0, 1.5, True, 30.0)
+    }
+
+
 def sources_of_models(world: "World", rows: Rows) -> None:
     told = {(row["source"], tuple(row["uses"]), row["licence"], row["owner"]) for row in rows}
     assert told == {("sft.jsonl", ("train", "evaluate"), "CC0", "desk")}
@@ -361,6 +378,8 @@ ANSWERS: dict[str, tuple[Callable[["World"], dict[str, str]], Callable[["World",
     "waivers": (waived, waivers),
     "locked_readings": (with_a_reading, locked_readings),
     "rows_read": (with_a_row_read, rows_read),
+    "training_curve": (lambda world: DEMO, training_curve),
+    "trainings": (lambda world: DEMO, trainings),
     "signoffs": (lambda world: DEMO, signoffs),
     "generated_share": (generated, generated_share),
     "sources_of_models": (lambda world: DEMO, sources_of_models),

@@ -1,12 +1,11 @@
 """The training process: what it holds and what it does not, and that it may die at any moment."""
 
 import json
-import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-from trl import chat_template_utils
 
 from pipeline import database, training
-from pipeline.artifacts import ArtifactStore
 from pipeline.context import Context
 from pipeline.errors import NightshiftError, NotAvailable, Refused
 from pipeline.records import plain
@@ -25,7 +22,6 @@ from pipeline.settings import ROOT, Settings
 from pipeline.steps import Origin, Version
 from pipeline.training import sandbox
 from pipeline.usecase import UseCase
-from tests.pg.training.conftest import write_tokenizer
 
 pytestmark = pytest.mark.pg
 
@@ -162,54 +158,6 @@ def attempts(settings: Settings) -> list[dict[str, Any]]:
         ).fetchall()
 
 
-def test_killed_in_the_middle_it_ends_with_the_same_digest(
-    settings: Settings,
-    origin: Origin,
-    usecase: MakeCase,
-    commit: Commit,
-    model_copy: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    commit(40)
-    llama = Path(chat_template_utils.__file__).parent / "chat_templates" / "llama3.jinja"
-    write_tokenizer(model_copy, llama.read_text(), ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"])
-    case = usecase(model_copy, sft={"max_steps": 60, "eval_steps": 2, "patience": 60})
-    prepared = training.preflight(Context(settings, case, origin))
-    caught: list[BaseException] = []
-
-    def disturbed() -> None:
-        try:
-            training.sft(Context(settings, case, TASK), prepared)
-        except NightshiftError as error:
-            caught.append(error)
-
-    caller = threading.Thread(target=disturbed)
-    caller.start()
-    # A checkpoint stands, the end is far.
-    wait_for(lambda: list(settings.scratch.glob("training-*/scratch/*/checkpoints/checkpoint-*")))
-    (worker,) = workers()
-    worker.send_signal(signal.SIGKILL)
-    caller.join()
-    assert "ended without an answer" in str(caught[0])
-    assert "SIGKILL" in str(caught[0])
-    assert [(row["state"], row["run"]) for row in attempts(settings)] == [("running", "running")]
-    assert list(settings.scratch.iterdir()) == []
-    assert not (Path(settings.artifacts) / "adapter").exists()
-
-    with caplog.at_level(logging.INFO):
-        done = training.sft(Context(settings, case, TASK), prepared)
-    assert "validation loss" in caplog.text
-    assert "Traceback" not in caplog.text, "its end is no error"
-    assert [(row["fence"], row["state"], row["login"], row["run"]) for row in attempts(settings)] == [
-        (1, "superseded", "trainer", "succeeded"),
-        (2, "succeeded", "trainer", "succeeded"),
-    ]
-    undisturbed = training.sft(Context(settings, case, origin, "never"), prepared)
-    assert undisturbed.adapter == done.adapter
-    assert ArtifactStore(settings.artifacts).verify("adapter", done.adapter.digest) == []
-    assert not list(Path(settings.artifacts).rglob("*.part"))
-
-
 CALLER = """
 import json, sys
 from pathlib import Path
@@ -241,11 +189,12 @@ def test_it_is_stopped_when_told_when_its_caller_is_gone_and_when_its_time_is_up
         "prepared": plain(prepared),
     }
     for number, status in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
+        shutil.rmtree(settings.checkpoints, ignore_errors=True)
         with subprocess.Popen([sys.executable, "-c", CALLER], stdin=subprocess.PIPE, cwd=ROOT) as caller:
             assert caller.stdin is not None
             caller.stdin.write(json.dumps(told).encode())
             caller.stdin.close()
-            wait_for(lambda: list(settings.scratch.glob("training-*/scratch/*/checkpoints/checkpoint-*")))
+            wait_for(lambda: list(settings.checkpoints.glob("*/*/checkpoint-*")))
             (worker,) = workers()
             caller.send_signal(number)
             assert caller.wait() == status
@@ -257,8 +206,10 @@ def test_it_is_stopped_when_told_when_its_caller_is_gone_and_when_its_time_is_up
     for folder in settings.scratch.iterdir():
         os.utime(folder, (1, 1))
 
+    shutil.rmtree(settings.checkpoints)
+
     def overdue(descriptor: int, deadline: float) -> None:
-        wait_for(lambda: list(settings.scratch.glob("training-*/scratch/*/checkpoints/checkpoint-*")))
+        wait_for(lambda: list(settings.checkpoints.glob("*/*/checkpoint-*")))
 
     monkeypatch.setattr(sandbox, "_read", overdue)
     with pytest.raises(Refused, match="longer than it may"):

@@ -1,10 +1,11 @@
 """What an adapter's artifact holds beside its weights."""
 
 import math
-from types import SimpleNamespace
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pipeline import canonical
 from pipeline.errors import Refused
@@ -29,28 +30,13 @@ def test_the_configuration_is_the_same_on_every_machine() -> None:
     assert "/home" not in canonical.dumps(told)
 
 
-def state(**told: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{"global_step": 4, "max_steps": 8, "best_global_step": 2, "best_metric": 0.5, **told})
-
-
-def test_metrics_leave_out_what_differs_from_run_to_run() -> None:
-    history = [
-        {"step": 2, "loss": 1.23456789, "grad_norm": 1.0, "epoch": 0.5},
-        {"step": 2, "eval_loss": 0.5, "eval_runtime": 0.123, "eval_samples_per_second": 9.0},
-        {"step": 4, "train_runtime": 3.2, "train_loss": 1.0},
-    ]
-    assert adapter.metrics(state(log_history=history)) == {
-        "steps": 4,
-        "steps_planned": 8,
-        "best_step": 2,
-        "train_loss": 1.234568,
-        "eval_loss": 0.5,
-        "history": [{"step": 2, "loss": 1.234568}, {"step": 2, "eval_loss": 0.5}],
-    }
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_loss_that_is_not_a_number_is_refused(loss: float) -> None:
-    with pytest.raises(Refused, match="diverged") as told:
-        adapter.metrics(state(log_history=[{"step": 2, "loss": 1.0}, {"step": 4, "eval_loss": loss}]))
-    assert "step 4 of 8" in str(told.value)
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_an_adapter_with_a_weight_that_is_no_number_is_refused(tmp_path: Path, broken: float) -> None:
+    weights = {"layer.0.lora_A": np.ones((2, 3), np.float32), "layer.1.lora_B": np.ones((3, 2), np.float32)}
+    save_file(weights, tmp_path / adapter.WEIGHTS)
+    adapter.require_finite(tmp_path / adapter.WEIGHTS)
+    weights["layer.1.lora_B"][1, 1] = broken
+    save_file(weights, tmp_path / adapter.WEIGHTS)
+    with pytest.raises(Refused, match="no numbers") as refusal:
+        adapter.require_finite(tmp_path / adapter.WEIGHTS)
+    assert "layer.1.lora_B" in str(refusal.value)

@@ -1,9 +1,12 @@
 """How a training went."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import Refused
 from pipeline.training import loop
+from pipeline.training.loop import Passes
 
 pytestmark = pytest.mark.unit
 
@@ -15,4 +18,15 @@ def test_weights_that_are_not_the_best_checkpoints_are_refused() -> None:
 
 
 def test_without_validation_rows_nothing_stops_early() -> None:
-    assert len(loop.callbacks("SFT", 3, False)) == 1
+    assert len(loop.callbacks(3, True)) == 1
+    assert loop.callbacks(3, False) == []
+
+
+@given(st.integers(1, 64), st.integers(1, 16))
+def test_smaller_passes_make_the_same_step(rows: int, accumulation: int) -> None:
+    passes = Passes(rows, accumulation)
+    smaller = passes.smaller()
+    assert (smaller is None) == (rows == 1)
+    if smaller is not None:
+        assert smaller.rows * smaller.accumulation == rows * accumulation
+        assert 1 <= smaller.rows <= rows / 2
