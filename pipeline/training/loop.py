@@ -11,11 +11,9 @@ import gc
 import json
 import logging
 import math
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,49 +22,19 @@ from uuid import UUID
 from pipeline import checkpoints, steps
 from pipeline.errors import NotAvailable, Refused
 from pipeline.models import Device
-from pipeline.progress import Progress
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Origin, Result, Step
 from pipeline.training import adapter, summary
-from pipeline.training.curve import Recorder, StepMetrics
-from pipeline.training.divergence import Watch
-from pipeline.training.records import Measures, RowCounts, Split, Tuned
-from pipeline.usecase import Recipe
+from pipeline.training.curve import Recorder
+from pipeline.training.job import Job, Passes
+from pipeline.training.observer import BEGUN, observer_of, peak_mib
+from pipeline.training.records import Measures, Tuned
 
 log = logging.getLogger(__name__)
 
 _TOLERANCE = 0.01  # on a GPU in bfloat16 two evaluations of the same weights differ
 _ROUNDED = 1e-5  # below which a loss has no digits to compare
-_BEGUN = "begun.json"
 KEPT = timedelta(days=7)  # checkpoints of a training that nobody began again
-
-
-@dataclass(frozen=True)
-class Passes:
-    """How the rows of an optimizer step are passed through the model."""
-
-    rows: int  # in one pass
-    accumulation: int  # passes to a step
-
-    def smaller(self) -> "Passes | None":
-        """Returns the same step in passes of half the rows or fewer; None where a pass is of one."""
-        whole = self.rows * self.accumulation
-        rows = next((size for size in range(self.rows // 2, 0, -1) if whole % size == 0), None)
-        return None if rows is None else Passes(rows, whole // rows)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: what is trained, by what, and where its checkpoints stand."""
-
-    what: str  # "SFT", "DPO": as it is called in the log
-    recipe: Recipe
-    device: Device
-    rows: Mapping[Split, RowCounts]
-    root: Path  # of the checkpoints
-    every: int  # steps between two evaluations
-    build: Callable[[Passes], Any]  # the trainer, on the model as it is before the first step
-    validated: bool
 
 
 @contextmanager
@@ -135,7 +103,7 @@ def _run(
     trainer = job.build(passes)
     resumed = checkpoints.newest(job.root) if job.root.is_dir() else None
     earlier = _earlier(job.root) if resumed is not None else {}
-    observer = _observer(job, trainer, recorder, earlier.get("seconds", 0.0))
+    observer = observer_of(job, trainer, recorder, earlier.get("seconds", 0.0))
     trainer.add_callback(observer)
     if resumed is None:
         before = float(trainer.evaluate()["eval_loss"]) if measure_before and job.validated else None
@@ -195,7 +163,7 @@ def _measures(
         seconds=round(time.monotonic() - begun, 1),
         threads=torch.get_num_threads(),
         device=torch.cuda.get_device_name() if job.device == "cuda" else "cpu",
-        peak_memory_mib=_peak(job.device),
+        peak_memory_mib=peak_mib(job.device),
         rows=job.rows,
         overfitted=metrics["overfitted"],
         resumed_from=None if resumed is None else int(resumed.name.rpartition("-")[2]),
@@ -203,90 +171,6 @@ def _measures(
         batch_size=passes.rows,
         gradient_accumulation=passes.accumulation,
     )
-
-
-def _observer(job: Job, trainer: Any, recorder: Recorder, earlier: float) -> Any:
-    """Returns the callback that shows, records and judges each step, and says when a checkpoint is due."""
-    from transformers import TrainerCallback
-
-    class Observer(TrainerCallback):
-        def __init__(self) -> None:
-            self.earlier = earlier  # seconds that tries before this one took
-            self.before: float | None = None
-            self._begun = self._saved = time.monotonic()
-            self._step_begun, self._tokens, self._supervised = self._begun, 0, 0
-
-        def replay(self, history: list[dict[str, Any]]) -> None:
-            """Records what the tries before this one measured: it may be another run's."""
-            if self.before is not None:
-                recorder.add(StepMetrics(0, eval_loss=self.before))
-            for entry in history:
-                if "loss" in entry or "eval_loss" in entry:
-                    recorder.add(StepMetrics.of(entry["step"], entry))
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self._progress = Progress(log, job.what, state.max_steps, done=state.global_step)
-            self._watch = Watch(state.max_steps)
-            for entry in state.log_history:
-                if "loss" in entry:
-                    self._watch.see(StepMetrics.of(entry["step"], entry))
-
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self._step_begun = time.monotonic()
-            self._tokens, self._supervised = trainer.tokens, trainer.supervised
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self._progress.reach(state.global_step)
-            now = time.monotonic()
-            if now - self._saved >= 60 * job.recipe.checkpoint_minutes:
-                control.should_save = True
-            limit = job.recipe.max_minutes
-            if (
-                limit is not None
-                and self.earlier + now - self._begun >= 60 * limit
-                and not control.should_training_stop
-            ):
-                log.warning("%s stops after %g minutes, at step %d", job.what, limit, state.global_step)
-                control.should_training_stop = control.should_save = True
-                control.should_evaluate = job.validated
-
-        def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            logs = given["logs"]
-            if "loss" in logs:
-                seconds = max(time.monotonic() - self._step_begun, 1e-9)
-                measured = StepMetrics.of(
-                    state.global_step,
-                    logs,
-                    tokens_per_second=(trainer.tokens - self._tokens) / seconds,
-                    supervised_per_second=(trainer.supervised - self._supervised) / seconds,
-                    memory_mib=_peak(job.device),
-                )
-            elif "eval_loss" in logs:
-                measured = StepMetrics.of(state.global_step, logs)
-            else:
-                return
-            recorder.add(measured)
-            # The loss before the first step is the model's as it came, and no sign of anything.
-            if state.global_step:
-                self._watch.see(measured)
-
-        def on_evaluate(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            loss = given["metrics"]["eval_loss"]
-            log.info("%s: validation loss %.4f after %d steps", job.what, loss, state.global_step)
-
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self._saved = time.monotonic()
-            checkpoint = job.root / f"checkpoint-{state.global_step}"
-            # Of all that the trainer writes the one pickle of Python objects, which nothing reads.
-            (checkpoint / "training_args.bin").unlink(missing_ok=True)
-            checkpoints.write(
-                job.root / _BEGUN,
-                {"eval_loss_before": self.before, "seconds": self.earlier + self._saved - self._begun},
-            )
-            checkpoints.complete(checkpoint)
-            checkpoints.prune(job.root, {f"checkpoint-{state.best_global_step}"})
-
-    return Observer()
 
 
 def callbacks(patience: int, validated: bool) -> list[Any]:
@@ -306,7 +190,7 @@ def only_logs(trainer: Any) -> Any:
 
 def _earlier(folder: Path) -> dict[str, Any]:
     """Returns what the tries before this one wrote beside their checkpoints."""
-    loaded: dict[str, Any] = json.loads((folder / _BEGUN).read_text())
+    loaded: dict[str, Any] = json.loads((folder / BEGUN).read_text())
     return loaded
 
 
@@ -333,15 +217,6 @@ def _free(device: Device) -> None:
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
-
-
-def _peak(device: Device) -> int:
-    """Returns the peak of the memory so far in MiB: the GPU's, or this process's."""
-    import torch
-
-    if device == "cuda":
-        return int(torch.cuda.max_memory_allocated() >> 20)
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 
 
 def _require_best(loss: float, best: float) -> None:

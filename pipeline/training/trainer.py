@@ -12,7 +12,7 @@ from pipeline.models import BaseModel, Device
 from pipeline.settings import Settings
 from pipeline.training import loop, packing, recipe, rows
 from pipeline.training.head import IGNORED
-from pipeline.training.loop import Job, Passes
+from pipeline.training.job import Job, Passes
 from pipeline.training.order import Order
 from pipeline.training.recipe import Method
 from pipeline.training.records import Split

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import Refused
 from pipeline.training import loop
-from pipeline.training.loop import Passes
+from pipeline.training.job import Passes
 
 pytestmark = pytest.mark.unit
 
