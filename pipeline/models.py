@@ -25,10 +25,8 @@ Device = Literal["cpu", "cuda"]
 
 _INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-# What a model's behaviour depends on, beside its weights. The tokenizers of the families lie in different files.
-_CONFIGS = (
-    "config.json",
-    "generation_config.json",
+# What a tokenizer consists of. Those of the families lie in different files.
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -38,8 +36,9 @@ _CONFIGS = (
     "merges.txt",
     "chat_template.jinja",
     "chat_template.json",
-    _INDEX,
 )
+# What a model's behaviour depends on, beside its weights.
+_CONFIGS = ("config.json", "generation_config.json", *TOKENIZER_FILES, _INDEX)
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 

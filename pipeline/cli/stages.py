@@ -1,5 +1,6 @@
 """Commands that do a stage's work: train, index, search, evaluate, gate, promote, rollback."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -18,11 +19,13 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Do the work even where an 
 
 
 Stage = Literal["sft", "dpo", "all"]
+Format = Literal["merged", "peft", "gguf-f16", "gguf-q8_0", "gguf-q4_1"]
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this module to the app."""
     command(app, "train")(train)
+    command(app, "export")(export)
     index = typer.Typer(no_args_is_help=True, help="Build and look at the index.")
     app.add_typer(index, name="index")
     command(index, "sync", ok=lambda answer: answer["passed"])(index_sync)
@@ -51,6 +54,28 @@ def train(name: UseCaseName, stage: Stage = "all", fresh: Fresh = False) -> obje
         "reused": done.reused,
         "run": done.run,
     }
+
+
+def export(
+    name: UseCaseName,
+    model: Annotated[str, typer.Option(help="champion, candidate, sft, or an adapter's digest.")] = "champion",
+    to: Annotated[Path | None, typer.Option(help="A folder that is new or empty.")] = None,
+    form: Annotated[Format, typer.Option("--format", help="merged, peft (the adapter), or one GGUF file.")] = "merged",
+    fresh: Fresh = False,
+) -> object:
+    """Write a trained model as a folder that vLLM, transformers or PEFT open as it is."""
+    from pipeline import training
+
+    context = context_of(name, fresh)
+    with database.connect(context.settings, "pipeline") as connection:
+        adapter = _adapter(connection, name, model)
+    if adapter is None:
+        raise NotAvailable(
+            f"there is no {model} of {name}",
+            next_step="`--model candidate` takes what was trained last; `nightshift train` trains",
+        )
+    folder = to or Path(f"{name}-{adapter.digest[:12]}-{form}")
+    return training.export(context, adapter, form, folder.absolute())
 
 
 def index_sync(

@@ -1,9 +1,10 @@
-"""The training stage: what cannot work is refused first, then LoRA adapters by SFT and DPO, in a process of its own
-that holds the trainer's login and no other."""
+"""The training stage: what cannot work is refused first, then LoRA adapters by SFT and DPO, and models for others to
+open, in a process of its own that holds the trainer's login and no other."""
 
 from pipeline.training.dpo import dpo
+from pipeline.training.export import export
 from pipeline.training.preflight import preflight
-from pipeline.training.records import Prepared, Tuned
+from pipeline.training.records import Exported, Format, Prepared, Tuned
 from pipeline.training.sft import sft
 
-__all__ = ["Prepared", "Tuned", "dpo", "preflight", "sft"]
+__all__ = ["Exported", "Format", "Prepared", "Tuned", "dpo", "export", "preflight", "sft"]

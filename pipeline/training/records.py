@@ -10,6 +10,7 @@ from pipeline.steps import Version
 from pipeline.usecase import Dtype
 
 Split = Literal["train", "validation"]
+Format = Literal["merged", "peft", "gguf-f16", "gguf-q8_0", "gguf-q4_1"]
 
 
 @dataclass(frozen=True)
@@ -101,3 +102,64 @@ class Tuned:
     reused: bool
     adapter: Version
     facts: TuningFacts
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far the scores of two models are apart, over the same prompts; scores are logits."""
+
+    positions: int  # compared
+    largest: float
+    mean: float
+    same_token: float  # share of the positions at which the likeliest token is the same, in [0, 1]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far an adapter moves its base model."""
+
+    norms: Mapping[str, float]  # of what it adds to the weights: by kind of layer, the largest
+    largest: float  # of the differences of the scores
+    mean: float
+    same_token: float
+    trainable: int  # parameters
+    total: int  # of the base model
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an export is to be."""
+
+    form: Format
+
+
+@dataclass(frozen=True)
+class ExportFacts:
+    """What an export measured."""
+
+    drift: Drift | None  # of the merged model to base and adapter; None where they stay apart
+    moved: Moved
+
+
+@dataclass(frozen=True)
+class ExportRun:
+    """What the training process hands back of an export."""
+
+    facts: ExportFacts
+    merged: Version | None
+    reused: bool
+    run: UUID
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A folder that others open."""
+
+    folder: str
+    format: Format
+    adapter: str  # digest
+    merged: str | None  # digest of the merged model's artifact
+    files: Mapping[str, int]  # sizes in bytes
+    drift: Drift | None
+    reused: bool
+    run: UUID

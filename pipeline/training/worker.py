@@ -21,15 +21,21 @@ from pipeline.interruption import interruptible, is_interruption, stopped
 from pipeline.models import BaseModel
 from pipeline.records import load, plain
 from pipeline.settings import from_environment
-from pipeline.steps import Origin
-from pipeline.training.records import Prepared, Tuned
+from pipeline.steps import Origin, Version
+from pipeline.training.records import Prepared, Tuned, Wanted
 from pipeline.usecase import UseCase
 
 log = logging.getLogger("nightshift.training")
 
-STAGES = ("preflight", "sft", "dpo")
+STAGES = ("preflight", "sft", "dpo", "export")
 # What the stages are handed, by the names of their arguments.
-RECORDS: Mapping[str, type] = {"base": BaseModel, "prepared": Prepared, "tuned": Tuned}
+RECORDS: Mapping[str, type] = {
+    "base": BaseModel,
+    "prepared": Prepared,
+    "tuned": Tuned,
+    "adapter": Version,
+    "wanted": Wanted,
+}
 # What a night on which nothing changed must not import. Replies tell which of them came in.
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets")
 

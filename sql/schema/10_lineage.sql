@@ -158,6 +158,7 @@ insert into lineage.permission (login, job, kinds) values
     ('trainer', 'training.preflight', '{base_model}'),
     ('trainer', 'training.sft', '{adapter}'),
     ('trainer', 'training.dpo', '{adapter, reference_log_probs}'),
+    ('trainer', 'training.export', '{merged_model}'),
     ('evaluator', 'retrieval.check', '{gate_report}'),
     ('evaluator', 'evaluation.evaluate', '{evaluation}'),
     ('gatekeeper', 'release.gate', '{gate_report}'),

@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, Command] = {
     "data versions": Command(DEMO, (0, 0), True),
     "data diff": Command(("demo", "0", "1"), (0, 0), True, wrong=("demo", "0", "one")),
     "train": Command(DEMO, (1, 1), True, wrong=("demo", "--stage", "rlhf")),
+    "export": Command(("demo", "--model", "nothing"), (3, 3), True, wrong=("demo", "--format", "onnx")),
     "index sync": Command(DEMO, (0, 0), True),
     "index status": Command(DEMO, (0, 0), True),
     "search": Command(("demo", "leave", "--as", "clerk"), (0, 0), True, wrong=("demo", "leave")),
