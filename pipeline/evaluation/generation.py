@@ -58,7 +58,7 @@ def answers(
         ids = torch.tensor([[padding] * (width - len(row)) + row for row in kept], device=model.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in kept], device=model.device)
         with torch.inference_mode():
-            # Sampling settings that a model may bring along are switched off: greedy means one answer.
+            # What a model may bring along is switched off: greedy means one answer, and the likeliest token.
             out = model.generate(
                 input_ids=ids,
                 attention_mask=mask,
@@ -68,6 +68,9 @@ def answers(
                 temperature=None,
                 top_p=None,
                 top_k=None,
+                repetition_penalty=1.0,
+                no_repeat_ngram_size=0,
+                min_new_tokens=0,
                 pad_token_id=padding,
                 eos_token_id=stops,
             )

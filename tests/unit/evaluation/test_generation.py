@@ -39,6 +39,24 @@ def test_a_batch_answers_as_each_prompt_alone(loaded: tuple[Any, Any]) -> None:
     assert not any(one.cut for one in together)
 
 
+@pytest.mark.parametrize(
+    "brought",
+    [
+        {"repetition_penalty": 5.0},
+        {"no_repeat_ngram_size": 1},
+        {"do_sample": True, "temperature": 9.0},
+        {"min_length": 40},
+    ],
+)
+def test_how_a_base_model_likes_to_generate_changes_no_answer(loaded: tuple[Any, Any], brought: dict[str, Any]) -> None:
+    model, tokenizer = loaded
+    plain = [one.text for one in generation.answers(model, tokenizer, PROMPTS, max_new_tokens=24, batch_size=3)]
+    own = copy.deepcopy(model)
+    for name, value in brought.items():
+        setattr(own.generation_config, name, value)
+    assert [one.text for one in generation.answers(own, tokenizer, PROMPTS, max_new_tokens=24, batch_size=3)] == plain
+
+
 def test_likelihood_is_that_of_the_replys_tokens(loaded: tuple[Any, Any]) -> None:
     import torch
 
