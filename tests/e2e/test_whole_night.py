@@ -35,7 +35,8 @@ def champion(world: World) -> str:
         night = world.run(f"{NAME}_retrain")
         asked = world.begun_by(f"{NAME}_release", night, until=WAITING)
         assert world.answer(world.reviewer, asked, "Approve", "the checks passed").succeeded("promote")
-        live = nightshift(world.settings, "status", NAME)["use_cases"][NAME]["champion"]
+        live = status(world.settings).use_cases[NAME].champion
+    assert live is not None
     return str(live.digest)
 
 
