@@ -1,7 +1,6 @@
 """The settings in force: what the use case's YAML says of training, and what stands fixed beside it."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +11,11 @@ from pipeline.usecase import Recipe, SftRecipe, Training
 
 Method = Literal["sft", "dpo"]
 
-# What no use case has needed to turn. It is part of the cache key and of recipe.json, as the YAML's settings are.
-FIXED: Mapping[str, Any] = {"optim": "adamw_torch"}
+_ADAMW = "adamw_torch"
 # On a GPU in four bits the optimizer's state takes eight, and moves to the machine's memory where the GPU's is full.
-PAGED = "paged_adamw_8bit"
+_PAGED = "paged_adamw_8bit"
+# What changes when a training ends or goes on, and not what comes of it.
+_WITHOUT_EFFECT = ("checkpoint_minutes",)
 
 
 def measured(training: Training, precision: Precision) -> Training:
@@ -25,7 +25,7 @@ def measured(training: Training, precision: Precision) -> Training:
 
 def optimizer(training: Training, device: Device) -> str:
     """Returns the optimizer that a device trains with."""
-    return PAGED if training.quantize == "nf4" and device == "cuda" else str(FIXED["optim"])
+    return _PAGED if training.quantize == "nf4" and device == "cuda" else _ADAMW
 
 
 def in_force(training: Training, method: Method, device: Device = "cpu") -> dict[str, Any]:
@@ -34,10 +34,6 @@ def in_force(training: Training, method: Method, device: Device = "cpu") -> dict
     own = {name: value for name, value in recipe.model_dump().items() if name not in _WITHOUT_EFFECT}
     own |= {"quantize": training.quantize, "dtype": training.dtype, "optim": optimizer(training, device)}
     return {"method": method, **own}
-
-
-# What changes when a training ends or goes on, and not what comes of it.
-_WITHOUT_EFFECT = ("checkpoint_minutes",)
 
 
 def with_adapter(model: Any, recipe: SftRecipe) -> Any:

@@ -64,8 +64,8 @@ def complete(
             own = names[begin : begin + size]
             batch = collate([missing[name] for name in own], tokenizer, model.device)
             with torch.no_grad():
-                found = head.log_probs(model, batch["input_ids"], batch["attention_mask"], batch["completion_mask"])
-            chosen, rejected = found.tolist()[: len(own)], found.tolist()[len(own) :]
+                sums = head.log_probs(model, batch["input_ids"], batch["attention_mask"], batch["completion_mask"])
+            chosen, rejected = sums.tolist()[: len(own)], sums.tolist()[len(own) :]
             values |= {name: pair for name, *pair in zip(own, chosen, rejected, strict=True)}  # type: ignore[misc]
             progress.advance(len(own))
     finally:

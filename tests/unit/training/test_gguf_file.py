@@ -41,14 +41,14 @@ def model(family: str, folder: Path, **changes: Any) -> Any:
         **{"tie_word_embeddings": False, **changes},
     )
     auto: Any = transformers.AutoModelForCausalLM
-    made = auto.from_config(config, dtype=torch.float32).eval()
-    for name, weight in made.named_parameters():
+    random_model = auto.from_config(config, dtype=torch.float32).eval()
+    for name, weight in random_model.named_parameters():
         if "norm" in name or "bias" in name:
             torch.nn.init.normal_(weight, mean=1.0 if "norm" in name else 0.0, std=0.3)
     generation: Any = transformers.GenerationConfig
-    made.generation_config = generation(do_sample=False, bos_token_id=1, eos_token_id=[2], pad_token_id=0)
-    made.save_pretrained(str(folder))
-    return made
+    random_model.generation_config = generation(do_sample=False, bos_token_id=1, eos_token_id=[2], pad_token_id=0)
+    random_model.save_pretrained(str(folder))
+    return random_model
 
 
 def scores(model: Any) -> Any:
@@ -63,22 +63,22 @@ def scores(model: Any) -> Any:
 def test_what_is_read_back_scores_as_the_model_does(
     tmp_path: Path, family: str, quantization: gguf_file.Quantization, tolerance: float
 ) -> None:
-    made = model(family, tmp_path)
+    random_model = model(family, tmp_path)
     gguf_file.write(tmp_path, tmp_path / gguf_file.FILE, quantization)
-    own, read = scores(made), scores(gguf_file.opened(tmp_path / gguf_file.FILE))
+    own, read = scores(random_model), scores(gguf_file.opened(tmp_path / gguf_file.FILE))
     assert float((own - read).abs().max() / own.std()) < tolerance
 
 
 def test_tied_embeddings_and_the_tokenizer_are_read_back(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    made = model("llama", tmp_path, tie_word_embeddings=True)
+    random_model = model("llama", tmp_path, tie_word_embeddings=True)
     before = AutoTokenizer.from_pretrained(str(tmp_path))
     gguf_file.write(tmp_path, tmp_path / gguf_file.FILE, "f16")
     gguf_file.only_file(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [gguf_file.FILE]
     read = gguf_file.opened(tmp_path / gguf_file.FILE)
-    assert float((scores(made) - scores(read)).abs().max()) < 0.01
+    assert float((scores(random_model) - scores(read)).abs().max()) < 0.01
     after = AutoTokenizer.from_pretrained(str(tmp_path), gguf_file=gguf_file.FILE)
     text = "Question: how long is pipe 17? 48 metres, über 3 €.<|im_end|>"
     assert after(text)["input_ids"] == before(text)["input_ids"]
