@@ -37,11 +37,21 @@ def register(app: typer.Typer) -> None:
     command(app, "rollback")(rollback)
 
 
-def train(name: UseCaseName, stage: Stage = "all", fresh: Fresh = False) -> object:
-    """Train an adapter on the newest dataset version."""
+def train(
+    name: UseCaseName,
+    stage: Stage = "all",
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(help="Values to try, of which validation chooses: sft.lora_rank=4,16,64; repeatable."),
+    ] = None,
+    fresh: Fresh = False,
+) -> object:
+    """Train an adapter on the newest dataset version, or try several settings."""
     from pipeline import training
 
     context = context_of(name, fresh)
+    if sweep:
+        return training.sweep(context, sweep)
     prepared = training.preflight(context)
     tuned = training.sft(context, prepared)
     done = tuned

@@ -136,6 +136,13 @@ def words(form: str, pointer: str, value: Any) -> str:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A file beside the document, which it shows. Its name holds no digit."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Figure:
     """One claim of a document."""
 
@@ -176,7 +183,10 @@ class Ledger:
         self.figures: list[Figure] = []
 
     def __call__(self, value: Any) -> str:
-        """Returns what a template's expression prints: a claim. Raises TypeError for anything that is none."""
+        """Returns what a template's expression prints: a claim, or the name of a file beside. Raises TypeError for
+        anything that is neither."""
+        if isinstance(value, Beside):
+            return value.name
         if not isinstance(value, Node):
             raise TypeError(f"{self.document}: a template prints {type(value).__name__}, which has no source")
         text = words(value.form, value.pointer, value.value)

@@ -89,6 +89,7 @@ def records(connection: Connection, decision_id: int, rows: list[dict[str, Any]]
             "edges": ask("edges", runs=runs, versions=ids),
         },
         "runs": run_rows,
+        "curves": ask("curves", runs=runs),
         "index": ask("index", decision_id=decision_id),
         "datasets": ask("datasets", versions=ids),
         "findings": ask("findings", runs=runs),

@@ -17,7 +17,7 @@ from pipeline import anchors, canonical, database, parsing
 from pipeline.artifacts import MANIFEST
 from pipeline.digests import content_digest
 from pipeline.errors import NightshiftError, NotAvailable
-from pipeline.governance import agreement, cards, claims, evidence, files
+from pipeline.governance import agreement, cards, claims, evidence, files, pictures
 from pipeline.governance.claims import Figure
 from pipeline.settings import Settings
 
@@ -204,6 +204,8 @@ def _examine(seen: Examination, listing: dict[str, Any]) -> dict[str, int]:
     figures = _figures(seen, listing, records)
     for name in listing["documents"]:
         seen.known.add(name)
+        if name.endswith(pictures.SUFFIX):  # drawn from the evidence: it states no figure, and is drawn again below
+            continue
         stated = [figure for figure in figures if figure.document == name]
         text = seen.contents[name].decode()
         for problem in claims.check(name, text, stated, listing["records"]):
@@ -291,7 +293,7 @@ def _written_again(seen: Examination, listing: dict[str, Any], records: dict[str
     with."""
     if listing["renderer"] != cards.renderer():
         why = "it was written with other templates than are installed here"
-        seen.unproven.append(Unproven("the prose of the documents", why))
+        seen.unproven.append(Unproven("the prose and the pictures of the documents", why))
         return
     documents, again = cards.render(records, listing["records"])
     if again != figures or sorted(documents) != listing["documents"]:

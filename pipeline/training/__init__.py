@@ -6,5 +6,6 @@ from pipeline.training.export import export
 from pipeline.training.preflight import preflight
 from pipeline.training.records import Exported, Format, Prepared, Tuned
 from pipeline.training.sft import sft
+from pipeline.training.sweep import Swept, sweep
 
-__all__ = ["Exported", "Format", "Prepared", "Tuned", "dpo", "export", "preflight", "sft"]
+__all__ = ["Exported", "Format", "Prepared", "Swept", "Tuned", "dpo", "export", "preflight", "sft", "sweep"]

@@ -14,6 +14,7 @@ from pipeline.training.records import Tuned, TuningFacts
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+TRIAL = "trial"  # the name of an adapter that a sweep tried
 
 
 def save(

@@ -4,6 +4,7 @@
   start a fresh adapter with the bare base as reference: then the tuning would pull away from what SFT taught.)
 - The reference's log-probabilities are computed before the first step, and kept by row: a tuning of the same SFT
   adapter with another recipe reads them (reference.py).
+- `loss: orpo` needs no reference: the chosen side's own likelihood and the odds of both (preference.py).
 - On a CPU the answers' positions alone are scored; TRL's own head scores every position there, and its entropy.
 - Early stopping, best checkpoint, determinism and restarts are as in sft.py.
 - Where preference tuning is switched off, or there is no preference row, the candidate is the SFT adapter itself.
@@ -29,29 +30,30 @@ from pipeline.training.trainer import Ready, ready
 log = logging.getLogger(__name__)
 
 
-def dpo(context: Context, prepared: Prepared, tuned: Tuned) -> Tuned:
-    """Returns the adapter "candidate": preference tuning on top of what `sft` returned, or that adapter itself where
-    there is nothing to tune; the facts say so and why. Raises as `sft` does."""
+def dpo(context: Context, prepared: Prepared, tuned: Tuned, *, trial: bool = False) -> Tuned:
+    """Returns the adapter "candidate", of a sweep's try "trial": preference tuning on top of what `sft` returned, or
+    that adapter itself where there is nothing to tune; the facts say so and why. Raises as `sft` does."""
     base = pinned_base(context, prepared)
-    reply = sandbox.call(context, "dpo", base=plain(base), prepared=plain(prepared), tuned=plain(tuned))
+    reply = sandbox.call(context, "dpo", base=plain(base), prepared=plain(prepared), tuned=plain(tuned), trial=trial)
     return load(Tuned, reply)
 
 
-def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned) -> Tuned:
+def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned, trial: bool = False) -> Tuned:
     """Returns what `dpo` returns. Runs in the training process."""
     usecase, dataset, start = context.usecase, prepared.dataset, tuned.adapter
-    training = recipe.measured(usecase.training, prepared.facts.precision)
+    training = recipe.planned(usecase.training, prepared.facts, "dpo")
+    plan = prepared.facts.plans.get("dpo")
     enabled = training.dpo.enabled
     mix = Mix(prepared.weights, training.dpo.seed)
     device = models.expected_device(context.settings.device)
-    in_force = recipe.in_force(training, "dpo", device) if enabled else {"enabled": False}
+    in_force = recipe.in_force(training, "dpo", device, plan) if enabled else {"enabled": False}
     in_force |= {"weights": dict(mix.weights)} if enabled and mix.weights else {}
     spec = Step(
         usecase.name,
         "training.dpo",
         sandbox.ROLE,
         ("pipeline.training.dpo",),
-        params={"recipe": in_force, "device": device},
+        params={"recipe": in_force, "device": device} | ({"trial": True} if trial else {}),
         inputs={"dataset": dataset, "base": prepared.base, "sft": start},
         reuse=context.reuse,
     )
@@ -64,18 +66,17 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared, tuned: Tuned) 
         addressed = {"base": prepared.base.digest, "adapter": start.digest, "dtype": training.dtype}
         addressed |= {"quantize": training.quantize, "device": device}
         with loop.root(context.settings, attempt, spec) as root:
-            parts = ready(context.settings, training, "dpo", base, pairs, root, folder)
-            kept = _with_reference(attempt, usecase.name, parts, addressed)
+            parts = ready(context.settings, training, "dpo", base, pairs, root, folder, plan)
+            kept = _with_reference(attempt, usecase.name, parts, addressed) if training.dpo.loss == "dpo" else None
             job = trainer.job(parts, lambda common, config: _trainer(parts, common, config))
             model, metrics, measures = loop.train(context.settings, attempt, job, measure_before=False)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest, "sft": start.digest}
         stored = adapter.save(
             attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics
         )
-        outputs = {
-            "adapter": adapter.output(stored, "candidate"),
-            "reference": Output.of(kept, reference.NAME, private=True),
-        }
+        outputs = {"adapter": adapter.output(stored, adapter.TRIAL if trial else "candidate")}
+        if kept is not None:
+            outputs["reference"] = Output.of(kept, reference.NAME, private=True)
         return Result(outputs, TuningFacts(True, None, measures))
 
     return loop.finished(context.settings, context.origin, spec, work)
@@ -105,4 +106,4 @@ def _trainer(parts: Ready, common: dict[str, Any], config: dict[str, Any]) -> An
     from trl.trainer.dpo_config import DPOConfig
 
     args = DPOConfig(**config, beta=parts.training.dpo.beta, precompute_ref_log_probs=True)
-    return trainer.counting(preference.trainer())(**common, args=args)
+    return trainer.counting(preference.trainer(parts.training.dpo.loss))(**common, args=args)

@@ -26,12 +26,16 @@ def loss(model: Any, inputs: Mapping[str, Any], items: Any = None) -> Any:
 
     `inputs` hold "input_ids", "attention_mask" and "labels", tensors of shape (rows, length).
     """
+    # The score at a position is of the token after it. A batch of several rows scores what any of them needs.
+    places = (inputs["labels"][:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(-1)
+    return loss_at(places, model, inputs, items)
+
+
+def loss_at(places: Any, model: Any, inputs: Mapping[str, Any], items: Any = None) -> Any:
+    """Returns what `loss` returns, scored at these places, a tensor of them."""
     import torch
 
-    labels = inputs["labels"]
-    # The score at a position is of the token after it. A batch of several rows scores what any of them needs.
-    places = (labels[:, 1:] != IGNORED).any(dim=0).nonzero().squeeze(-1)
-    wanted = labels[:, places + 1]
+    wanted = inputs["labels"][:, places + 1]
     given = {name: value for name, value in inputs.items() if name != "labels"}
     scores = _scores(model, given, places)
     total = torch.nn.functional.cross_entropy(
@@ -46,9 +50,14 @@ def log_probs(model: Any, input_ids: Any, attention_mask: Any, answered: Any) ->
 
     `answered` marks the answer's tokens. All three are tensors of shape (rows, length).
     """
+    places = (answered[:, 1:] != 0).any(dim=0).nonzero().squeeze(-1)
+    return log_probs_at(places, model, input_ids, attention_mask, answered)
+
+
+def log_probs_at(places: Any, model: Any, input_ids: Any, attention_mask: Any, answered: Any) -> Any:
+    """Returns what `log_probs` returns, scored at these places, a tensor of them."""
     import torch
 
-    places = (answered[:, 1:] != 0).any(dim=0).nonzero().squeeze(-1)
     scores = _scores(model, {"input_ids": input_ids, "attention_mask": attention_mask}, places)
     own = torch.log_softmax(scores, dim=-1).gather(-1, input_ids[:, places + 1].unsqueeze(-1)).squeeze(-1)
     return (own * answered[:, places + 1]).sum(dim=1)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.models import Device
-from pipeline.training.records import RowCounts, Split
-from pipeline.usecase import Recipe
+from pipeline.training.records import Plan, RowCounts, Split
+from pipeline.usecase import Price, Recipe
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,5 @@ class Job:
     every: int  # steps between two evaluations
     build: Callable[[Passes], Any]  # the trainer, on the model as it is before the first step
     validated: bool
+    plan: Plan | None = None
+    price: Price | None = None

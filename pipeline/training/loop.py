@@ -28,7 +28,8 @@ from pipeline.training import adapter, summary
 from pipeline.training.curve import Recorder
 from pipeline.training.job import Job, Passes
 from pipeline.training.observer import BEGUN, observer_of, peak_mib
-from pipeline.training.records import Measures, Tuned
+from pipeline.training.records import Cost, Measures, Tuned
+from pipeline.usecase import Price
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,7 @@ def _measures(
 ) -> Measures:
     import torch
 
+    seconds = time.monotonic() - begun
     return Measures(
         steps=metrics["steps"],
         steps_planned=metrics["steps_planned"],
@@ -160,7 +162,7 @@ def _measures(
         eval_loss=metrics["eval_loss"],
         eval_loss_before=before,
         stopped_early=metrics["steps"] < metrics["steps_planned"],
-        seconds=round(time.monotonic() - begun, 1),
+        seconds=round(seconds, 1),
         threads=torch.get_num_threads(),
         device=torch.cuda.get_device_name() if job.device == "cuda" else "cpu",
         peak_memory_mib=peak_mib(job.device),
@@ -170,7 +172,14 @@ def _measures(
         seconds_before=round(observer.earlier, 1),
         batch_size=passes.rows,
         gradient_accumulation=passes.accumulation,
+        eval_accuracy=metrics["eval_accuracy"],
+        plan=job.plan,
+        cost=None if job.price is None else _cost(job.price, seconds + observer.earlier),
     )
+
+
+def _cost(price: Price, seconds: float) -> Cost:
+    return Cost(round(price.hour * seconds / 3600, 4), price.currency)
 
 
 def callbacks(patience: int, validated: bool) -> list[Any]:

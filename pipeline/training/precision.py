@@ -18,12 +18,23 @@ _MARGIN = 1.2  # bfloat16 has to be so much faster: it rounds to three digits
 
 def choose(config: Any, device: Device) -> Precision:
     """Returns what a model of this transformers configuration is computed in on a device, with what was measured."""
-    text = config.get_text_config()
-    width = int(text.hidden_size)
-    inner = int(getattr(text, "intermediate_size", None) or 4 * width)
+    width, inner = _shape(config)
     seconds: dict[Dtype, float] = {dtype: _seconds(width, inner, dtype, device) for dtype in ("float32", "bfloat16")}
     dtype: Dtype = "bfloat16" if seconds["float32"] > _MARGIN * seconds["bfloat16"] else "float32"
     return Precision(dtype, round(seconds["float32"] * 1e6), round(seconds["bfloat16"] * 1e6))
+
+
+def product_rate(config: Any, dtype: Dtype, device: Device) -> float:
+    """Returns how many floating-point operations a second the device makes in a layer's largest products."""
+    width, inner = _shape(config)
+    return 4 * _TOKENS * width * inner / _seconds(width, inner, dtype, device)
+
+
+def _shape(config: Any) -> tuple[int, int]:
+    """Returns the width of the model, and that of a layer within."""
+    text = config.get_text_config()
+    width = int(text.hidden_size)
+    return width, int(getattr(text, "intermediate_size", None) or 4 * width)
 
 
 def _seconds(width: int, inner: int, dtype: Dtype, device: Device) -> float:

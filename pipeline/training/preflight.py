@@ -3,20 +3,25 @@
 import importlib.util
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from pipeline import database, datasets, models, steps
 from pipeline.chat import Chat
 from pipeline.context import Context
 from pipeline.datasets import DatasetVersion
 from pipeline.errors import NotAvailable
-from pipeline.models import BaseModel
+from pipeline.models import BaseModel, Device
 from pipeline.records import load, plain
 from pipeline.settings import Settings
 from pipeline.steps import Attempt, Result, Step, Version
-from pipeline.training import mixing, rows, sandbox
+from pipeline.training import fitting, mixing, packing, recipe, rows, sandbox
+from pipeline.training.fitting import Lengths
 from pipeline.training.mixing import Mix
 from pipeline.training.precision import choose
-from pipeline.training.records import Precision, PreflightFacts, Prepared
+from pipeline.training.recipe import Method
+from pipeline.training.records import Plan, Precision, PreflightFacts, Prepared, Split
+from pipeline.training.rows import Kept
+from pipeline.training.tracing import Tracer
 from pipeline.usecase import Training
 
 log = logging.getLogger(__name__)
@@ -57,8 +62,9 @@ def run(context: Context, *, base: BaseModel) -> Prepared:
             "quantize": training.quantize,
             "dtype": training.dtype,
             "device": context.settings.device,
-            "sft": [training.sft.max_length, training.sft.max_tokens],
-            "dpo": [training.dpo.max_length, training.dpo.max_tokens] if training.dpo.enabled else None,
+            "memory": fitting.budget(training, models.device(context.settings.device)) >> 30,
+            "sft": training.sft.model_dump(mode="json"),
+            "dpo": training.dpo.model_dump(mode="json") if training.dpo.enabled else None,
             "mix": [weights, training.sft.seed, training.dpo.seed] if weights else None,
         },
         inputs={"dataset": newest.artifact},
@@ -103,12 +109,11 @@ def _facts(
     dataset: Version,
     weights: Mapping[str, float],
 ) -> PreflightFacts:
-    """Returns what is known of rows, template and processor. Loads no weights."""
+    """Returns what is known of rows, template, processor and memory. Loads no weights."""
     config, tokenizer = models.require_usable(base.folder)
     chat = Chat(tokenizer)
-    precision = (
-        choose(config, models.device(settings.device)) if training.dtype == "auto" else Precision(training.dtype)
-    )
+    device = models.device(settings.device)
+    precision = choose(config, device) if training.dtype == "auto" else Precision(training.dtype)
     tuned = {
         split: rows.supervised(contents, chat, training.sft.max_length, rows.budget(training.sft, split))
         for split, contents in rows.read(attempt.connection, dataset, "sft", Mix(weights, training.sft.seed)).items()
@@ -130,7 +135,30 @@ def _facts(
         precision,
         {split: kept.counts() for split, kept in tuned.items()},
         None if paired is None else {split: kept.counts() for split, kept in paired.items()},
+        _plans(config, recipe.measured(training, precision), device, tuned, paired),
     )
+
+
+def _plans(
+    config: Any, training: Training, device: Device, tuned: Mapping[Split, Kept], paired: Mapping[Split, Kept] | None
+) -> dict[str, Plan]:
+    """Returns how each method that has rows is trained on this machine. Raises Refused where one cannot be."""
+    tracer = Tracer(config, training, device)
+    speed = fitting.speed(config, training, device)
+    if training.sft.packing:
+        tuned = {**tuned, "train": packing.packed(tuned["train"], training.sft.max_length)}
+    rows_of: dict[Method, Mapping[Split, Kept]] = {"sft": tuned}
+    if paired is not None and paired["train"].rows:
+        rows_of["dpo"] = paired
+    plans: dict[str, Plan] = {}
+    for method, kept in rows_of.items():
+        packed = method == "sft" and training.sft.packing
+        plan = fitting.plan(tracer, training, method, Lengths.of(kept, packed), device, speed)
+        plans[method] = plan
+        log.info("%s: %s", method.upper(), fitting.described(plan))
+        if plan.batch_size != getattr(training, method).batch_size or (plan.gradient_checkpointing and device == "cpu"):
+            log.warning("%s would not fit into memory as the recipe has it: the same steps, in smaller passes", method)
+    return plans
 
 
 def _require_device(settings: Settings, training: Training) -> None:

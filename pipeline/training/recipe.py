@@ -1,12 +1,13 @@
 """The settings in force: what the use case's YAML says of training, and what stands fixed beside it."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import Refused, nearest
 from pipeline.models import Device
-from pipeline.training.records import Precision
+from pipeline.training.records import Plan, Precision, PreflightFacts
 from pipeline.usecase import Recipe, SftRecipe, Training
 
 Method = Literal["sft", "dpo"]
@@ -23,16 +24,26 @@ def measured(training: Training, precision: Precision) -> Training:
     return training.model_copy(update={"dtype": precision.dtype})
 
 
+def planned(training: Training, facts: PreflightFacts, method: Method) -> Training:
+    """Returns the settings with what preflight chose for a method: the precision, and passes that fit into memory."""
+    chosen, plan = measured(training, facts.precision), facts.plans.get(method)
+    if plan is None:
+        return chosen
+    passes = {"batch_size": plan.batch_size, "gradient_accumulation": plan.gradient_accumulation}
+    return chosen.model_copy(update={method: getattr(chosen, method).model_copy(update=passes)})
+
+
 def optimizer(training: Training, device: Device) -> str:
     """Returns the optimizer that a device trains with."""
     return _PAGED if training.quantize == "nf4" and device == "cuda" else _ADAMW
 
 
-def in_force(training: Training, method: Method, device: Device = "cpu") -> dict[str, Any]:
+def in_force(training: Training, method: Method, device: Device = "cpu", plan: Plan | None = None) -> dict[str, Any]:
     """Returns every setting that the result of a method depends on, as plain values."""
     recipe = training.sft if method == "sft" else training.dpo
     own = {name: value for name, value in recipe.model_dump().items() if name not in _WITHOUT_EFFECT}
     own |= {"quantize": training.quantize, "dtype": training.dtype, "optim": optimizer(training, device)}
+    own["gradient_checkpointing"] = plan is not None and plan.gradient_checkpointing
     return {"method": method, **own}
 
 
@@ -73,7 +84,14 @@ def _is_linear(module: Any) -> bool:
 
 
 def arguments(
-    recipe: Recipe, training: Training, *, folder: Path, device: Device, rows: int, validated: bool
+    recipe: Recipe,
+    training: Training,
+    *,
+    folder: Path,
+    device: Device,
+    rows: int,
+    validated: bool,
+    checkpointing: bool,
 ) -> dict[str, Any]:
     """Returns the arguments that SFTConfig and DPOConfig share, for so many rows to train on.
 
@@ -95,8 +113,7 @@ def arguments(
         "data_seed": recipe.seed,
         "use_cpu": device == "cpu",
         "bf16": training.dtype == "bfloat16",
-        # It buys memory with time. On a CPU there is memory enough for what a CPU can train.
-        "gradient_checkpointing": device == "cuda",
+        "gradient_checkpointing": checkpointing,
         "optim": optimizer(training, device),
         "lr_scheduler_type": recipe.lr_schedule if recipe.lr_schedule != "constant" else "constant_with_warmup",
         "warmup_steps": recipe.warmup,  # below 1, transformers takes it as a share of all steps
@@ -132,3 +149,10 @@ def steps(recipe: Recipe, rows: int) -> int:
 def updates(recipe: Recipe, rows: int) -> int:
     """Returns how many optimizer steps an epoch of so many rows has."""
     return max(math.ceil(math.ceil(rows / recipe.batch_size) / recipe.gradient_accumulation), 1)
+
+
+def length(row: Mapping[str, Sequence[int]]) -> int:
+    """Returns how many tokens a row, or the longer side of a pair, has."""
+    if "input_ids" in row:
+        return len(row["input_ids"])
+    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))

@@ -39,6 +39,28 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How a method is trained on this machine, and what preflight expects it to take."""
+
+    batch_size: int  # rows in a pass: the recipe's, or fewer
+    gradient_accumulation: int  # passes to a step
+    gradient_checkpointing: bool  # whether activations are computed twice instead of kept
+    memory_mib: int  # at the peak: of the process, or of the GPU
+    budget_mib: int  # that it may take
+    seconds: int  # without an early end, with nothing else at work
+    parameters: int  # of the base model
+    trainable: int  # of the adapter
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training cost, by the use case's price of an hour."""
+
+    amount: float
+    currency: str
+
+
+@dataclass(frozen=True)
 class PreflightFacts:
     """What preflight measured."""
 
@@ -46,6 +68,7 @@ class PreflightFacts:
     precision: Precision
     sft: Mapping[Split, RowCounts]
     preference: Mapping[Split, RowCounts] | None  # None where preference tuning is switched off
+    plans: Mapping[str, Plan] = field(default_factory=dict)  # by method
 
 
 @dataclass(frozen=True)
@@ -83,6 +106,9 @@ class Measures:
     seconds_before: float = 0.0  # that tries before this one took
     batch_size: int | None = None  # rows in a pass, in the end: fewer than the recipe's where memory ran out
     gradient_accumulation: int | None = None
+    eval_accuracy: float | None = None  # of pairs, where the loss was best: share whose chosen side became likelier
+    plan: Plan | None = None  # what preflight expected
+    cost: Cost | None = None  # of this try and those before; None where the use case names no price
 
 
 @dataclass(frozen=True)

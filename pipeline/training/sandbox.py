@@ -215,11 +215,9 @@ def _environment(settings: Settings, home: Path, inherited: Mapping[str, str]) -
     values = {name: inherited[name] for name in _PASSED if name in inherited}
     if "://" in settings.artifacts:
         values |= {name: value for name, value in inherited.items() if name.startswith(_STORES)}
-    # How sums are split over threads decides their last digit: the number is fixed here and recorded in every attempt.
-    threads = inherited.get("OMP_NUM_THREADS") or str(cores())
     # TRL trains on one device a process; of several GPUs the first is taken.
     visible = inherited.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    return values | {
+    own = {
         "HOME": str(home),
         "TMPDIR": str(home / "tmp"),
         "NIGHTSHIFT_HOME": str(home),
@@ -229,13 +227,6 @@ def _environment(settings: Settings, home: Path, inherited: Mapping[str, str]) -
         "NIGHTSHIFT_CHECKPOINTS": str(settings.checkpoints),
         "NIGHTSHIFT_DEVICE": settings.device,
         "CUDA_VISIBLE_DEVICES": "" if settings.device == "cpu" else visible,
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        # Waiting threads sleep, which leaves half the processor time to others; but not before some 0.1 ms, or waking
-        # them for each of thousands of small products takes a quarter of the training.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "100000",
         "PYTHONHASHSEED": "0",
         "TOKENIZERS_PARALLELISM": "false",
         # Models come from folders, and rows stay on this machine.
@@ -245,6 +236,25 @@ def _environment(settings: Settings, home: Path, inherited: Mapping[str, str]) -
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "TQDM_DISABLE": "1",
+    }
+    return values | own | computing(inherited)
+
+
+def computing(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Returns the part of the training process's environment that decides how it computes, and in how much memory."""
+    # How sums are split over threads decides their last digit: the number is fixed here and recorded in every attempt.
+    threads = inherited.get("OMP_NUM_THREADS") or str(cores())
+    return {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        # Waiting threads sleep, which leaves half the processor time to others; but not before some 0.1 ms, or waking
+        # them for each of thousands of small products takes a quarter of the training.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "100000",
+        # Activations go back to the system when they are freed. Kept for later, as glibc learns to do, blocks of many
+        # sizes leave gaps: half as much memory again.
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     }
 
 

@@ -26,13 +26,13 @@ from pipeline.training.trainer import Ready, ready
 log = logging.getLogger(__name__)
 
 
-def sft(context: Context, prepared: Prepared) -> Tuned:
-    """Returns the adapter "sft", tuned on the rows and base that preflight pinned.
+def sft(context: Context, prepared: Prepared, *, trial: bool = False) -> Tuned:
+    """Returns the adapter "sft", of a sweep's try "trial", tuned on the rows and base that preflight pinned.
 
     Raises Refused where the base model changed since preflight, the training diverged, or it took too long.
     """
     base = pinned_base(context, prepared)
-    return load(Tuned, sandbox.call(context, "sft", base=plain(base), prepared=plain(prepared)))
+    return load(Tuned, sandbox.call(context, "sft", base=plain(base), prepared=plain(prepared), trial=trial))
 
 
 def pinned_base(context: Context, prepared: Prepared) -> BaseModel:
@@ -49,19 +49,20 @@ def pinned_base(context: Context, prepared: Prepared) -> BaseModel:
     return base
 
 
-def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
+def run(context: Context, *, base: BaseModel, prepared: Prepared, trial: bool = False) -> Tuned:
     """Returns what `sft` returns. Runs in the training process."""
     usecase, dataset = context.usecase, prepared.dataset
-    training = recipe.measured(usecase.training, prepared.facts.precision)
+    training = recipe.planned(usecase.training, prepared.facts, "sft")
+    plan = prepared.facts.plans.get("sft")
     mix = Mix(prepared.weights, training.sft.seed)
     device = models.expected_device(context.settings.device)
-    in_force = recipe.in_force(training, "sft", device) | ({"weights": dict(mix.weights)} if mix.weights else {})
+    in_force = recipe.in_force(training, "sft", device, plan) | ({"weights": dict(mix.weights)} if mix.weights else {})
     spec = Step(
         usecase.name,
         "training.sft",
         sandbox.ROLE,
         ("pipeline.training.sft",),
-        params={"recipe": in_force, "device": device},
+        params={"recipe": in_force, "device": device} | ({"trial": True} if trial else {}),
         inputs={"dataset": dataset, "base": prepared.base},
         reuse=context.reuse,
     )
@@ -69,14 +70,16 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
     def work(attempt: Attempt) -> Result:
         contents = rows.read(attempt.connection, dataset, "sft", mix)
         with loop.root(context.settings, attempt, spec) as root:
-            parts = ready(context.settings, training, "sft", base, contents, root)
+            parts = ready(context.settings, training, "sft", base, contents, root, plan=plan)
             job = trainer.job(parts, lambda common, config: _trainer(parts, common, config))
             model, metrics, measures = loop.train(context.settings, attempt, job, measure_before=True)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest}
         stored = adapter.save(
             attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics
         )
-        return Result({"adapter": adapter.output(stored, "sft")}, TuningFacts(True, None, measures))
+        return Result(
+            {"adapter": adapter.output(stored, adapter.TRIAL if trial else "sft")}, TuningFacts(True, None, measures)
+        )
 
     return loop.finished(context.settings, context.origin, spec, work)
 

@@ -27,6 +27,7 @@ def of(state: Any, every: int) -> dict[str, Any]:
         "best_step": state.best_global_step,
         "train_loss": losses[-1] if losses else None,
         "eval_loss": None if state.best_metric is None else round(float(state.best_metric), _DIGITS),
+        "eval_accuracy": _at_best(history, state.best_global_step).get("eval_rewards/accuracies"),
         "overfitted": overfitted(history),
         "history": history,
     }
@@ -39,6 +40,10 @@ def overfitted(history: Sequence[Mapping[str, Any]]) -> bool:
         return False
     best, last = min(both, key=lambda entry: entry["eval_loss"]), both[-1]
     return bool(last["eval_loss"] > _RISE * best["eval_loss"] and last["loss"] < best["loss"])
+
+
+def _at_best(history: Sequence[Mapping[str, Any]], step: int | None) -> Mapping[str, Any]:
+    return next((entry for entry in history if entry["step"] == step), {})
 
 
 def _history(logged: Sequence[Mapping[str, Any]], every: int, steps: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from pipeline.training.head import IGNORED
 from pipeline.training.job import Job, Passes
 from pipeline.training.order import Order
 from pipeline.training.recipe import Method
-from pipeline.training.records import Split
+from pipeline.training.records import Plan, Split
 from pipeline.training.rows import Kept
 from pipeline.usecase import Training
 
@@ -33,6 +33,7 @@ class Ready:
     tokenizer: Any
     rows: Rows  # as they are trained: tokens, packed where the recipe says so
     root: Path  # of the checkpoints
+    plan: Plan | None  # as preflight made it
 
 
 def ready(
@@ -43,6 +44,7 @@ def ready(
     contents: Mapping[Split, Sequence[Content]],
     root: Path,
     adapter: Path | None = None,
+    plan: Plan | None = None,
 ) -> Ready:
     """Returns what a trainer of this method is made of: the base model, with the adapter that is given or a new one of
     the recipe's shape, and the rows by split, as tokens: a trainer prepares them no further.
@@ -75,7 +77,7 @@ def ready(
     if adapter is None:
         set_seed(training.sft.seed)  # the adapter's first weights are drawn
         model = recipe.with_adapter(model, training.sft)
-    return Ready(device, training, method, model, tokenizer, kept, root)
+    return Ready(device, training, method, model, tokenizer, kept, root, plan)
 
 
 def job(parts: Ready, build: Callable[[dict[str, Any], dict[str, Any]], Any]) -> Job:
@@ -85,7 +87,7 @@ def job(parts: Ready, build: Callable[[dict[str, Any], dict[str, Any]], Any]) ->
 
     chosen = parts.training.sft if parts.method == "sft" else parts.training.dpo
     count, validated = len(parts.rows["train"].rows), bool(parts.rows["validation"].rows)
-    lengths = [length(row) for row in parts.rows["train"].rows]
+    lengths = [recipe.length(row) for row in parts.rows["train"].rows]
     untouched = _weights(parts.model)
     datasets = {split: Dataset.from_list(kept.rows) if kept.rows else None for split, kept in parts.rows.items()}
 
@@ -93,7 +95,13 @@ def job(parts: Ready, build: Callable[[dict[str, Any], dict[str, Any]], Any]) ->
         _restore(parts.model, untouched)
         own = chosen.model_copy(update={"batch_size": passes.rows, "gradient_accumulation": passes.accumulation})
         config = recipe.arguments(
-            own, parts.training, folder=parts.root, device=parts.device, rows=count, validated=validated
+            own,
+            parts.training,
+            folder=parts.root,
+            device=parts.device,
+            rows=count,
+            validated=validated,
+            checkpointing=parts.plan is not None and parts.plan.gradient_checkpointing,
         )
         trainer = build(
             {
@@ -125,14 +133,9 @@ def job(parts: Ready, build: Callable[[dict[str, Any], dict[str, Any]], Any]) ->
         every=min(chosen.eval_steps, recipe.steps(chosen, count)),
         build=make,
         validated=validated,
+        plan=parts.plan,
+        price=parts.training.price,
     )
-
-
-def length(row: Mapping[str, Sequence[int]]) -> int:
-    """Returns how many tokens a row, or the longer side of a pair, has."""
-    if "input_ids" in row:
-        return len(row["input_ids"])
-    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
 
 
 def counting(base: Any) -> Any:

@@ -35,6 +35,7 @@ RECORDS: Mapping[str, type] = {
     "tuned": Tuned,
     "adapter": Version,
     "wanted": Wanted,
+    "trial": bool,
 }
 # What a night on which nothing changed must not import. Replies tell which of them came in.
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets")

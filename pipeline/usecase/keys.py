@@ -17,6 +17,7 @@ from pipeline.usecase.types import (
     Login,
     LrSchedule,
     Name,
+    PreferenceLoss,
     Quantize,
     Section,
     Share,
@@ -139,12 +140,23 @@ class DpoRecipe(Recipe):
 
     enabled: bool = True
     """`false`: the candidate is the SFT adapter. `true` needs preference rows."""
+    loss: PreferenceLoss = "dpo"
+    """`dpo`: against the SFT adapter as reference; `orpo` (https://arxiv.org/abs/2403.07691): without a reference."""
     learning_rate: float = Field(5e-6, gt=0, le=1)
     """A tenth or less of what SFT takes."""
     epochs: float = Field(1, gt=0, le=1_000)
     """How often each pair is seen."""
     beta: float = Field(0.1, gt=0, le=100)
-    """How near it stays to the SFT adapter: higher is nearer."""
+    """How near it stays to the SFT adapter: higher is nearer. Of `orpo`: how much the odds weigh beside likelihood."""
+
+
+class Price(Section):
+    """What a machine costs that trains."""
+
+    hour: float = Field(gt=0, le=1_000_000)
+    """An hour of it."""
+    currency: str = Field("EUR", pattern=r"^[A-Z]{3}$")
+    """By ISO 4217."""
 
 
 class Training(Section):
@@ -158,6 +170,11 @@ class Training(Section):
     """`nf4`: QLoRA, the base model in four bits."""
     dtype: Dtype | Literal["auto"] = "auto"
     """What is computed in. `auto`: bfloat16 where preflight measures that this machine is faster with it."""
+    memory_gib: float | None = Field(None, gt=0, le=100_000)
+    """What a training may take of the machine's memory, or the GPU's: passes are made smaller until they fit, and what
+    cannot is refused. null: nine tenths of the machine's, or all of the GPU's."""
+    price: Price | None = None
+    """What training costs: reports state it. null: they do not."""
     timeout_minutes: int = Field(240, ge=1, le=20_160)
     """A training that takes longer is stopped, and has failed."""
 

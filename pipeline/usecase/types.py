@@ -15,6 +15,7 @@ CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
 Dtype = Literal["float32", "bfloat16"]
 Quantize = Literal["none", "nf4"]
 LrSchedule = Literal["cosine", "linear", "constant"]
+PreferenceLoss = Literal["dpo", "orpo"]
 ExampleKind = Literal["sft", "preference"]
 Use = Literal["rag", "train", "evaluate", "log"]
 USES: tuple[Use, ...] = get_args(Use)

@@ -104,6 +104,19 @@ left join lineage.attempt t on t.run_id = r.run_id and t.state = 'succeeded'
 where r.run_id = any (:'runs'::uuid[])
 order by r.started_at, r.run_id;
 
+-- curves --
+-- The losses of the given runs' trainings by step, for pictures: of many steps, means over as many as make a hundred points.
+-- A loss that is no number is none here: such a training has failed.
+select c.job, c.run_id, max(c.step) as step, avg(c.loss) as loss, avg(c.eval_loss) as eval_loss
+from (
+    select t.*, width_bucket(t.step, 0, max(t.step) over (partition by t.run_id) + 1, 100) as point
+    from lineage.training_curve t
+    where t.run_id = any (:'runs'::uuid[])
+      and (t.loss is null or t.loss < 'infinity') and (t.eval_loss is null or t.eval_loss < 'infinity')
+) c
+group by c.job, c.run_id, c.point
+order by c.job, c.run_id, c.point;
+
 -- edges --
 -- What went into what among the given versions, by the runs that made them.
 select distinct m.digest as made_from, w.digest as went_into

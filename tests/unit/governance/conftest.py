@@ -23,6 +23,12 @@ from pipeline.results import (
 
 AT = "2026-01-02T03:04:05+00:00"
 RUN = "00000000-0000-0000-0000-000000000001"
+TRAINED = {
+    "steps": 6, "steps_planned": 6, "best_step": 6, "eval_loss_before": 2.5, "eval_loss": 1.5, "train_loss": 0.4,
+    "overfitted": False, "seconds": 61.5, "seconds_before": 0.0, "peak_memory_mib": 900,
+    "plan": {"batch_size": 8, "memory_mib": 950, "seconds": 70, "trainable": 163840, "parameters": 1246336},
+    "cost": {"amount": 0.0427, "currency": "EUR"},
+}  # fmt: skip
 
 
 def version(kind: str, name: str, digest: str, private: bool = False) -> dict[str, Any]:
@@ -96,10 +102,15 @@ def contents(tmp_path: Path) -> dict[str, bytes]:
             "edges": [{"made_from": snapshot.digest, "went_into": weights.digest}],
         },
         "runs": [{
-            "run_id": RUN, "job": "training.sft", "params": {"epochs": 3}, "facts": {"loss": 1.25, "rows": 40},
+            "run_id": RUN, "job": "training.sft", "params": {"epochs": 3}, "facts": {"rows": 40, "training": TRAINED},
             "environment": {"python": "3.11.7"}, "login": "trainer", "requested_by": "engineer", "started_at": AT,
             "ended_at": AT,
         }],
+        "curves": [
+            {"job": "training.sft", "run_id": RUN, "step": step, "loss": 2.0 / step,
+             "eval_loss": None if step % 2 else 1.5}
+            for step in range(1, 7)
+        ],
         "datasets": [{"kind": "examples", "version": 2, "digest": "d" * 64, "counts": {"train": 32},
                       "committed_at": AT}],
         "findings": [{"rule": "duplicate", "severity": "rejected", "findings": 3}],

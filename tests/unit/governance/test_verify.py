@@ -232,11 +232,23 @@ def test_a_forger_who_writes_everything_again_is_held_against_the_artifacts(fold
     assert told in found.problems[0].problem
 
 
+def test_a_picture_that_was_drawn_otherwise_is_found(folder: Path) -> None:
+    picture = next(folder.glob("curve_*.svg"))
+    report = (folder / "experiment_report.md").read_text()
+    assert f"({picture.name})" in report
+    assert "163840" in report
+    assert "EUR" in report
+    picture.write_text(picture.read_text().replace('r="3"', 'r="2"'))
+    sealed_again(folder)
+    problems = verify(folder).problems
+    assert [(entry.file, entry.problem) for entry in problems] == [(picture.name, "it is not what the evidence gives")]
+
+
 def test_another_installation_says_what_it_cannot_write_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cards, "renderer", lambda: "another")
     found = verify(folder)
     assert found.verified
-    assert "the prose of the documents" in [entry.what for entry in found.unproven]
+    assert "the prose and the pictures of the documents" in [entry.what for entry in found.unproven]
 
 
 def test_random_bytes_are_no_packet(tmp_path: Path) -> None:

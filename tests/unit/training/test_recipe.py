@@ -45,20 +45,24 @@ def test_steps(told: dict[str, float], rows: int, steps: int) -> None:
 
 def test_a_short_training_is_validated_within_its_steps() -> None:
     training = Training(sft=SftRecipe(eval_steps=20, epochs=1, batch_size=8))
-    told = recipe.arguments(training.sft, training, folder=Path("x"), device="cpu", rows=24, validated=True)
-    assert told["eval_steps"] == told["save_steps"] == 3
-    assert told["logging_steps"] == 1
-    assert not told["logging_nan_inf_filter"]
-    assert told["load_best_model_at_end"]
-    assert told["use_cpu"]
-    assert not told["gradient_checkpointing"]
-    assert not told["bf16"]
+    given = recipe.arguments(
+        training.sft, training, folder=Path("x"), device="cpu", rows=24, validated=True, checkpointing=False
+    )
+    assert given["eval_steps"] == given["save_steps"] == 3
+    assert given["logging_steps"] == 1
+    assert not given["logging_nan_inf_filter"]
+    assert given["load_best_model_at_end"]
+    assert given["use_cpu"]
+    assert not given["gradient_checkpointing"]
+    assert not given["bf16"]
 
 
 def test_without_validation_rows_nothing_is_saved_on_the_way() -> None:
     training = Training(dtype="bfloat16")
-    told = recipe.arguments(training.dpo, training, folder=Path("x"), device="cuda", rows=24, validated=False)
-    assert told["eval_strategy"] == told["save_strategy"] == "no"
-    assert "load_best_model_at_end" not in told
-    assert told["gradient_checkpointing"]
-    assert told["bf16"]
+    given = recipe.arguments(
+        training.dpo, training, folder=Path("x"), device="cuda", rows=24, validated=False, checkpointing=True
+    )
+    assert given["eval_strategy"] == given["save_strategy"] == "no"
+    assert "load_best_model_at_end" not in given
+    assert given["gradient_checkpointing"]
+    assert given["bf16"]

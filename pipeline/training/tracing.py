@@ -1,0 +1,272 @@
+"""What a training step takes, before anything is trained: one step of the model's own code with tensors that have a
+shape and no content (torch's FakeTensorMode), so that every architecture is counted as it computes.
+
+What is counted: the bytes alive at once, the floating-point operations, and the bytes that operations write.
+"""
+
+import copy
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from pipeline.models import Device
+from pipeline.training import head, recipe
+from pipeline.training.recipe import Method
+from pipeline.usecase import Quantize, Training
+
+# NF4 with double quantisation: four bits, and per 64 weights a scale of eight bits and 1/256 of one of 32.
+_NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
+_TRACED = (4, 8)  # layers
+# The name of torch's attention in a trace. Under its own, transformers makes a mask for tensors without content even
+# where there is nothing to mask, since it could not look; real ones it spares.
+_ATTENTION = "traced_sdpa"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One pass through the model."""
+
+    rows: int  # pairs, in preference tuning
+    length: int  # tokens of each
+    supervised: int  # of them scored
+    masked: bool  # whether attention needs a mask: of rows of unlike length, or of rows in a pack
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one pass, forward and backward, takes."""
+
+    weights: float  # bytes of the base model and its adapter
+    passing: float  # bytes of all else alive at once: activations, gradients, the optimizer's state
+    operations: float  # floating-point operations
+    forward: float  # those of them that the forward pass makes
+    written: float  # bytes, by all operations together
+    calls: float  # of operations
+
+
+class Tracer:
+    """A base model of this configuration with a new adapter, without weights."""
+
+    def __init__(self, config: Any, training: Training, device: Device) -> None:
+        """Builds it on no device: it takes no memory. Raises Refused where the recipe's layers are not in it."""
+        self._training, self._device = training, device
+        self._whole = whole = _built(config, training)
+        self.parameters: int = sum(weight.numel() for weight in whole.get_base_model().parameters())
+        self.trainable: int = sum(weight.numel() for weight in whole.parameters() if weight.requires_grad)
+        self.parameters -= self.trainable
+        text = config.get_text_config()
+        self.layers: int = text.num_hidden_layers
+        windowed = getattr(text, "use_sliding_window", True)
+        self._window: int | None = getattr(text, "sliding_window", None) if windowed else None
+        # Layers are alike: of many, a few are traced, and what each of the others adds.
+        counts = (self.layers,) if self.layers <= max(_TRACED) else _TRACED
+        self._models = {n: whole if n == self.layers else _built(_shortened(config, n), training) for n in counts}
+
+    def cost(self, method: Method, shape: Shape, checkpointing: bool) -> StepCost:
+        """Returns what a pass of this shape takes, with gradient checkpointing or without."""
+        if self._window is not None and self._window < shape.length:
+            shape = replace(shape, masked=True)
+        costs = {count: self._traced(model, method, shape, checkpointing) for count, model in self._models.items()}
+        if len(costs) == 1:
+            return costs[self.layers]
+        (few, small), (more, large) = costs.items()
+        times = (self.layers - few) / (more - few)
+
+        def extended(name: str) -> float:
+            low, high = getattr(small, name), getattr(large, name)
+            return float(low + times * (high - low))
+
+        return StepCost(**{field.name: extended(field.name) for field in fields(StepCost)})
+
+    def saved_by_nf4(self) -> float:
+        """Returns the bytes that the base model's weights would take less in four bits."""
+        return _resident(self._whole, "none") - _resident(self._whole, "nf4")
+
+    def _traced(self, model: Any, method: Method, shape: Shape, checkpointing: bool) -> StepCost:
+        import torch
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        count = _counter()
+        with FakeTensorMode(allow_non_fake_inputs=True), _on_device(model, self._device), count:
+            for weight in model.parameters():
+                count.add(weight)
+            resident = count.alive
+            optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad])
+            with torch.autocast(self._device, dtype=torch.bfloat16, enabled=self._training.dtype == "bfloat16"):
+                loss = _LOSSES[method](model, shape, self._device)
+            forward = count.operations
+            loss.backward()
+            optimizer.step()
+            del loss, optimizer
+        if checkpointing:
+            model.activation_checkpointing_disable()
+            model.disable_input_require_grads()  # which that leaves on
+        return StepCost(
+            weights=_resident(model, self._training.quantize),
+            passing=count.peak - resident,
+            operations=count.operations,
+            forward=forward,
+            written=count.written - resident,
+            calls=count.calls,
+        )
+
+
+def _resident(model: Any, quantize: Quantize) -> float:
+    """Returns the bytes of the weights and the adapter."""
+    import torch
+
+    four_bits = set()
+    if quantize == "nf4":
+        output = model.get_output_embeddings()
+        linear = [module for module in model.get_base_model().modules() if isinstance(module, torch.nn.Linear)]
+        four_bits = {id(module.weight) for module in linear if module is not output and not module.weight.requires_grad}
+    sizes = [
+        weight.numel() * (_NF4_BYTES if id(weight) in four_bits else weight.element_size())
+        for weight in model.parameters()
+    ]
+    return float(sum(sizes))
+
+
+def _built(config: Any, training: Training) -> Any:
+    """Returns a model of this configuration with a new adapter, on no device."""
+    import torch
+    from transformers import AttentionInterface, AutoModelForCausalLM
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, training.dtype))  # type: ignore[no-untyped-call]
+        model = recipe.with_adapter(model, training.sft)
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()  # adapters are trained in float32
+    text = model.get_base_model().config.get_text_config()
+    if text._attn_implementation == "sdpa":
+        text._attn_implementation = _ATTENTION
+        AttentionInterface.register(_ATTENTION, sdpa_attention_forward)
+    return model.train()
+
+
+def _shortened(config: Any, layers: int) -> Any:
+    """Returns the configuration of the same model with fewer layers."""
+    short = copy.deepcopy(config)
+    text = short.get_text_config()
+    whole = text.num_hidden_layers
+    for name, value in vars(text).items():
+        if isinstance(value, list) and len(value) == whole:  # one entry a layer, such as `layer_types`
+            setattr(text, name, value[:layers])
+    text.num_hidden_layers = layers
+    return short
+
+
+def _supervised(model: Any, shape: Shape, device: Device) -> Any:
+    import torch
+
+    ids = torch.zeros(shape.rows, shape.length, dtype=torch.long, device=device)
+    inputs = {"input_ids": ids, "labels": torch.zeros_like(ids), "attention_mask": _mask(shape, shape.rows, device)}
+    return head.loss_at(torch.arange(shape.supervised, device=device), model, inputs)
+
+
+def _preferred(model: Any, shape: Shape, device: Device) -> Any:
+    import torch
+
+    ids = torch.zeros(2 * shape.rows, shape.length, dtype=torch.long, device=device)
+    mask = _mask(shape, 2 * shape.rows, device)
+    places = torch.arange(shape.supervised, device=device)
+    chosen, rejected = head.log_probs_at(places, model, ids, mask, torch.ones_like(ids)).chunk(2)
+    return -torch.nn.functional.logsigmoid(chosen - rejected).mean()
+
+
+def _mask(shape: Shape, rows: int, device: Device) -> Any:
+    """Returns the mask as attention takes it, or none: looking at what a mask holds is what a trace cannot do."""
+    import torch
+
+    if not shape.masked:
+        return None
+    return torch.ones(rows, 1, shape.length, shape.length, dtype=torch.bool, device=device)
+
+
+_LOSSES: dict[Method, Callable[[Any, Shape, Device], Any]] = {"sft": _supervised, "dpo": _preferred}
+
+
+@contextmanager
+def _on_device(model: Any, device: Device) -> Iterator[None]:
+    """Makes the model's tensors stand on a device inside the block, in the tracing mode around it."""
+    import torch
+
+    kept: list[tuple[dict[str, Any], str, Any]] = []
+    moved: dict[int, Any] = {}  # tied weights stay one
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None:
+                    continue
+                kept.append((tensors, name, tensor))
+                if id(tensor) not in moved:
+                    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+                    is_weight = isinstance(tensor, torch.nn.Parameter)
+                    moved[id(tensor)] = torch.nn.Parameter(empty, tensor.requires_grad) if is_weight else empty
+    for tensors, name, tensor in kept:
+        tensors[name] = moved[id(tensor)]
+    try:
+        yield
+    finally:
+        for tensors, name, tensor in kept:
+            tensors[name] = tensor
+
+
+def _counter() -> Any:
+    """Returns a mode that counts what passes through it: bytes `alive`, `peak` and `written`; `operations`; `calls`."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+    from torch.utils.flop_counter import flop_registry
+
+    # torch counts attention on a GPU alone.
+    aten = torch.ops.aten
+    flops = {
+        **flop_registry,
+        aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[aten._scaled_dot_product_flash_attention],
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+            aten._scaled_dot_product_flash_attention_backward
+        ],
+    }
+
+    class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.alive = self.peak = self.written = self.calls = 0
+            self.operations = 0.0
+            self._storages: dict[int, Any] = {}
+
+        def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            given = kwargs or {}
+            result = operation(*args, **given)
+            self.calls += 1
+            if (formula := flops.get(operation._overloadpacket)) is not None:
+                self.operations += formula(*args, **given, out_val=result)
+            for one in tree_leaves(result):
+                if isinstance(one, torch.Tensor):
+                    self.add(one)
+            self.peak = max(self.peak, self.alive)
+            return result
+
+        def add(self, tensor: Any) -> None:
+            """Counts a tensor's memory, once for all tensors that share it, until it is given back."""
+            storage = tensor.untyped_storage()
+            key, size = storage._cdata, storage.nbytes()
+            if key in self._storages:
+                return
+            self.alive += size
+            self.written += size
+
+            def freed(_: Any) -> None:
+                del self._storages[key]
+                self.alive -= size
+
+            self._storages[key] = weakref.ref(storage, freed)
+
+    return Counter()
