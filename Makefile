@@ -11,7 +11,7 @@ NIGHTSHIFT_TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo up down test test-slow check format bench bench-sft bench-model bench-data bench-commit bench-near bench-dvc lock reference tiny-base
+.PHONY: install demo up down test test-slow check format bench bench-sft bench-dpo bench-memory bench-startup bench-model bench-data bench-commit bench-near bench-dvc lock reference tiny-base
 
 install: $(STAMP)
 
@@ -67,9 +67,21 @@ tiny-base: install
 bench: install
 	$(BIN)/python -m benchmarks
 
-# Fine-tuning of SmolLM2 beside the plain TRL script: some minutes on two cores, and 13 GB for the peer.
+# Fine-tuning beside the plain TRL script: some twenty minutes on two cores, and 18 GB for the peer; ALPACA=FILE adds one.
 bench-sft: install
-	$(BIN)/python -m benchmarks.sft
+	$(if $(ALPACA),ALPACA=$(ALPACA) )$(BIN)/python -m benchmarks.sft
+
+# Preference tuning with and without what is kept of the reference: fifteen minutes on two cores.
+bench-dpo: install
+	$(BIN)/python -m benchmarks.dpo
+
+# What preflight expects of memory and time beside what trainings took: ten minutes on two cores.
+bench-memory: install
+	$(BIN)/python -m benchmarks.memory
+
+# What a training task costs beside its imports and its training.
+bench-startup: install
+	$(BIN)/python -m benchmarks.startup
 
 # The check of 200,000 training rows, each part alone: seven minutes on two cores.
 bench-data: install

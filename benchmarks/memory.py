@@ -128,9 +128,11 @@ def _training(chosen: Configuration) -> Training:
 def _rows(chosen: Configuration) -> list[dict[str, Any]]:
     scored = int(chosen.scored * chosen.length)
     if chosen.method == "sft":
+        # Of unlike length: rows of the same would need no mask.
+        lengths = [chosen.length - place % chosen.rows for place in range(STEPS * chosen.rows)]
         ids = [5 + place % 3000 for place in range(chosen.length)]
         labels = [head.IGNORED] * (chosen.length - scored) + ids[chosen.length - scored :]
-        return [{"input_ids": ids, "labels": labels} for _ in range(STEPS * chosen.rows)]
+        return [{"input_ids": ids[:length], "labels": labels[:length]} for length in lengths]
     prompt, answer = [5] * (chosen.length - scored), [6] * scored
     pair = {"prompt_ids": prompt, "chosen_ids": answer, "rejected_ids": answer[::-1]}
     return [pair | {"ref_chosen_logps": -1.0, "ref_rejected_logps": -1.0} for _ in range(STEPS * chosen.rows)]
@@ -152,7 +154,9 @@ def _folder(name: str, scratch: Path) -> Path:
         return models.locate(from_environment(), BaseModelSource(name=name))
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     folder = scratch / name
     torch.manual_seed(7)
     config = AutoConfig.for_model(name, **SHAPES[name], max_position_embeddings=4096)

@@ -117,7 +117,7 @@ def cost(tracer: Tracer, method: Method, lengths: Lengths, passes: Passes, check
 
 def needed(step: StepCost, device: Device) -> int:
     """Returns the bytes of memory at the peak: of the process, or of the GPU."""
-    return int(step.weights + step.passing + (0 if device == "cuda" else PROCESS_BYTES))
+    return int(step.weights + step.passing + step.buffers + (0 if device == "cuda" else PROCESS_BYTES))
 
 
 def budget(training: Training, device: Device) -> int:
@@ -129,6 +129,16 @@ def budget(training: Training, device: Device) -> int:
 
         return int(torch.cuda.get_device_properties(0).total_memory) - _GPU_BYTES
     return int(_OF_MACHINE * machine_bytes())
+
+
+def machine(training: Training, device: Device) -> str:
+    """Returns what decides about the memory there is, for cache keys: asked without importing torch."""
+    if training.memory_gib is not None:
+        return f"{training.memory_gib:g} GiB"
+    if device == "cuda":
+        cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        return ", ".join(card.read_text().partition("\n")[0].removeprefix("Model:").strip() for card in cards) or device
+    return f"{machine_bytes() >> 30} GiB"
 
 
 def machine_bytes(limits: Sequence[Path] = (Path("/sys/fs/cgroup/memory.max"),)) -> int:

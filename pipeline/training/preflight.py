@@ -62,7 +62,7 @@ def run(context: Context, *, base: BaseModel) -> Prepared:
             "quantize": training.quantize,
             "dtype": training.dtype,
             "device": context.settings.device,
-            "memory": fitting.budget(training, models.device(context.settings.device)) >> 30,
+            "memory": fitting.machine(training, models.expected_device(context.settings.device)),
             "sft": training.sft.model_dump(mode="json"),
             "dpo": training.dpo.model_dump(mode="json") if training.dpo.enabled else None,
             "mix": [weights, training.sft.seed, training.dpo.seed] if weights else None,

@@ -61,7 +61,7 @@ class Swept:
 
 def sweep(context: Context, wanted: Sequence[str], start: Tuned | None = None) -> Swept:
     """Returns every try of the settings wanted, such as "sft.lora_rank=4,16,64", best first; of several, each value
-    with each. `start` is the SFT adapter that preference tuning goes on from; None: one is trained as the use case says.
+    with each. `start` is the SFT adapter that preference tuning goes on from; None: one is trained, as the YAML says.
 
     Raises BadInput for a setting that is none or a value that it may not have; Refused where there are no validation
     rows to choose by; NotAvailable where every try failed.
@@ -162,9 +162,7 @@ def _value(text: str, entry: str) -> Any:
     try:
         return parsing.parse_yaml(text.strip().encode())
     except parsing.ParseError as error:
-        raise BadInput(
-            "a value of the sweep is not read", where="--sweep", found=entry, allowed=error.problem
-        ) from None
+        raise BadInput("a sweep's value is not read", where="--sweep", found=entry, allowed=error.problem) from None
 
 
 def _with(usecase: UseCase, method: Method, settings: Values) -> UseCase:

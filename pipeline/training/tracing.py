@@ -19,6 +19,9 @@ from pipeline.usecase import Quantize, Training
 # NF4 with double quantisation: four bits, and per 64 weights a scale of eight bits and 1/256 of one of 32.
 _NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
 _TRACED = (4, 8)  # layers
+# Measured: what a first step leaves behind is twice the largest matrix, which MKL lays out anew for the forward and the
+# backward product.
+_BUFFERS = 2
 # The name of torch's attention in a trace. Under its own, transformers makes a mask for tensors without content even
 # where there is nothing to mask, since it could not look; real ones it spares.
 _ATTENTION = "traced_sdpa"
@@ -40,6 +43,7 @@ class StepCost:
 
     weights: float  # bytes of the base model and its adapter
     passing: float  # bytes of all else alive at once: activations, gradients, the optimizer's state
+    buffers: float  # bytes that a CPU's library of products keeps for itself
     operations: float  # floating-point operations
     forward: float  # those of them that the forward pass makes
     written: float  # bytes, by all operations together
@@ -108,6 +112,7 @@ class Tracer:
         return StepCost(
             weights=_resident(model, self._training.quantize),
             passing=count.peak - resident,
+            buffers=_BUFFERS * 4 * max(weight.numel() for weight in model.parameters()) * (self._device == "cpu"),
             operations=count.operations,
             forward=forward,
             written=count.written - resident,
