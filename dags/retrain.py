@@ -1,11 +1,11 @@
 """The night: seals the release policy, trains, evaluates, applies the gate, and writes the evidence down.
 
 **When a task fails.** `preflight` refuses what cannot work before any GPU time, the suites included: its message says
-what to fix. `baseline` answers the suites with the base model before any of it is trained. `sft` and `dpo`, killed and
-run again, go on from their last checkpoint, or take an equal earlier result; one that diverged says at which step.
-`gate` needs every evaluation: clear the failed one. `publish_candidate` fails where the gate blocked the candidate: its
-log names the checks, the decision and its evidence are written by then, and what was live stays live. A candidate that
-equals the champion ends the run after `changed`, with the rest skipped.
+what to fix. `baseline` answers the suites with the base model before any of it is trained. `pretrain`, `sft` and
+`dpo`, killed and run again, go on from their last checkpoint, or take an equal earlier result; one that diverged says
+at which step. `gate` needs every evaluation: clear the failed one. `publish_candidate` fails where the gate blocked
+the candidate: its log names the checks, the decision and its evidence are written by then, and what was live stays
+live. A candidate that equals the champion ends the run after `changed`, with the rest skipped.
 
 **Clearing is safe** for every task; nothing here changes what is live. Clearing `seal` after training does not help
 anyone: the first time that thresholds were sealed counts.
@@ -49,10 +49,19 @@ def baseline(name: str, prepared: XCom) -> object:
 
 @task(**factory.GPU, retry_policy=factory.OwnFailures(limit=2))
 @factory.fail_without_retry
-def sft(name: str, prepared: XCom) -> object:
+def pretrain(name: str, prepared: XCom) -> object:
     from pipeline import training
 
-    return training.sft(factory.stage_context(name), load(training.Prepared, prepared))
+    return training.pretrain(factory.stage_context(name), load(training.Prepared, prepared))
+
+
+@task(**factory.GPU, retry_policy=factory.OwnFailures(limit=2))
+@factory.fail_without_retry
+def sft(name: str, prepared: XCom, start: XCom) -> object:
+    from pipeline import training
+
+    before = None if start is None else load(training.Tuned, start)
+    return training.sft(factory.stage_context(name), load(training.Prepared, prepared), before)
 
 
 @task(**factory.GPU, retry_policy=factory.OwnFailures(limit=2))
@@ -125,8 +134,9 @@ def build(usecase: UseCase) -> None:
     def flow() -> None:
         sealed, prepared = seal(name), preflight(name)
         sealed >> prepared
-        tuned = sft.override(execution_timeout=long)(name, prepared)
-        baseline(name, prepared) >> tuned
+        pretrained = pretrain.override(execution_timeout=long)(name, prepared)
+        baseline(name, prepared) >> pretrained
+        tuned = sft.override(execution_timeout=long)(name, prepared, pretrained)
         candidate = dpo.override(execution_timeout=long)(name, prepared, tuned)
         models = subjects(name, tuned, candidate)
         changed(name, candidate) >> models

@@ -33,7 +33,7 @@ _BEGINNINGS = ("Two", "two", "7", "(a)", "“Yes", "- one", "EUR 5", "Ähnlich")
 _MARK = "answer-goes-here"
 
 
-# Why a row cannot be trained on. The last four are about its length and its two sides: see pipeline/encoding.py.
+# Why a row cannot be trained on. The last five are about its length and its two sides: see pipeline/encoding.py.
 Reason = Literal[
     "no_answer",
     "control_token_in_answer",
@@ -45,6 +45,7 @@ Reason = Literal[
     "prompts_differ",
     "prompt_fills_max_length",
     "answers_alike",
+    "empty_text",
 ]
 
 
@@ -113,6 +114,13 @@ class Chat:
         encoded = self.conversation([*messages, answer])
         begin, end = encoded.answers[-1]
         return encoded.ids[:begin], encoded.ids[begin : end - 1]
+
+    def document(self, text: str) -> list[int]:
+        """Returns the tokens of a plain text as the tokenizer begins one, and the mark of its end. Control tokens that
+        it spells are made harmless."""
+        ids = list(self._tokenizer(self._harmless(text))["input_ids"])
+        end = self._tokenizer.eos_token_id
+        return ids if end is None or ids[-1:] == [end] else [*ids, int(end)]
 
     def conversation(self, messages: Sequence[Message]) -> Encoded:
         """Returns a conversation up to its last answer.

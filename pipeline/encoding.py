@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.chat import Chat, Message, Reason, Unsuitable
 
-Content = Mapping[str, Any]  # {"messages"}, or {"prompt", "chosen", "rejected"}: each a list of {"role", "content"}
+Content = Mapping[str, Any]  # {"messages"}, {"text"}, or {"prompt", "chosen", "rejected"}: lists of {"role", "content"}
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,11 @@ def supervised(chat: Chat, content: Content, max_length: int) -> Supervised:
         lost_answers=sum(begin >= max_length for begin, _ in encoded.answers),
         last_only=encoded.last_only,
     )
+
+
+def text(chat: Chat, content: Content) -> list[int]:
+    """Returns a plain text as tokens, whole, with the mark of its end."""
+    return chat.document(content["text"][0]["content"])
 
 
 def pair(chat: Chat, content: Content, max_length: int) -> Pair:

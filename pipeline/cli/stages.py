@@ -53,7 +53,7 @@ def train(
     if sweep:
         return training.sweep(context, sweep)
     prepared = training.preflight(context)
-    tuned = training.sft(context, prepared)
+    tuned = training.sft(context, prepared, training.pretrain(context, prepared))
     done = tuned
     if stage != "sft":
         done = training.dpo(context, prepared, tuned)

@@ -11,12 +11,12 @@ from typing import BinaryIO, Literal, cast
 
 from pipeline.errors import BadInput
 
-Container = Literal["array", "lines", "csv", "tsv", "parquet"]
+Container = Literal["array", "lines", "csv", "tsv", "parquet", "plain"]
 
 HEAD_BYTES = 1 << 16  # that are looked at
 _SAMPLE_LINES = 20
 _MARK = b"\xef\xbb\xbf"
-ALLOWED = "JSON, JSONL, CSV, TSV or Parquet in UTF-8, each also compressed as .gz or .zst"
+ALLOWED = "JSON, JSONL, CSV, TSV or Parquet in UTF-8, or a .txt of one text a line, each also compressed as .gz or .zst"
 _SUFFIXES = tuple(
     f".{plain}{packed}"
     for plain in ("json", "jsonl", "ndjson", "csv", "tsv", "tab", "parquet")
@@ -98,6 +98,8 @@ def _container(head: bytes, name: str) -> Container:
     whole = lines[:-1] if len(head) >= HEAD_BYTES else lines
     sample = [line for line in whole if line][:_SAMPLE_LINES]
     if sample and not any(line.startswith(b"{") and line.endswith(b"}") for line in sample):
+        if _plain(name).endswith(".txt"):
+            return "plain"
         raise BadInput(
             "this is no file of rows",
             where=name,
@@ -109,8 +111,12 @@ def _container(head: bytes, name: str) -> Container:
 
 
 def _table(name: str) -> Literal["csv", "tsv"] | None:
-    plain = name.lower().removesuffix(".gz").removesuffix(".zst")
+    plain = _plain(name)
     return "csv" if plain.endswith(".csv") else "tsv" if plain.endswith((".tsv", ".tab")) else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".gz").removesuffix(".zst")
 
 
 def _head(stream: io.BufferedReader, name: str) -> bytes:

@@ -69,6 +69,12 @@ def _completion(row: dict[str, Any]) -> list[Content]:
     return [{"messages": [*prompt, *said(row, answer, "assistant")]}]
 
 
+def _text(row: dict[str, Any]) -> list[Content]:
+    for refuse in (refuse_tools, refuse_media, refuse_label, refuse_weights):
+        refuse(row)
+    return [{"text": [{"role": "document", "content": text(row, "text")}]}]
+
+
 def _tree(row: dict[str, Any]) -> list[Content]:
     """Returns the conversation that people ranked best, message by message."""
     path: list[Message] = []
@@ -257,4 +263,11 @@ LAYOUTS: Mapping[ExampleKind, Mapping[str, Layout]] = {
         ),
         "oasst": Layout("prompt with replies", frozenset({"prompt", "role", "text", "replies"}), _tree_preference),
     },
+    "text": {"text": Layout("text", (_ROW - {"system"}) | {"text"}, _text)},
 }
+
+
+def parts(content: Content) -> list[list[Message]]:
+    """Returns what a row's content consists of: its conversation, or its text, or prompt, chosen and rejected."""
+    whole = next((content[name] for name in ("messages", "text") if name in content), None)
+    return [content[name] for name in ("prompt", "chosen", "rejected")] if whole is None else [whole]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts import ArtifactStore
-from pipeline.data import marks, measures, measuring, near, snapshots
+from pipeline.data import measures, measuring, near, snapshots, splits
 from pipeline.data.lengths import Basis, Unmeasured
 from pipeline.data.measuring import Task, Texts
 from pipeline.data.snapshots import Source
@@ -145,7 +145,7 @@ def contaminated(task: Task, rows: "pa.Table", questions: Sequence[str]) -> froz
             row = int(of[place])
             example = texts.examples(offsets[row].as_py())[parts[row].as_py()]
             content = measures.redacted(example, task.checks).content
-            return "" if content is None else marks.questions(content)[number[place]]
+            return "" if content is None else splits.questions(content)[number[place]]
 
         return frozenset(int(of[place]) for place in near.beside(compute.list_flatten(places), text_of, questions))
 

@@ -23,6 +23,7 @@ REASONS: Mapping[Reason, str] = {
     "prompt_is_no_prefix": "the answer's first token grows into the last of the prompt",
     "end_mark_is_no_token": "what ends the turn grows into the answer's last token",
     "answer_beyond_max_length": "no answer begins within training.sft.max_length tokens",
+    "empty_text": "the text is no token of the base model",
     "prompts_differ": "the chat template leads to the two answers by different prompts",
     "prompt_fills_max_length": "the prompt alone fills the training.dpo.max_length tokens",
     "answers_alike": "chosen and rejected are the same tokens",
@@ -63,6 +64,9 @@ class Lengths:
 
 def _measured(chat: Chat, content: Content, max_length: int) -> Length:
     """Returns the length of a row's content. Raises Unsuitable where the template does not write it."""
+    if "text" in content:
+        count = len(encoding.text(chat, content))
+        return Length(count, count, 0, 0, 0, None if count > 1 else "empty_text", False)
     if "messages" in content:
         row = encoding.supervised(chat, content, max_length)
         cut = max(row.length - max_length, 0)
@@ -104,6 +108,8 @@ def basis(settings: Settings, usecase: UseCase) -> Basis | Unmeasured:
     """Returns what the rows of a use case are measured by. Reads no tokenizer yet."""
     training = usecase.training
     max_lengths: dict[ExampleKind, int] = {"sft": training.sft.max_length}
+    if training.pretrain.enabled:
+        max_lengths["text"] = training.pretrain.max_length
     if training.dpo.enabled:
         max_lengths["preference"] = training.dpo.max_length
     sources = uses.of_examples(usecase, settings.usecases / usecase.name)

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from pipeline.data.formats import Example
 from pipeline.data.layouts import Content
 from pipeline.data.normal import digest, normal
-from pipeline.data.splits import normalised, question
+from pipeline.data.splits import normalised, question, questions
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,6 @@ def of(row: Example, content: Content) -> Marks:
         return Marks(about, mark(f"content\n{seen}"), questions=marks)
     *prompt, answer = content["messages"]
     return Marks(about, mark(f"content\n{seen}"), mark(digest(prompt)), mark(normal(answer["content"])), marks)
-
-
-def questions(content: Content) -> list[str]:
-    """Returns what a row asks, without the passages that stand before it."""
-    turns = content["messages"] if "messages" in content else content["prompt"]
-    return [question(turn["content"]) for turn in turns if turn["role"] == "user"]
 
 
 def question_mark(text: str) -> bytes:

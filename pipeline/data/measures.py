@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from pipeline.data import credentials, marks, personal, quality, tasks, texts
+from pipeline.data import credentials, layouts, marks, personal, quality, splits, tasks, texts
 from pipeline.data.beside import Beside
 from pipeline.data.documents import Document
 from pipeline.data.formats import Example
@@ -15,7 +15,7 @@ from pipeline.data.normal import normal
 from pipeline.usecase import Checks
 
 Measures = dict[str, Any]
-_ROLES = {"system": "s", "user": "u", "assistant": "a"}
+_ROLES = {"system": "s", "user": "u", "assistant": "a", "document": "d"}
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,7 @@ OWN = (
 
 
 def _content_measures(content: Content) -> Measures:
-    parts = (
-        [content["messages"]] if "messages" in content else [content[name] for name in ("prompt", "chosen", "rejected")]
-    )
+    parts = layouts.parts(content)
     answers = [normal(part[-1]["content"]) for part in (parts[1:] or parts)]
     others = [
         *parts[0][:-1],
@@ -124,7 +122,7 @@ def _content_measures(content: Content) -> Measures:
         *(parts[0][-1:] if parts[1:] else []),
     ]
     return {
-        "task": tasks.task_of(next(iter(marks.questions(content)), "")),
+        "task": tasks.task_of(next(iter(splits.questions(content)), "") if "text" not in content else ""),
         "roles": "/".join("".join(_ROLES.get(turn["role"], "?") for turn in part) for part in parts),
         "blank_turns": sum(not normal(turn["content"]) for turn in others),
         "answer_characters": min(len(answer) for answer in answers),
@@ -136,8 +134,9 @@ def _content_measures(content: Content) -> Measures:
 def _text_measures(content: Content, checks: Checks) -> Measures:
     """Returns what the texts of a row hold; None where the use case does not ask."""
     every = [turn["content"] for part in content.values() for turn in part]
-    spoken = content.get("messages") or [*content["chosen"], *content["rejected"]]
-    answers = [turn["content"] for turn in spoken if turn["role"] == "assistant"]
+    first, *others = layouts.parts(content)
+    spoken = [turn for part in others for turn in part] if others else first
+    answers = [turn["content"] for turn in spoken if turn["role"] in ("assistant", "document")]
     whole = "\n".join(every)
 
     def unless_off(action: str, measure: Callable[[], int]) -> int | None:

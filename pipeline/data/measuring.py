@@ -239,5 +239,5 @@ def _entry(row: Example, task: Task, by: Lengths | None) -> dict[str, Any]:
         "generated": None if row.generated is None else canonical.dumps(plain(row.generated)),
         "detail": ", ".join(row.unread) or None,
         "text": near.text(row.content),
-        "asked": marks.questions(row.content),
+        "asked": splits.questions(row.content),
     }

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
-from pipeline.data import files, jsonrows, tables
+from pipeline.data import files, jsonrows, plain_lines, tables
 from pipeline.data.rows import Problem, Raw, Row
 
 _READERS: Mapping[str, Callable[[BinaryIO, str], Iterator[Raw]]] = {
@@ -13,13 +13,14 @@ _READERS: Mapping[str, Callable[[BinaryIO, str], Iterator[Raw]]] = {
     "array": lambda stream, name: map(jsonrows.encoded, jsonrows.of_array(stream, name)),
     "csv": lambda stream, name: map(jsonrows.encoded, tables.of_text(stream, name, None)),
     "tsv": lambda stream, name: map(jsonrows.encoded, tables.of_text(stream, name, "\t")),
+    "plain": plain_lines.of_text,
     "parquet": lambda stream, name: map(jsonrows.encoded, tables.of_parquet(stream, name)),
 }
 
 
 def read(data: bytes | BinaryIO, name: str = "") -> Iterator[Row]:
     """Yields the rows of a file in their order: objects of a JSON array or one a line, records of a CSV, TSV or Parquet
-    table; compressed or not.
+    table, lines of a plain text; compressed or not.
 
     Rules of problems: `malformed`, `not_utf8`, `not_storable`, `columns`, `long_line`, and `truncated` where nothing
     after the row can be read. Raises BadInput for what is no file of rows.

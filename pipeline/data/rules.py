@@ -160,7 +160,7 @@ def for_examples(checks: Checks) -> tuple[Rule, ...]:
         Rule(
             "roles",
             "roles",
-            Matches(r"\A(?:s?(?:ua)+|s?u(?:au)*/a/a)\Z"),
+            Matches(r"\A(?:s?(?:ua)+|s?u(?:au)*/a/a|d)\Z"),
             "after at most one system message, user and assistant alternate and the assistant has the last word",
         ),
         Rule("empty_turn", "blank_turns", Between(None, 0), "a message before the answer is empty"),

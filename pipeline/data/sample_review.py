@@ -11,6 +11,7 @@ from typing import Any, Literal
 from psycopg.types.json import Jsonb
 
 from pipeline import database, statistics
+from pipeline.data.layouts import parts
 from pipeline.data.reports import Agreement, Rater, ReviewCard
 from pipeline.database import Connection
 from pipeline.errors import BadInput, Refused
@@ -224,8 +225,8 @@ def _row(connection: Connection, head: Mapping[str, Any], place: int) -> Row:
     if content is None:
         raise Refused(f"row {place} of review {head['review_id']} was erased")
     known = (head["review_id"], place, head["rows"], row["digest"], row["stratum"])
-    if "messages" in content:
-        return Row(*known, content["messages"])
+    if "prompt" not in content:
+        return Row(*known, parts(content)[0])
     chosen, rejected = (_text(content[side]) for side in ("chosen", "rejected"))
     a, b = (rejected, chosen) if row["swapped"] else (chosen, rejected)
     return Row(*known, content["prompt"], a, b)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Literal
 
 from pipeline import canonical, prompt
+from pipeline.data import layouts
 from pipeline.data.components import components
 from pipeline.data.layouts import Content
 from pipeline.data.normal import normal
@@ -27,11 +28,17 @@ def group(content: Content) -> str:
     """Returns the digest of the group that a row belongs to: its first question, normalised.
 
     It counts alike for supervised and preference rows, and whichever passages stand before the question. The first
-    question alone, since a longer conversation repeats the shorter one that it goes on from.
+    question alone, since a longer conversation repeats the shorter one that it goes on from. Of a text, the text.
     """
-    turns = content["messages"] if "messages" in content else content["prompt"]
-    first = next((turn["content"] for turn in turns if turn["role"] == "user"), "")
-    return canonical.digest_text(normalised(question(first)))
+    return canonical.digest_text(normalised(next(iter(questions(content)), "")))
+
+
+def questions(content: Content) -> list[str]:
+    """Returns what a row asks, without the passages that stand before it; of a text, the text."""
+    (name, *_), first = content, layouts.parts(content)[0]
+    if name == "text":
+        return [turn["content"] for turn in first]
+    return [question(turn["content"]) for turn in first if turn["role"] == "user"]
 
 
 def key_group(key: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from pipeline.data import abuse, credentials, personal, quality
 from pipeline.data.documents import Document
-from pipeline.data.layouts import Content
+from pipeline.data.layouts import Content, parts
 from pipeline.usecase import Checks, DocumentChecks
 
 # The measures of documents, which are the keys of `checks.documents`, too.
@@ -16,8 +16,7 @@ def abuse_of(content: Content) -> int:
 
     The rejected answer of a pair may be abusive, and so may the prompt of a task that is about such texts.
     """
-    parts = [content["messages"]] if "messages" in content else [content["prompt"], content["chosen"]]
-    turns = [turn for part in parts for turn in part]
+    turns = [turn for part in parts(content)[:2] for turn in part]
     answers = [turn["content"] for turn in turns if turn["role"] == "assistant"]
     prompts = "\n\n".join(turn["content"] for turn in turns if turn["role"] != "assistant")
     kinds = {kind for text in (*answers, prompts) for kind in abuse.kinds(text)}

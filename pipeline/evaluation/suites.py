@@ -123,6 +123,8 @@ def _reference(kind: str, content: Mapping[str, Any]) -> Reference | None:
         if not messages or messages[-1]["role"] != "assistant" or len(messages) < 2:
             return None
         return Reference(tuple(messages[:-1]), messages[-1]["content"])
+    if kind == "text":
+        return None
     prompt = content["prompt"]
     question = (
         [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [_message(entry) for entry in prompt]

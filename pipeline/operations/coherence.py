@@ -45,6 +45,8 @@ def _disagreeing(usecase: UseCase) -> Iterator[Finding]:
         yield "training.dpo.enabled", "true, and no examples are of the kind preference"
     if not training.dpo.enabled and "preference" in kinds:
         yield "training.dpo.enabled", "false, and examples of the kind preference are given: nothing reads them"
+    if not training.pretrain.enabled and "text" in kinds:
+        yield "training.pretrain.enabled", "false, and examples of the kind text are given: nothing reads them"
     if "sft" not in kinds:
         yield "examples", "none is of the kind sft, which every night begins with"
     if checks.min_characters > checks.max_characters:

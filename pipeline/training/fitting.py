@@ -68,7 +68,7 @@ def plan(tracer: Tracer, training: Training, method: Method, lengths: Lengths, d
 
     Raises Refused where not even passes of one row fit, with the nearest settings that would.
     """
-    own = training.sft if method == "sft" else training.dpo
+    own = recipe.recipe_of(training, method)
     room = budget(training, device)
     always = device == "cuda"
     tried = None

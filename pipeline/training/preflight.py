@@ -18,7 +18,7 @@ from pipeline.training import fitting, mixing, packing, recipe, rows, sandbox
 from pipeline.training.fitting import Lengths
 from pipeline.training.mixing import Mix
 from pipeline.training.precision import choose
-from pipeline.training.recipe import Method
+from pipeline.training.recipe import METHODS, Method
 from pipeline.training.records import Plan, Precision, PreflightFacts, Prepared, Split
 from pipeline.training.rows import Kept
 from pipeline.training.tracing import Tracer
@@ -65,7 +65,8 @@ def run(context: Context, *, base: BaseModel) -> Prepared:
             "memory": fitting.machine(training, models.expected_device(context.settings.device)),
             "sft": training.sft.model_dump(mode="json"),
             "dpo": training.dpo.model_dump(mode="json") if training.dpo.enabled else None,
-            "mix": [weights, training.sft.seed, training.dpo.seed] if weights else None,
+            "pretrain": training.pretrain.model_dump(mode="json") if training.pretrain.enabled else None,
+            "mix": weights or None,
         },
         inputs={"dataset": newest.artifact},
         reuse=context.reuse,
@@ -114,49 +115,55 @@ def _facts(
     chat = Chat(tokenizer)
     device = models.device(settings.device)
     precision = choose(config, device) if training.dtype == "auto" else Precision(training.dtype)
-    tuned = {
-        split: rows.supervised(contents, chat, training.sft.max_length, rows.budget(training.sft, split))
-        for split, contents in rows.read(attempt.connection, dataset, "sft", Mix(weights, training.sft.seed)).items()
+    chosen = recipe.measured(training, precision)
+    kept = {
+        method: _kept(attempt, chosen, method, chat, dataset, weights)
+        for method in METHODS
+        if method == "sft" or recipe.recipe_of(chosen, method).enabled  # type: ignore[attr-defined]
     }
-    rows.require(tuned["train"], "sft", training.sft.max_length)
-    paired = None
-    if training.dpo.enabled:
-        paired = {
-            split: rows.preferences(contents, chat, training.dpo.max_length, rows.budget(training.dpo, split))
-            for split, contents in rows.read(
-                attempt.connection, dataset, "preference", Mix(weights, training.dpo.seed)
-            ).items()
-        }
-        # No pairs at all means no preference tuning; pairs of which none is of use are a mistake.
-        if paired["train"].rejected:
-            rows.require(paired["train"], "preference", training.dpo.max_length)
+    rows.require(kept["sft"]["train"], "sft", training.sft.max_length)
+    for method, own in kept.items():
+        # No rows at all mean nothing of this method; rows of which none is of use are a mistake.
+        if own["train"].rejected:
+            rows.require(own["train"], rows.KINDS[method], recipe.recipe_of(chosen, method).max_length)
+    counts = {method: {split: one.counts() for split, one in own.items()} for method, own in kept.items()}
     return PreflightFacts(
         chat.form,
         precision,
-        {split: kept.counts() for split, kept in tuned.items()},
-        None if paired is None else {split: kept.counts() for split, kept in paired.items()},
-        _plans(config, recipe.measured(training, precision), device, tuned, paired),
+        counts["sft"],
+        counts.get("dpo"),
+        counts.get("pretrain"),
+        _plans(config, chosen, device, {method: own for method, own in kept.items() if own["train"].rows}),
     )
 
 
+def _kept(
+    attempt: Attempt, training: Training, method: Method, chat: Chat, dataset: Version, weights: Mapping[str, float]
+) -> dict[Split, Kept]:
+    """Returns the rows that a method can learn from, by split."""
+    own = recipe.recipe_of(training, method)
+    read = rows.read(attempt.connection, dataset, rows.KINDS[method], Mix(weights, own.seed))
+    return {
+        split: rows.kept(method, contents, chat, own.max_length, rows.budget(own, split))
+        for split, contents in read.items()
+    }
+
+
 def _plans(
-    config: Any, training: Training, device: Device, tuned: Mapping[Split, Kept], paired: Mapping[Split, Kept] | None
+    config: Any, training: Training, device: Device, kept: Mapping[Method, Mapping[Split, Kept]]
 ) -> dict[str, Plan]:
-    """Returns how each method that has rows is trained on this machine. Raises Refused where one cannot be."""
+    """Returns how each method is trained on this machine. Raises Refused where one cannot be."""
     tracer = Tracer(config, training, device)
     speed = fitting.speed(config, training, device)
-    if training.sft.packing:
-        tuned = {**tuned, "train": packing.packed(tuned["train"], training.sft.max_length)}
-    rows_of: dict[Method, Mapping[Split, Kept]] = {"sft": tuned}
-    if paired is not None and paired["train"].rows:
-        rows_of["dpo"] = paired
     plans: dict[str, Plan] = {}
-    for method, kept in rows_of.items():
-        packed = method == "sft" and training.sft.packing
-        plan = fitting.plan(tracer, training, method, Lengths.of(kept, packed), device, speed)
+    for method, own in kept.items():
+        wanted, packed = recipe.recipe_of(training, method), recipe.packs(training, method)
+        trained = packing.packed(own["train"], wanted.max_length) if packed else own["train"]
+        lengths = Lengths.of({**own, "train": trained}, packed)
+        plan = fitting.plan(tracer, training, method, lengths, device, speed)
         plans[method] = plan
         log.info("%s: %s", method.upper(), fitting.described(plan))
-        if plan.batch_size != getattr(training, method).batch_size or (plan.gradient_checkpointing and device == "cpu"):
+        if plan.batch_size != wanted.batch_size or (plan.gradient_checkpointing and device == "cpu"):
             log.warning("%s would not fit into memory as the recipe has it: the same steps, in smaller passes", method)
     return plans
 

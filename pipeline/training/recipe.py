@@ -3,18 +3,21 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pipeline.errors import Refused, nearest
 from pipeline.models import Device
 from pipeline.training.records import Plan, Precision, PreflightFacts
 from pipeline.usecase import Recipe, SftRecipe, Training
 
-Method = Literal["sft", "dpo"]
+Method = Literal["pretrain", "sft", "dpo"]
+METHODS: tuple[Method, ...] = get_args(Method)  # in the order in which they are trained
 
 _ADAMW = "adamw_torch"
 # On a GPU in four bits the optimizer's state takes eight, and moves to the machine's memory where the GPU's is full.
 _PAGED = "paged_adamw_8bit"
+# What of SFT's recipe an adapter is made by.
+_SHAPE = ("lora_rank", "lora_alpha", "lora_dropout", "rslora", "dora", "target_modules")
 # What changes when a training ends or goes on, and not what comes of it.
 _WITHOUT_EFFECT = ("checkpoint_minutes",)
 
@@ -38,11 +41,24 @@ def optimizer(training: Training, device: Device) -> str:
     return _PAGED if training.quantize == "nf4" and device == "cuda" else _ADAMW
 
 
+def recipe_of(training: Training, method: Method) -> Recipe:
+    """Returns the recipe of a method."""
+    recipes: dict[Method, Recipe] = {"pretrain": training.pretrain, "sft": training.sft, "dpo": training.dpo}
+    return recipes[method]
+
+
+def packs(training: Training, method: Method) -> bool:
+    """Returns whether rows are laid end to end."""
+    return method == "pretrain" or (method == "sft" and training.sft.packing)
+
+
 def in_force(training: Training, method: Method, device: Device = "cpu", plan: Plan | None = None) -> dict[str, Any]:
     """Returns every setting that the result of a method depends on, as plain values."""
-    recipe = training.sft if method == "sft" else training.dpo
+    recipe = recipe_of(training, method)
     own = {name: value for name, value in recipe.model_dump().items() if name not in _WITHOUT_EFFECT}
     own |= {"quantize": training.quantize, "dtype": training.dtype, "optim": optimizer(training, device)}
+    if method == "pretrain":
+        own |= {name: getattr(training.sft, name) for name in _SHAPE}
     own["gradient_checkpointing"] = plan is not None and plan.gradient_checkpointing
     return {"method": method, **own}
 

@@ -68,6 +68,7 @@ class PreflightFacts:
     precision: Precision
     sft: Mapping[Split, RowCounts]
     preference: Mapping[Split, RowCounts] | None  # None where preference tuning is switched off
+    text: Mapping[Split, RowCounts] | None = None  # None where texts are not trained on
     plans: Mapping[str, Plan] = field(default_factory=dict)  # by method
 
 

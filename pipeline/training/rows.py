@@ -14,8 +14,9 @@ from pipeline.errors import Refused
 from pipeline.steps import Version
 from pipeline.training.head import IGNORED
 from pipeline.training.mixing import Mix
+from pipeline.training.recipe import Method
 from pipeline.training.records import RowCounts, Split
-from pipeline.usecase import DpoRecipe, ExampleKind, SftRecipe
+from pipeline.usecase import ExampleKind, Recipe
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ def read(
 ) -> dict[Split, list[Content]]:
     """Returns the rows of one kind by split, in the order of their digests; those to train on as often as the mix says.
 
-    A row's content is {"messages"} for sft and {"prompt", "chosen", "rejected"} for preferences, each a list of
-    {"role", "content"}.
+    A row's content is {"messages"} for sft, {"prompt", "chosen", "rejected"} for preferences and {"text"} for texts,
+    each a list of {"role", "content"}.
     """
     rows: dict[Split, list[Content]] = {"train": [], "validation": []}
     parameters = {"artifact_version_id": dataset.version_id, "kind": kind}
@@ -52,9 +53,43 @@ def read(
     return rows
 
 
-def budget(recipe: SftRecipe | DpoRecipe, split: Split) -> float:
+KINDS: Mapping[Method, ExampleKind] = {"pretrain": "text", "sft": "sft", "dpo": "preference"}  # of rows, by method
+
+
+def kept(method: Method, contents: Sequence[Content], chat: Chat, max_length: int, room: float = math.inf) -> Kept:
+    """Returns the rows that a method can learn from, as `texts`, `supervised` or `preferences` makes them."""
+    makers = {"pretrain": texts, "sft": supervised, "dpo": preferences}
+    return makers[method](contents, chat, max_length, room)
+
+
+def budget(recipe: Recipe, split: Split) -> float:
     """Returns how many tokens the rows of a split may have together."""
     return math.inf if recipe.max_tokens is None else recipe.max_tokens / (10 if split == "validation" else 1)
+
+
+def texts(contents: Sequence[Content], chat: Chat, max_length: int, room: float = math.inf) -> Kept:
+    """Returns plain texts as {"input_ids", "labels"}, every token supervised; one of more than `max_length` tokens is
+    divided. As many as have `room` tokens together, as `supervised` does.
+
+    Reasons to reject: `empty_text`.
+    """
+    rows: list[dict[str, Any]] = []
+    rejected: Counter[str] = Counter()
+    tokens = cut = left_out = 0
+    for place, content in enumerate(contents):
+        ids = encoding.text(chat, content)
+        if len(ids) < 2:
+            rejected["empty_text"] += 1
+            continue
+        if tokens + len(ids) > room:
+            left_out = len(contents) - place
+            break
+        pieces = [ids[begin : begin + max_length] for begin in range(0, len(ids), max_length)]
+        # A piece of one token has nothing to be foretold from.
+        rows += [{"input_ids": piece, "labels": list(piece)} for piece in pieces if len(piece) > 1]
+        tokens += len(ids)
+        cut += len(pieces) > 1
+    return Kept(rows, tokens, tokens, cut, 0, dict(rejected), left_out)
 
 
 def supervised(contents: Sequence[Content], chat: Chat, max_length: int, room: float = math.inf) -> Kept:

@@ -26,13 +26,16 @@ from pipeline.training.trainer import Ready, ready
 log = logging.getLogger(__name__)
 
 
-def sft(context: Context, prepared: Prepared, *, trial: bool = False) -> Tuned:
+def sft(context: Context, prepared: Prepared, start: Tuned | None = None, *, trial: bool = False) -> Tuned:
     """Returns the adapter "sft", of a sweep's try "trial", tuned on the rows and base that preflight pinned.
+    `start` is the adapter that it goes on from, as `pretrain` returned it; None: a new one.
 
     Raises Refused where the base model changed since preflight, the training diverged, or it took too long.
     """
     base = pinned_base(context, prepared)
-    return load(Tuned, sandbox.call(context, "sft", base=plain(base), prepared=plain(prepared), trial=trial))
+    return load(
+        Tuned, sandbox.call(context, "sft", base=plain(base), prepared=plain(prepared), start=plain(start), trial=trial)
+    )
 
 
 def pinned_base(context: Context, prepared: Prepared) -> BaseModel:
@@ -49,7 +52,9 @@ def pinned_base(context: Context, prepared: Prepared) -> BaseModel:
     return base
 
 
-def run(context: Context, *, base: BaseModel, prepared: Prepared, trial: bool = False) -> Tuned:
+def run(
+    context: Context, *, base: BaseModel, prepared: Prepared, start: Tuned | None = None, trial: bool = False
+) -> Tuned:
     """Returns what `sft` returns. Runs in the training process."""
     usecase, dataset = context.usecase, prepared.dataset
     training = recipe.planned(usecase.training, prepared.facts, "sft")
@@ -63,17 +68,21 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared, trial: bool = 
         sandbox.ROLE,
         ("pipeline.training.sft",),
         params={"recipe": in_force, "device": device} | ({"trial": True} if trial else {}),
-        inputs={"dataset": dataset, "base": prepared.base},
+        inputs={"dataset": dataset, "base": prepared.base} | ({} if start is None else {"start": start.adapter}),
         reuse=context.reuse,
     )
 
     def work(attempt: Attempt) -> Result:
         contents = rows.read(attempt.connection, dataset, "sft", mix)
+        earlier = None
+        if start is not None:
+            earlier = attempt.store.fetch(start.adapter.kind, start.adapter.digest, attempt.scratch / "start")
         with loop.root(context.settings, attempt, spec) as root:
-            parts = ready(context.settings, training, "sft", base, contents, root, plan=plan)
+            parts = ready(context.settings, training, "sft", base, contents, root, earlier, plan)
             job = trainer.job(parts, lambda common, config: _trainer(parts, common, config))
             model, metrics, measures = loop.train(context.settings, attempt, job, measure_before=True)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest}
+        used |= {} if start is None else {"start": start.adapter.digest}
         stored = adapter.save(
             attempt.store, model, attempt.scratch / "adapter", base=prepared.base, settings=used, metrics=metrics
         )

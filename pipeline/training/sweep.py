@@ -19,6 +19,7 @@ from pipeline.context import Context
 from pipeline.errors import BadInput, NightshiftError, NotAvailable, Refused
 from pipeline.training.dpo import dpo
 from pipeline.training.preflight import preflight
+from pipeline.training.pretrain import pretrain
 from pipeline.training.recipe import Method
 from pipeline.training.records import Cost, Measures, Prepared, Tuned
 from pipeline.training.sft import sft
@@ -70,7 +71,7 @@ def sweep(context: Context, wanted: Sequence[str], start: Tuned | None = None) -
     prepared = preflight(context)
     _require_validation(prepared, method)
     if method == "dpo" and start is None:
-        start = sft(context, prepared)
+        start = sft(context, prepared, pretrain(context, prepared))
     tries = []
     for number, settings in enumerate(grid, 1):
         log.info("try %d of %d: %s", number, len(grid), _words(settings))
@@ -90,7 +91,7 @@ def _tried(context: Context, method: Method, settings: Values, start: Tuned | No
     try:
         prepared = preflight(context)
         if method == "sft":
-            done = sft(context, prepared, trial=True)
+            done = sft(context, prepared, pretrain(context, prepared), trial=True)
         else:
             assert start is not None
             done = dpo(context, prepared, start, trial=True)

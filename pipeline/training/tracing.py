@@ -194,7 +194,11 @@ def _mask(shape: Shape, rows: int, device: Device) -> Any:
     return torch.ones(rows, 1, shape.length, shape.length, dtype=torch.bool, device=device)
 
 
-_LOSSES: dict[Method, Callable[[Any, Shape, Device], Any]] = {"sft": _supervised, "dpo": _preferred}
+_LOSSES: dict[Method, Callable[[Any, Shape, Device], Any]] = {
+    "pretrain": _supervised,
+    "sft": _supervised,
+    "dpo": _preferred,
+}
 
 
 @contextmanager

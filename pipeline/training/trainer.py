@@ -53,7 +53,7 @@ def ready(
     """
     from transformers import set_seed
 
-    chosen = training.sft if method == "sft" else training.dpo
+    chosen = recipe.recipe_of(training, method)
     device = models.device(settings.device)
     assert training.dtype != "auto"  # recipe.measured
     model, tokenizer = models.load(
@@ -65,13 +65,13 @@ def ready(
         quantize=training.quantize,
         trainable=True,
     )
-    keep = rows.supervised if method == "sft" else rows.preferences
     chat = Chat(tokenizer)
     kept: dict[Split, Kept] = {
-        split: keep(content, chat, chosen.max_length, rows.budget(chosen, split)) for split, content in contents.items()
+        split: rows.kept(method, content, chat, chosen.max_length, rows.budget(chosen, split))
+        for split, content in contents.items()
     }
-    rows.require(kept["train"], "sft" if method == "sft" else "preference", chosen.max_length)
-    if method == "sft" and training.sft.packing:
+    rows.require(kept["train"], rows.KINDS[method], chosen.max_length)
+    if recipe.packs(training, method):
         packing.require_apart(model, kept["train"].rows)
         kept["train"] = packing.packed(kept["train"], chosen.max_length)
     if adapter is None:
@@ -85,7 +85,7 @@ def job(parts: Ready, build: Callable[[dict[str, Any], dict[str, Any]], Any]) ->
     and of those that every configuration takes."""
     from datasets import Dataset
 
-    chosen = parts.training.sft if parts.method == "sft" else parts.training.dpo
+    chosen = recipe.recipe_of(parts.training, parts.method)
     count, validated = len(parts.rows["train"].rows), bool(parts.rows["validation"].rows)
     lengths = [recipe.length(row) for row in parts.rows["train"].rows]
     untouched = _weights(parts.model)

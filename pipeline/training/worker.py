@@ -27,12 +27,13 @@ from pipeline.usecase import UseCase
 
 log = logging.getLogger("nightshift.training")
 
-STAGES = ("preflight", "sft", "dpo", "export")
+STAGES = ("preflight", "pretrain", "sft", "dpo", "export")
 # What the stages are handed, by the names of their arguments.
-RECORDS: Mapping[str, type] = {
+RECORDS: Mapping[str, Any] = {
     "base": BaseModel,
     "prepared": Prepared,
     "tuned": Tuned,
+    "start": Tuned | None,
     "adapter": Version,
     "wanted": Wanted,
     "trial": bool,

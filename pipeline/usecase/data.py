@@ -79,13 +79,14 @@ class ExampleSource(Section):
     twice. Its login comes from the environment; https:// and http:// need no other package."""
     kind: ExampleKind
     """What the rows are for."""
-    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "oasst", "preference", "ranking"] = (
-        "auto"
-    )
+    format: Literal[
+        "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "oasst", "preference", "ranking", "text"
+    ] = "auto"
     """`auto`: what most of the first 200 rows have. `messages`: {messages}; `sharegpt`: {conversations}, of pairs also
     {chosen, rejected}; `alpaca`: {instruction, output}, also {input, context, history, instances};
     `prompt_completion`: {prompt, completion}; `preference`: {chosen, rejected}, with or without {prompt};
-    `ranking`: {prompt, responses, scores or ranks}, the best beside the worst; `oasst`: a tree of {text, replies}."""
+    `ranking`: {prompt, responses, scores or ranks}, the best beside the worst; `oasst`: a tree of {text, replies};
+    `text`: {text}, of the kind `text`."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Names that the file has for our fields: `{instruction: question, output: reply}`."""
     uses: tuple[Literal["train", "evaluate"], ...] = Field(("train", "evaluate"), min_length=1)

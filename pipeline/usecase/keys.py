@@ -114,6 +114,21 @@ class Recipe(Section):
     """Of every random choice."""
 
 
+class PretrainRecipe(Recipe):
+    """Continued pretraining on plain texts, before anything else: the adapter that SFT goes on from."""
+
+    enabled: bool = True
+    """`false`: rows of the kind `text` are not trained on. `true` does nothing where there are none."""
+    learning_rate: float = Field(1e-4, gt=0, le=1)
+    """Lower than SFT's: it teaches words and facts, and should leave the rest."""
+    epochs: float = Field(1, gt=0, le=1_000)
+    """How often each text is seen."""
+    batch_size: int = Field(1, ge=1, le=4_096)
+    """Packs of max_length tokens in one forward pass: texts are laid end to end, none of which attends to another."""
+    gradient_accumulation: int = Field(8, ge=1, le=4_096)
+    """Passes to one step."""
+
+
 class SftRecipe(Recipe):
     """Supervised fine-tuning with LoRA, by TRL."""
 
@@ -162,6 +177,8 @@ class Price(Section):
 class Training(Section):
     """How the night trains."""
 
+    pretrain: PretrainRecipe = PretrainRecipe()
+    """Continued pretraining, where there are rows of the kind `text`."""
     sft: SftRecipe = SftRecipe()
     """Supervised fine-tuning."""
     dpo: DpoRecipe = DpoRecipe()

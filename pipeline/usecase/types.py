@@ -16,7 +16,7 @@ Dtype = Literal["float32", "bfloat16"]
 Quantize = Literal["none", "nf4"]
 LrSchedule = Literal["cosine", "linear", "constant"]
 PreferenceLoss = Literal["dpo", "orpo"]
-ExampleKind = Literal["sft", "preference"]
+ExampleKind = Literal["sft", "preference", "text"]
 Use = Literal["rag", "train", "evaluate", "log"]
 USES: tuple[Use, ...] = get_args(Use)
 # What a document may be searched for: for a caller, for an evaluation, for a training row.

@@ -336,5 +336,5 @@ cross join lateral (
            (t ->> 'seconds')::float8 + coalesce((t ->> 'seconds_before')::float8, 0) as seconds,
            (t ->> 'resumed_from')::int as resumed_from, (t ->> 'peak_memory_mib')::int as peak_memory_mib
     from (select h.facts -> 'training' as t) x) f
-where h.use_case = :'use_case' and h.job in ('training.sft', 'training.dpo')
+where h.use_case = :'use_case' and lineage.trains(h.job)
 order by h.started_at desc;

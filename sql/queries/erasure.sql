@@ -95,7 +95,7 @@ order by 1, 2;
 -- Trainings that run now: what they hold in memory goes when they end.
 select count(*) as running
 from lineage.run r join lineage.job j using (job_id)
-where j.use_case = :'use_case' and j.name in ('training.sft', 'training.dpo') and r.state = 'running';
+where j.use_case = :'use_case' and lineage.trains(j.name) and r.state = 'running';
 
 -- erasure --
 -- One erasure.

@@ -23,7 +23,7 @@ with sample as (
     from lineage.ancestry(:'model'::bigint) a
     join lineage.run_output o on o.version_id = a.version_id
     join lineage.run t on t.run_id = o.run_id and t.state = 'succeeded'
-    join lineage.job j on j.job_id = t.job_id and j.name in ('training.sft', 'training.dpo')
+    join lineage.job j on j.job_id = t.job_id and lineage.trains(j.name)
     join lineage.run_input i on i.run_id = t.run_id and i.role = 'dataset'
     join catalog.dataset_versions v on v.artifact_version_id = i.version_id and v.kind = 'examples' and v.use_case = j.use_case
     join catalog.reviews w on w.use_case = v.use_case and w.version = v.version and w.finished

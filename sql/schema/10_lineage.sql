@@ -156,6 +156,7 @@ insert into lineage.permission (login, job, kinds) values
     ('pipeline', 'retrieval.swap', '{}'),
     ('pipeline', 'governance.packet', '{packet}'),
     ('trainer', 'training.preflight', '{base_model}'),
+    ('trainer', 'training.pretrain', '{adapter}'),
     ('trainer', 'training.sft', '{adapter}'),
     ('trainer', 'training.dpo', '{adapter, reference_log_probs}'),
     ('trainer', 'training.export', '{merged_model}'),
@@ -252,6 +253,12 @@ create function lineage.heartbeat(p_run uuid, p_fence bigint) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
     update lineage.attempt set heartbeat_at = clock_timestamp()
     where run_id = p_run and fence = p_fence and state = 'running' and login = session_user
+$$;
+
+-- trains: whether a job trains on rows of a dataset version: what is asked of a model asks it of each such run.
+create function lineage.trains(p_job text) returns boolean
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+    select p_job in ('training.pretrain', 'training.sft', 'training.dpo')
 $$;
 
 -- record_steps: writes what an attempt measured; what was not measured this time stays as it was.

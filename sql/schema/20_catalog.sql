@@ -81,7 +81,7 @@ create unique index document_member_now on catalog.document_member (dataset_id, 
 create table catalog.example (
     use_case text not null,
     digest text not null,
-    kind text not null check (kind in ('sft', 'preference')),
+    kind text not null check (kind in ('sft', 'preference', 'text')),
     split text not null check (split in ('train', 'validation')), -- test rows stand in locked_example
     content jsonb, -- null once erased
     subject text, -- the person a row is about, if any
@@ -97,7 +97,7 @@ create index example_by_subject on catalog.example (use_case, subject) where sub
 create table catalog.locked_example (
     use_case text not null,
     digest text not null,
-    kind text not null check (kind in ('sft', 'preference')),
+    kind text not null check (kind in ('sft', 'preference', 'text')),
     split text not null default 'test' check (split = 'test'),
     content jsonb,
     subject text,

@@ -84,7 +84,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     from lineage.ancestry(p_version) a
     join lineage.run_output o on o.version_id = a.version_id
     join lineage.run t on t.run_id = o.run_id and t.state = 'succeeded'
-    join lineage.job j on j.job_id = t.job_id and j.name in ('training.sft', 'training.dpo')
+    join lineage.job j on j.job_id = t.job_id and lineage.trains(j.name)
     join lineage.run_input i on i.run_id = t.run_id and i.role = 'dataset'
     join catalog.dataset_version v on v.artifact_version_id = i.version_id
     join catalog.dataset d on d.dataset_id = v.dataset_id and d.kind = 'examples'

@@ -10,6 +10,7 @@ grant usage on schema audit to pipeline, reader, auditor;
 
 -- Lineage: the roles that do work read all of it (it holds ids, digests and counts) and write through functions.
 grant select on all tables in schema lineage to pipeline, trainer, evaluator, auditor, approver;
+grant execute on function lineage.trains to pipeline, trainer, evaluator, reader, auditor, approver, gatekeeper;
 grant execute on function lineage.begin_run, lineage.hold_attempt, lineage.heartbeat, lineage.finish_run, lineage.fail_run
     to pipeline, trainer, evaluator, approver;
 grant execute on function lineage.ancestry, lineage.descendants, lineage.what_was_live

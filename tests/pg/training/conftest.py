@@ -40,6 +40,17 @@ def sft_rows(count: int = 40) -> list[dict[str, Any]]:
     return [{"messages": question(n) + answer(f"Pipe {n} is {n * 3} metres long. [doc-{n}]")} for n in range(count)]
 
 
+def text_rows(count: int = 20) -> list[dict[str, Any]]:
+    return [
+        {
+            "text": [
+                {"role": "document", "content": f"The depot keeps pipe {n}, which is {3 * n} metres long, in hall {n}."}
+            ]
+        }
+        for n in range(count)
+    ]
+
+
 def preference_rows(count: int = 20) -> list[dict[str, Any]]:
     return [
         {"prompt": question(n), "chosen": answer(f"It is {n} metres. [doc-{n}]"), "rejected": answer(f"{n}, I guess.")}
@@ -129,6 +140,7 @@ def usecase(usecase_folder: Callable[..., Path], tiny_model: Path) -> Callable[.
             **training,
             "sft": {**quick, "max_steps": 8, "lora_rank": 4, **training.get("sft", {})},
             "dpo": {**quick, "max_steps": 4, **training.get("dpo", {})},
+            "pretrain": {**quick, "max_steps": 6, "gradient_accumulation": 1, **training.get("pretrain", {})},
         }
         folder = usecase_folder("demo", base_model={"path": str(model or tiny_model)}, training=told)
         return usecases.load(folder / "usecase.yaml")
@@ -140,10 +152,11 @@ def usecase(usecase_folder: Callable[..., Path], tiny_model: Path) -> Callable[.
 def commit(settings: Settings) -> Callable[..., Version]:
     """A function that commits rows, given or by number, as the next dataset version; the first are locked test rows."""
 
-    def make(sft: Rows = 0, preference: Rows = 0, *, locked: int = 2) -> Version:
+    def make(sft: Rows = 0, preference: Rows = 0, text: int = 0, *, locked: int = 2) -> Version:
         sft = sft_rows(sft) if isinstance(sft, int) else sft
         preference = preference_rows(preference) if isinstance(preference, int) else preference
         rows = [("sft", content) for content in sft] + [("preference", content) for content in preference]
+        rows += [("text", content) for content in text_rows(text)]
         splits = ["test" if place < locked else SPLITS[place % len(SPLITS)] for place in range(len(rows))]
         names = [canonical.digest({"kind": kind, "content": content}) for kind, content in rows]
         digest = datasets.digest(dict(zip(names, splits, strict=True)))
