@@ -126,7 +126,8 @@ def _content_measures(content: Content) -> Measures:
         "roles": "/".join("".join(_ROLES.get(turn["role"], "?") for turn in part) for part in parts),
         "blank_turns": sum(not normal(turn["content"]) for turn in others),
         "answer_characters": min(len(answer) for answer in answers),
-        "characters": sum(len(turn["content"]) for part in parts for turn in part),
+        # A plain text of any length is divided, and nothing of it lost.
+        "characters": None if "text" in content else sum(len(turn["content"]) for part in parts for turn in part),
         "answers": "same" if len(answers) > 1 and answers[0] == answers[1] else None,
     }
 

@@ -210,7 +210,7 @@ class Checks(Section):
     min_characters: int = Field(1, ge=1, le=1_000_000)
     """Of an answer."""
     max_characters: int = Field(20_000, ge=1, le=10_000_000)
-    """Of a row's whole text."""
+    """Of a row's whole text; plain texts, which pretraining divides, have no limit."""
     max_rejected: Share = 0.5
     """A file with a larger share of bad rows stops the commit."""
     max_jump: Share = 0.1

@@ -84,11 +84,13 @@ def real_usecase(folder: Path) -> None:
         "examples": [
             {"path": str(SHARED_DATA / "alpaca_en_demo.json"), "kind": "sft", "format": "alpaca"},
             {"path": str(SHARED_DATA / "dpo_en_demo.json"), "kind": "preference", "format": "sharegpt"},
+            {"path": str(SHARED_DATA / "wiki_demo.txt"), "kind": "text"},
         ],
         "splits": {"train": 0.92, "validation": 0.04, "test": 0.04},
         "training": {
             "sft": {"max_steps": 4, "eval_steps": 2, "batch_size": 4, "max_length": 256, "learning_rate": 1e-3},
             "dpo": {"max_steps": 2, "eval_steps": 2, "batch_size": 2, "max_length": 256},
+            "pretrain": {"max_steps": 2, "eval_steps": 2, "max_tokens": 60_000, "max_length": 512},
         },
         "principals": {"reader": {"tenant": "library", "groups": ["everyone"], "clearance": "public"}},
         "evaluation": {"max_new_tokens": 16},

@@ -84,6 +84,8 @@ def test_a_search_finds_the_article_a_question_is_about(
 
 def test_an_adapter_is_trained_recorded_and_evaluated(world: World, night: Ended, pipeline: Connection) -> None:
     assert night.succeeded("gate")
+    pretrained = world.engineer.result("real_retrain", night.run_id, "pretrain")["facts"]
+    assert pretrained["training"]["steps"] == 2
     adapter = world.engineer.result("real_retrain", night.run_id, "dpo")["adapter"]
     (row,) = pipeline.execute(
         "select v.uri, v.digest, a.name from lineage.artifact_version v join lineage.artifact a using (artifact_id)"
@@ -93,6 +95,7 @@ def test_an_adapter_is_trained_recorded_and_evaluated(world: World, night: Ended
     assert row["digest"] == adapter["digest"]
     assert (Path(row["uri"]) / "adapter_model.safetensors").exists()
     graph = nightshift(world.settings, "lineage", adapter["digest"])
+    assert "pretrained" in {node["name"] for node in graph["nodes"]}
     assert {"dataset", "base_model", "snapshot"} <= {node["kind"] for node in graph["nodes"]}
     scored = count(pipeline, "select count(*) from eval.evaluation where use_case = 'real' and subject = 'candidate'")
     assert scored > 0

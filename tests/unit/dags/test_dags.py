@@ -116,7 +116,7 @@ def test_every_task_has_owner_timeout_and_retries_with_backoff_but_for_acts_of_p
 def test_training_tasks_alone_are_bound_to_the_gpu(three: Loaded) -> None:
     found = tasks(three, "first_retrain")
     bound = {name for name, task in found.items() if task["queue"] == "gpu" or task["pool"] == "gpu"}
-    assert bound == {"sft", "dpo"}
+    assert bound == {"pretrain", "sft", "dpo"}
     for name in bound:
         assert (found[name]["queue"], found[name]["pool"]) == ("gpu", "gpu")
         assert found[name]["timeout"] == 90 * 60
@@ -176,7 +176,7 @@ def test_assets_join_the_dags_of_a_use_case(three: Loaded) -> None:
 def test_thresholds_are_sealed_before_anything_is_trained(three: Loaded) -> None:
     found = tasks(three, "first_retrain")
     assert "preflight" in found["seal"]["downstream"]
-    assert {"sft", "dpo"} <= set(found["preflight"]["downstream"])
+    assert {"pretrain", "sft", "dpo"} <= set(found["preflight"]["downstream"])
     assert "subjects" in found["changed"]["downstream"]  # the champion again: the rest is skipped
 
 

@@ -124,10 +124,12 @@ def usecase_with(**keys: Any) -> tuple[Settings, UseCase]:
 
 
 def test_a_use_case_says_what_its_rows_are_measured_by() -> None:
-    at_home, own = usecase_with(training={"sft": {"max_length": 99}, "dpo": {"max_length": 88}})
+    at_home, own = usecase_with(
+        training={"sft": {"max_length": 99}, "dpo": {"max_length": 88}, "pretrain": {"max_length": 77}}
+    )
     basis = lengths.basis(at_home, own)
     assert isinstance(basis, Basis)
-    assert basis.max_lengths == {"sft": 99, "preference": 88}
+    assert basis.max_lengths == {"sft": 99, "preference": 88, "text": 77}
     assert basis.params["max_length"] == basis.max_lengths
     assert basis.params["tokenizer"] == basis.files.digest
     measuring = lengths.load(at_home, basis)
