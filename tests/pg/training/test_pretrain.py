@@ -80,6 +80,7 @@ def test_sft_and_dpo_go_on_from_what_texts_taught(
     assert [reply["imported"] for reply in replies] == [[]]
 
 
+@pytest.mark.slow
 def test_the_same_texts_give_the_same_adapter(
     settings: Settings, origin: Origin, usecase: MakeCase, commit: Commit
 ) -> None:
