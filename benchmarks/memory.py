@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,29 +93,26 @@ def measured(chosen: Configuration, folder: Path, device: Device) -> dict[str, f
         parts = Ready(device, training, chosen.method, model, tokenizer, rows, Path(scratch), plan)
         built = trainer.job(parts, lambda common, config: _trainer(chosen.method, common, config))
         running = built.build(Passes(chosen.rows, 1))
-        times = _Times()
-        running.add_callback(times.callback())
+        taken: list[float] = []
+        running.add_callback(stopwatch(taken))
         running.train()
-    return {"mib": float(peak_mib(device)), "seconds": min(times.taken[1:])}
+    return {"mib": float(peak_mib(device)), "seconds": min(taken[1:])}
 
 
-class _Times:
-    def __init__(self) -> None:
-        self.taken: list[float] = []
+def stopwatch(taken: list[float], wait: Callable[[], None] | None = None) -> Any:
+    """Returns a trainer's callback that adds the seconds of each step. `wait` waits until a GPU has done its work."""
+    from transformers import TrainerCallback
 
-    def callback(self) -> Any:
-        from transformers import TrainerCallback
+    class Stopwatch(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.begun = time.perf_counter()
 
-        taken = self.taken
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            if wait is not None:
+                wait()
+            taken.append(time.perf_counter() - self.begun)
 
-        class Stopwatch(TrainerCallback):
-            def on_step_begin(self, *_: Any, **__: Any) -> None:
-                self.begun = time.perf_counter()
-
-            def on_step_end(self, *_: Any, **__: Any) -> None:
-                taken.append(time.perf_counter() - self.begun)
-
-        return Stopwatch()
+    return Stopwatch()
 
 
 def _training(chosen: Configuration) -> Training:

@@ -18,7 +18,7 @@ UseCaseName = Annotated[str, typer.Argument(metavar="USECASE", help="A folder's 
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do the work even where an earlier run could answer.")]
 
 
-Stage = Literal["sft", "dpo", "all"]
+Stage = Literal["preflight", "sft", "dpo", "all"]
 Format = Literal["merged", "peft", "gguf-f16", "gguf-q8_0", "gguf-q4_1"]
 
 
@@ -39,7 +39,9 @@ def register(app: typer.Typer) -> None:
 
 def train(
     name: UseCaseName,
-    stage: Stage = "all",
+    stage: Annotated[
+        Stage, typer.Option(help="Up to which: preflight says what it would take, and trains nothing.")
+    ] = "all",
     sweep: Annotated[
         list[str] | None,
         typer.Option(help="Values to try, of which validation chooses: sft.lora_rank=4,16,64; repeatable."),
@@ -53,6 +55,8 @@ def train(
     if sweep:
         return training.sweep(context, sweep)
     prepared = training.preflight(context)
+    if stage == "preflight":
+        return prepared
     tuned = training.sft(context, prepared, training.pretrain(context, prepared))
     done = tuned
     if stage != "sft":
