@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,20 +58,13 @@ def answers(
         width = max(len(ids) for ids in kept)
         ids = torch.tensor([[padding] * (width - len(row)) + row for row in kept], device=model.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in kept], device=model.device)
-        with torch.inference_mode():
-            # What a model may bring along is switched off: greedy means one answer, and the likeliest token.
+        with torch.inference_mode(), _greedy(model):
             out = model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 num_beams=1,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                repetition_penalty=1.0,
-                no_repeat_ngram_size=0,
-                min_new_tokens=0,
                 pad_token_id=padding,
                 eos_token_id=stops,
             )
@@ -124,6 +118,20 @@ def likelihoods(
             count = min(len(replies[place]), longest - 1)
             means[place] = float(row[-count:].mean()) if count else 0.0
     return means
+
+
+@contextmanager
+def _greedy(model: Any) -> Iterator[None]:
+    """Puts aside how the model likes to generate, inside the block: greedy means one answer, of the likeliest tokens. A
+    penalty, a ban or a stop that a base model brings along would be in each of its answers, and in none of its scores.
+    """
+    from transformers import GenerationConfig
+
+    brought, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = brought
 
 
 def _stops(model: Any, chat: Chat) -> list[int]:

@@ -46,6 +46,17 @@ def test_a_batch_answers_as_each_prompt_alone(loaded: tuple[Any, Any]) -> None:
         {"no_repeat_ngram_size": 1},
         {"do_sample": True, "temperature": 9.0},
         {"min_length": 40},
+        {"min_new_tokens": 20},
+        {"suppress_tokens": list(range(5, 3000))},
+        {"begin_suppress_tokens": list(range(5, 3000))},
+        {"bad_words_ids": [[token] for token in range(5, 400)]},
+        {"sequence_bias": [[[token], -50.0] for token in range(5, 400)]},
+        {"forced_eos_token_id": 9},
+        {"exponential_decay_length_penalty": (1, 4.0)},
+        {"num_beams": 3, "length_penalty": 2.0},
+        {"max_length": 3},
+        {"max_time": 0.0001},
+        {"top_k": 1, "renormalize_logits": True, "guidance_scale": 2.0},
     ],
 )
 def test_how_a_base_model_likes_to_generate_changes_no_answer(loaded: tuple[Any, Any], brought: dict[str, Any]) -> None:
@@ -55,6 +66,7 @@ def test_how_a_base_model_likes_to_generate_changes_no_answer(loaded: tuple[Any,
     for name, value in brought.items():
         setattr(own.generation_config, name, value)
     assert [one.text for one in generation.answers(own, tokenizer, PROMPTS, max_new_tokens=24, batch_size=3)] == plain
+    assert all(getattr(own.generation_config, name) == value for name, value in brought.items())  # it is its own still
 
 
 def test_likelihood_is_that_of_the_replys_tokens(loaded: tuple[Any, Any]) -> None:
