@@ -25,22 +25,17 @@ from pipeline.usecase.keys import (
     REFUSALS,
     Approval,
     BaseModelSource,
-    DpoRecipe,
     Evaluation,
     Freshness,
-    PretrainRecipe,
-    Price,
     Principal,
-    Recipe,
     Release,
     Retrieval,
     Schedule,
-    SftRecipe,
     Suite,
     Threshold,
-    Training,
     UseCase,
 )
+from pipeline.usecase.recipes import DpoRecipe, PretrainRecipe, Price, Recipe, SftRecipe, Training
 from pipeline.usecase.suite_questions import questions
 from pipeline.usecase.types import (
     CLASSIFICATIONS,
