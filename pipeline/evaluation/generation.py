@@ -127,7 +127,7 @@ def _greedy(model: Any) -> Iterator[None]:
     """
     from transformers import GenerationConfig
 
-    brought, model.generation_config = model.generation_config, GenerationConfig()
+    brought, model.generation_config = model.generation_config, GenerationConfig()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
