@@ -21,7 +21,7 @@ from pipeline.training.precision import choose
 from pipeline.training.recipe import METHODS, Method
 from pipeline.training.records import Plan, Precision, PreflightFacts, Prepared, Split
 from pipeline.training.rows import Kept
-from pipeline.training.tracing import Tracer
+from pipeline.training.tracing import Tracer, Untraceable
 from pipeline.usecase import Training
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,11 @@ def _plans(
         wanted, packed = recipe.recipe_of(training, method), recipe.packs(training, method)
         trained = packing.packed(own["train"], wanted.max_length) if packed else own["train"]
         lengths = Lengths.of({**own, "train": trained}, packed)
-        plan = fitting.plan(tracer, training, method, lengths, device, speed)
+        try:
+            plan = fitting.plan(tracer, training, method, lengths, device, speed)
+        except Untraceable as error:
+            log.warning("what %s takes of memory and time is not known of this model: %s", method.upper(), error)
+            continue
         plans[method] = plan
         log.info("%s: %s", method.upper(), fitting.described(plan))
         if plan.batch_size != wanted.batch_size or (plan.gradient_checkpointing and device == "cpu"):

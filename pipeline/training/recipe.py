@@ -47,6 +47,11 @@ def recipe_of(training: Training, method: Method) -> Recipe:
     return recipes[method]
 
 
+def checkpointing(plan: Plan | None, device: Device) -> bool:
+    """Returns whether activations are computed twice instead of kept; on a GPU, also where nothing was planned."""
+    return device == "cuda" if plan is None else plan.gradient_checkpointing
+
+
 def packs(training: Training, method: Method) -> bool:
     """Returns whether rows are laid end to end."""
     return method == "pretrain" or (method == "sft" and training.sft.packing)
@@ -59,7 +64,7 @@ def in_force(training: Training, method: Method, device: Device = "cpu", plan: P
     own |= {"quantize": training.quantize, "dtype": training.dtype, "optim": optimizer(training, device)}
     if method == "pretrain":
         own |= {name: getattr(training.sft, name) for name in _SHAPE}
-    own["gradient_checkpointing"] = plan is not None and plan.gradient_checkpointing
+    own["gradient_checkpointing"] = checkpointing(plan, device)
     return {"method": method, **own}
 
 
@@ -83,7 +88,12 @@ def with_adapter(model: Any, recipe: SftRecipe) -> Any:
         return get_peft_model(model, config)
     except ValueError as error:
         if "arget modules" not in str(error):
-            raise
+            raise Refused(
+                "PEFT puts no adapter on this model",
+                where="base_model",
+                found=str(error).partition("\n")[0],
+                next_step="another training.sft.target_modules, or another base model",
+            ) from None
         names = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)})
         raise Refused(
             "no layer of the model is called so",

@@ -5,6 +5,7 @@ What is counted: the bytes alive at once, the floating-point operations, and the
 """
 
 import copy
+import logging
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,11 @@ _BUFFERS = 2
 # The name of torch's attention in a trace. Under its own, transformers makes a mask for tensors without content even
 # where there is nothing to mask, since it could not look; real ones it spares.
 _ATTENTION = "traced_sdpa"
+
+
+class Untraceable(Exception):
+    """A model whose step cannot be followed without contents: which way it goes depends on them, as in mixtures of
+    experts, or torch does not know the shapes of what an operation of it gives."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +75,10 @@ class Tracer:
         self._models = {n: whole if n == self.layers else _built(_shortened(config, n), training) for n in counts}
 
     def cost(self, method: Method, shape: Shape, checkpointing: bool) -> StepCost:
-        """Returns what a pass of this shape takes, with gradient checkpointing or without."""
+        """Returns what a pass of this shape takes, with gradient checkpointing or without. Raises Untraceable."""
         if self._window is not None and self._window < shape.length:
             shape = replace(shape, masked=True)
-        costs = {count: self._traced(model, method, shape, checkpointing) for count, model in self._models.items()}
+        costs = {count: self._followed(model, method, shape, checkpointing) for count, model in self._models.items()}
         if len(costs) == 1:
             return costs[self.layers]
         (few, small), (more, large) = costs.items()
@@ -88,14 +94,24 @@ class Tracer:
         """Returns the bytes that the base model's weights would take less in four bits."""
         return _resident(self._whole, "none") - _resident(self._whole, "nf4")
 
+    def _followed(self, model: Any, method: Method, shape: Shape, checkpointing: bool) -> StepCost:
+        """Returns what a pass of a model takes. One that makes its masks itself is followed without any."""
+        failed = None
+        with _silent("torch._subclasses.fake_tensor"):
+            for tried in dict.fromkeys((shape, replace(shape, masked=False))):
+                try:
+                    return self._traced(model, method, tried, checkpointing)
+                except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
+                    failed = failed or f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise Untraceable(failed)
+
     def _traced(self, model: Any, method: Method, shape: Shape, checkpointing: bool) -> StepCost:
         import torch
         from torch._subclasses.fake_tensor import FakeTensorMode
 
-        if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
         count = _counter()
-        with FakeTensorMode(allow_non_fake_inputs=True), _on_device(model, self._device), count:
+        fake = FakeTensorMode(allow_non_fake_inputs=True)
+        with _checkpointing(model, checkpointing), fake, _on_device(model, self._device), count:
             for weight in model.parameters():
                 count.add(weight)
             resident = count.alive
@@ -106,9 +122,6 @@ class Tracer:
             loss.backward()
             optimizer.step()
             del loss, optimizer
-        if checkpointing:
-            model.activation_checkpointing_disable()
-            model.disable_input_require_grads()  # which that leaves on
         return StepCost(
             weights=_resident(model, self._training.quantize),
             passing=count.peak - resident,
@@ -199,6 +212,32 @@ _LOSSES: dict[Method, Callable[[Any, Shape, Device], Any]] = {
     "sft": _supervised,
     "dpo": _preferred,
 }
+
+
+@contextmanager
+def _checkpointing(model: Any, wanted: bool) -> Iterator[None]:
+    """Has activations computed twice inside the block, where that is wanted."""
+    if not wanted:
+        yield
+        return
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        model.activation_checkpointing_disable()
+        model.disable_input_require_grads()  # which that leaves on
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Keeps a logger's errors to itself inside the block: each is raised as well."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def job(parts: Ready, build: Callable[[dict[str, Any], dict[str, Any]], Any]) ->
             device=parts.device,
             rows=count,
             validated=validated,
-            checkpointing=parts.plan is not None and parts.plan.gradient_checkpointing,
+            checkpointing=recipe.checkpointing(parts.plan, parts.device),
         )
         trainer = build(
             {

@@ -9,7 +9,7 @@ from pipeline import models
 from pipeline.errors import Refused
 from pipeline.settings import ROOT
 from pipeline.training import head, recipe
-from pipeline.training.tracing import Shape, Tracer
+from pipeline.training.tracing import Shape, Tracer, Untraceable
 from pipeline.usecase import Training
 
 pytestmark = [
@@ -128,6 +128,41 @@ def test_four_bits_take_an_eighth_of_the_linear_weights() -> None:
     saved = tracer.cost("sft", shape, False).weights - four.cost("sft", shape, False).weights
     assert saved == pytest.approx(tracer.saved_by_nf4())
     assert 0.3 < saved / (4 * tracer.parameters) < 0.9
+
+
+@pytest.mark.filterwarnings("ignore:The following rank_pattern keys:RuntimeWarning")  # PEFT's own, of fused experts
+@pytest.mark.parametrize(
+    ("family", "keys"),
+    [
+        ("mixtral", {"num_local_experts": 4}),
+        ("qwen2_moe", {"num_experts": 4, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 64}),
+    ],
+)
+def test_a_mixture_of_experts_cannot_be_followed_and_says_so(
+    family: str, keys: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    tracer = Tracer(config(family, **keys), FLOAT32, "cpu")
+    with pytest.raises(Untraceable, match="Error: "):
+        tracer.cost("sft", Shape(1, 64, 8, masked=False), True)
+    assert not caplog.records
+    assert tracer.parameters > 0
+
+
+def test_a_model_that_makes_its_masks_itself_is_followed_without_any() -> None:
+    from transformers import AutoConfig
+
+    keys = {"hidden_size": 64, "ffn_dim": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 512}
+    opt = AutoConfig.for_model("opt", **keys, word_embed_proj_dim=64, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    tracer = Tracer(opt, FLOAT32, "cpu")
+    assert tracer.cost("sft", Shape(2, 64, 8, masked=True), False) == tracer.cost("sft", Shape(2, 64, 8, False), False)
+
+
+def test_a_model_that_peft_puts_no_adapter_on_is_refused() -> None:
+    from transformers import AutoConfig
+
+    mamba = AutoConfig.for_model("mamba", hidden_size=64, num_hidden_layers=2, vocab_size=512)
+    with pytest.raises(Refused, match="PEFT puts no adapter"):
+        Tracer(mamba, FLOAT32, "cpu")
 
 
 def test_layers_that_are_not_there_are_refused() -> None:
