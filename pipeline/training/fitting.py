@@ -8,14 +8,16 @@ anything is trained, with settings that would fit.
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Refused
 from pipeline.models import Device
 from pipeline.training import recipe
+from pipeline.training.head import IGNORED
 from pipeline.training.job import Passes
 from pipeline.training.recipe import Method
 from pipeline.training.records import Plan, Split
@@ -29,6 +31,7 @@ _GPU_BYTES = 1 << 30  # of a GPU's memory, that CUDA itself takes
 _OF_MACHINE = 0.9  # of its memory: the rest is for Airflow, Postgres and the system
 _LENGTHS = (8192, 6144, 4096, 3072, 2048, 1536, 1024, 768, 512, 384, 256, 128, 64)  # that a refusal proposes
 _TRIED = 16 << 20  # bytes that are written to see how fast memory is
+Spans = tuple[tuple[int, int], ...]  # of a row: where each begins and ends
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,13 @@ class Lengths:
     rows: Mapping[Split, int]
     tokens: Mapping[Split, int]
     packed: bool = False
+    answers: Sequence[Spans] = ()  # where each row to train on is scored, the shortest row first
+
+    def scored_in(self, rows: int) -> int:
+        """Returns how many places a pass of so many rows scores at most: at each, all of its rows. Rows of like length
+        share a pass."""
+        passes = (self.answers[begin : begin + rows] for begin in range(0, len(self.answers), rows))
+        return max((_covered([span for row in one for span in row]) for one in passes), default=self.scored)
 
     @classmethod
     def of(cls, kept: Mapping[Split, Kept], packed: bool = False) -> "Lengths":
@@ -56,10 +66,11 @@ class Lengths:
         everything = [row for one in kept.values() for row in one.rows]
         return cls(
             max(recipe.length(row) for row in everything),
-            max(_scored(row) for row in everything),
+            max(_covered(_spans(row)) for row in everything),
             {split: len(one.rows) for split, one in kept.items()},
             {split: sum(recipe.length(row) for row in one.rows) for split, one in kept.items()},
             packed,
+            () if packed else [_spans(row) for row in sorted(kept["train"].rows, key=recipe.length)],
         )
 
 
@@ -107,11 +118,10 @@ def described(plan: Plan) -> str:
 def cost(tracer: Tracer, method: Method, lengths: Lengths, passes: Passes, checkpointing: bool) -> StepCost:
     """Returns what a pass of the longest rows takes. Packs are laid end to end, too."""
     rows, length = passes.rows, lengths.longest
-    scored = min(lengths.scored, length - 1)
     if lengths.packed:
-        shape = Shape(1, rows * length, rows * scored, masked=True)
+        shape = Shape(1, rows * length, rows * min(lengths.scored, length - 1), masked=True)
     else:
-        shape = Shape(rows, length, scored, masked=rows > 1)
+        shape = Shape(rows, length, min(lengths.scored_in(rows), length - 1), masked=rows > 1)
     return tracer.cost(method, shape, checkpointing)
 
 
@@ -213,13 +223,26 @@ def seconds(step: StepCost, speed: Speed) -> float:
     return step.operations / speed.operations + step.written / speed.bytes + step.calls * speed.call
 
 
-def _scored(row: Mapping[str, Any]) -> int:
-    """Returns how many places of a row are scored."""
-    from pipeline.training.head import IGNORED
+def _spans(row: Mapping[str, Any]) -> Spans:
+    """Returns where a row, or either side of a pair, is scored."""
+    if "labels" not in row:
+        begin = len(row["prompt_ids"])
+        return ((begin, begin + max(len(row["chosen_ids"]), len(row["rejected_ids"]))),)
+    spans, place = [], 0
+    for is_scored, labels in groupby(row["labels"], key=lambda label: label != IGNORED):
+        count = sum(1 for _ in labels)
+        spans += [(place, place + count)] if is_scored else []
+        place += count
+    return tuple(spans)
 
-    if "labels" in row:
-        return sum(label != IGNORED for label in row["labels"])
-    return max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+
+def _covered(spans: Iterable[tuple[int, int]]) -> int:
+    """Returns how many places lie in any of these spans."""
+    covered = end = 0
+    for begin, stop in sorted(spans):
+        covered += max(stop - max(begin, end), 0)
+        end = max(end, stop)
+    return covered
 
 
 def _too_large(

@@ -70,6 +70,7 @@ class Tracer:
         self.layers: int = text.num_hidden_layers
         windowed = getattr(text, "use_sliding_window", True)
         self._window: int | None = getattr(text, "sliding_window", None) if windowed else None
+        self._known: dict[tuple[Method, Shape, bool], StepCost] = {}
         # Layers are alike: of many, a few are traced, and what each of the others adds.
         counts = (self.layers,) if self.layers <= max(_TRACED) else _TRACED
         self._models = {n: whole if n == self.layers else _built(_shortened(config, n), training) for n in counts}
@@ -78,6 +79,13 @@ class Tracer:
         """Returns what a pass of this shape takes, with gradient checkpointing or without. Raises Untraceable."""
         if self._window is not None and self._window < shape.length:
             shape = replace(shape, masked=True)
+        key = (method, shape, checkpointing)
+        if key not in self._known:
+            self._known[key] = self._extended(*key)
+        return self._known[key]
+
+    def _extended(self, method: Method, shape: Shape, checkpointing: bool) -> StepCost:
+        """Returns what a pass takes, from what it takes with a few layers and with more."""
         costs = {count: self._followed(model, method, shape, checkpointing) for count, model in self._models.items()}
         if len(costs) == 1:
             return costs[self.layers]

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import Refused
 from pipeline.settings import ROOT
@@ -58,7 +60,7 @@ def test_what_fits_is_trained_as_the_recipe_has_it(tracer: Tracer) -> None:
     assert plan.trainable == tracer.trainable
 
 
-@pytest.mark.parametrize("room", range(640, 1100, 60))
+@pytest.mark.parametrize("room", (660, 800, 1000))
 def test_less_memory_makes_smaller_passes_of_the_same_steps(tracer: Tracer, room: int) -> None:
     plan = planned(tracer, training(room))
     assert plan.batch_size * plan.gradient_accumulation == 16
@@ -85,6 +87,32 @@ def test_what_fits_nowhere_is_refused_with_settings_that_do(tracer: Tracer) -> N
     length = int(advice.split("max_length: ")[1].split(",", maxsplit=1)[0])
     shorter = Lengths(longest=length, scored=50, rows=LENGTHS.rows, tokens=LENGTHS.tokens)
     planned(tracer, training(fitting.PROCESS_BYTES / 2**20 + 20), shorter)  # what it advises is so
+
+
+def labelled(length: int, *spans: tuple[int, int]) -> dict[str, list[int]]:
+    labels = [IGNORED] * length
+    for begin, end in spans:
+        labels[begin:end] = [7] * (end - begin)
+    return {"input_ids": [5] * length, "labels": labels}
+
+
+def test_a_pass_scores_every_place_that_any_of_its_rows_needs() -> None:
+    """As head.loss does: answers that lie apart are scored in all rows of the pass."""
+    rows = [labelled(100, (10, 20)), labelled(90, (5, 12), (80, 90)), labelled(30, (28, 30)), labelled(20, (0, 4))]
+    lengths = Lengths.of({"train": Kept(rows), "validation": Kept([])})
+    assert lengths.scored == 17
+    assert lengths.scored_in(1) == 17
+    assert lengths.scored_in(2) == 25  # 5 to 20 and 80 to 90, of the two long ones
+    assert lengths.scored_in(4) == 4 + 15 + 2 + 10
+    pair = {"prompt_ids": [5] * 40, "chosen_ids": [6] * 7, "rejected_ids": [6] * 12}
+    assert Lengths.of({"train": Kept([pair]), "validation": Kept([])}).scored_in(1) == 12
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=30), min_size=1, max_size=8))
+def test_what_is_covered_is_the_union(rows: list[list[bool]]) -> None:
+    spans = [fitting._spans({"labels": [7 if scored else IGNORED for scored in row]}) for row in rows]
+    places = {place for row in rows for place, scored in enumerate(row) if scored}
+    assert fitting._covered([span for row in spans for span in row]) == len(places)
 
 
 def test_packs_are_laid_end_to_end(tracer: Tracer) -> None:

@@ -118,7 +118,7 @@ def test_checkpointing_keeps_less_and_computes_more() -> None:
     kept, again = (tracer.cost("sft", shape, checkpointing) for checkpointing in (False, True))
     assert again.passing < 0.5 * kept.passing
     assert again.operations > 1.2 * kept.operations
-    assert tracer.cost("sft", shape, False) == kept  # and nothing of it stays switched on
+    assert tracer._extended("sft", shape, False) == kept  # and nothing of it stays switched on
 
 
 def test_four_bits_take_an_eighth_of_the_linear_weights() -> None:
@@ -130,7 +130,9 @@ def test_four_bits_take_an_eighth_of_the_linear_weights() -> None:
     assert 0.3 < saved / (4 * tracer.parameters) < 0.9
 
 
-@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning")  # PEFT's own, of fused experts
+@pytest.mark.filterwarnings(
+    "ignore:The following (rank|alpha)_pattern keys:RuntimeWarning"
+)  # PEFT's own, of fused experts
 @pytest.mark.parametrize(
     ("family", "keys"),
     [
