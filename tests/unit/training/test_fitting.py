@@ -60,7 +60,7 @@ def test_what_fits_is_trained_as_the_recipe_has_it(tracer: Tracer) -> None:
     assert plan.trainable == tracer.trainable
 
 
-@pytest.mark.parametrize("room", (660, 800, 1000))
+@pytest.mark.parametrize("room", [660, 800, 1000])
 def test_less_memory_makes_smaller_passes_of_the_same_steps(tracer: Tracer, room: int) -> None:
     plan = planned(tracer, training(room))
     assert plan.batch_size * plan.gradient_accumulation == 16

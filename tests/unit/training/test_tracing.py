@@ -130,9 +130,7 @@ def test_four_bits_take_an_eighth_of_the_linear_weights() -> None:
     assert 0.3 < saved / (4 * tracer.parameters) < 0.9
 
 
-@pytest.mark.filterwarnings(
-    "ignore:The following (rank|alpha)_pattern keys:RuntimeWarning"
-)  # PEFT's own, of fused experts
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning")  # PEFT's own
 @pytest.mark.parametrize(
     ("family", "keys"),
     [
