@@ -382,8 +382,7 @@ def test_layers_that_the_model_does_not_have_are_refused(
 ) -> None:
     commit(40)
     case = every_step(usecase, sft={"target_modules": ["query_proj"]})
-    prepared = training.preflight(Context(settings, case, origin))
     with pytest.raises(Refused, match="no layer of the model") as refusal:
-        training.sft(Context(settings, case, origin), prepared)
+        training.preflight(Context(settings, case, origin))
     assert "q_proj" in str(refusal.value)
     assert usecases.SftRecipe().target_modules == "all-linear"

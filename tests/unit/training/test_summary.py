@@ -28,12 +28,26 @@ def test_figures_leave_out_what_differs_from_run_to_run_and_are_means_of_their_s
         "best_step": 2,
         "train_loss": 0.5,
         "eval_loss": 0.5,
+        "eval_accuracy": None,
         "overfitted": False,
         "history": [
             {"step": 2, "loss": 1.117284, "rewards/margins": 0.5, "eval_loss": 0.5},
             {"step": 3, "loss": 0.5},
         ],
     }
+
+
+def test_the_accuracy_is_that_of_the_best_step() -> None:
+    logged = [
+        {"step": step, "loss": 0.5, "eval_loss": loss, "eval_rewards/accuracies": share}
+        for step, loss, share in ((1, 0.6, 0.7), (2, 0.4, 0.8), (3, 0.5, 0.9))
+    ]
+    logged = [
+        {key: entry[key] for key in keys}
+        for entry in logged
+        for keys in (("step", "loss"), ("step", "eval_loss", "eval_rewards/accuracies"))
+    ]
+    assert summary.of(state(log_history=logged, best_global_step=2, global_step=3), 1)["eval_accuracy"] == 0.8
 
 
 def test_without_validation_rows_there_is_no_best() -> None:
