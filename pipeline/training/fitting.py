@@ -110,9 +110,13 @@ def described(plan: Plan) -> str:
     return (
         f"{plan.batch_size} rows in a pass, {plan.gradient_accumulation} passes to a step"
         f"{', activations computed twice' if plan.gradient_checkpointing else ''}; "
-        f"{plan.memory_mib / 1024:.1f} of {plan.budget_mib / 1024:.1f} GiB; about {plan.seconds / 60:.0f} minutes; "
+        f"{plan.memory_mib / 1024:.1f} of {plan.budget_mib / 1024:.1f} GiB; about {_time(plan.seconds)}; "
         f"{plan.trainable:,} trained parameters beside {plan.parameters:,} ({share:.2%})"
     )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def cost(tracer: Tracer, method: Method, lengths: Lengths, passes: Passes, checkpointing: bool) -> StepCost:

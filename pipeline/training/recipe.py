@@ -142,7 +142,8 @@ def arguments(
         "gradient_checkpointing": checkpointing,
         "optim": optimizer(training, device),
         "lr_scheduler_type": recipe.lr_schedule if recipe.lr_schedule != "constant" else "constant_with_warmup",
-        "warmup_steps": recipe.warmup,  # below 1, transformers takes it as a share of all steps
+        # Rounded down: the first step of a warm-up learns nothing, and a training may have no other.
+        "warmup_steps": int(recipe.warmup * steps(recipe, rows)),
         "weight_decay": recipe.weight_decay,
         "max_grad_norm": recipe.max_grad_norm,
         "logging_steps": 1,

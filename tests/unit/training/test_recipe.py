@@ -57,6 +57,15 @@ def test_a_short_training_is_validated_within_its_steps() -> None:
     assert not given["bf16"]
 
 
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (19, 0), (20, 1), (30, 1), (400, 20)])
+def test_a_short_training_has_no_warm_up(steps: int, warmup: int) -> None:
+    training = Training(sft=SftRecipe(max_steps=steps, warmup=0.05))
+    given = recipe.arguments(
+        training.sft, training, folder=Path("x"), device="cpu", rows=24, validated=False, checkpointing=False
+    )
+    assert given["warmup_steps"] == warmup
+
+
 def test_without_validation_rows_nothing_is_saved_on_the_way() -> None:
     training = Training(dtype="bfloat16")
     given = recipe.arguments(
