@@ -19,7 +19,7 @@ from typing import Any
 from pipeline import models
 from pipeline.models import Device
 from pipeline.settings import ROOT, from_environment
-from pipeline.training import fitting, head, preference, recipe, sandbox, trainer
+from pipeline.training import allocator, fitting, head, preference, recipe, sandbox, trainer
 from pipeline.training.fitting import Lengths
 from pipeline.training.job import Passes
 from pipeline.training.observer import peak_mib
@@ -83,6 +83,7 @@ def measured(chosen: Configuration, folder: Path, device: Device) -> dict[str, f
     """Returns what a training took, of this process: MiB and the seconds of a step, the best of all but the first."""
     training = _training(chosen)
     assert training.dtype != "auto"
+    allocator.give_back()  # as where memory is scarce
     model, tokenizer = models.load(
         folder, device=device, dtype=training.dtype, quantize=training.quantize, trainable=True
     )

@@ -251,9 +251,6 @@ def computing(inherited: Mapping[str, str]) -> dict[str, str]:
         # them for each of thousands of small products takes a quarter of the training.
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "100000",
-        # Activations go back to the system when they are freed. Kept for later, as glibc learns to do, blocks of many
-        # sizes leave gaps: half as much memory again.
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     }
 

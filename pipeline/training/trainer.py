@@ -10,7 +10,7 @@ from pipeline.chat import Chat
 from pipeline.encoding import Content
 from pipeline.models import BaseModel, Device
 from pipeline.settings import Settings
-from pipeline.training import loop, packing, recipe, rows
+from pipeline.training import allocator, loop, packing, recipe, rows
 from pipeline.training.head import IGNORED
 from pipeline.training.job import Job, Passes
 from pipeline.training.order import Order
@@ -53,6 +53,8 @@ def ready(
     """
     from transformers import set_seed
 
+    if allocator.is_tight(plan):
+        allocator.give_back()
     chosen = recipe.recipe_of(training, method)
     device = models.device(settings.device)
     assert training.dtype != "auto"  # recipe.measured
