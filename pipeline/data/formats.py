@@ -31,9 +31,7 @@ class Example:
     file: str
     line: int
     kind: ExampleKind
-    content: (
-        Content | None
-    )  # {"messages"}, {"text"}, or {"prompt", "chosen", "rejected"}; None where there is a problem
+    content: Content | None  # {"messages"}, {"text"} or {"prompt", "chosen", "rejected"}; None with a problem
     subject: str | None = None
     documents: tuple[str, ...] = ()
     unknown_keys: int = 0  # keys that nothing here reads

@@ -20,8 +20,8 @@ def render(sources: Mapping[str, Any], digests: Mapping[str, str]) -> tuple[dict
     `sources` are the JSON contents of the evidence by name, `digests` their digests.
     """
     nodes = {name.replace("/", "_"): Node(name, "", content) for name, content in sources.items()}
-    drawn = {point["run_id"] for point in sources.get("curves", [])}
     documents, figures = pictures.curves(sources.get("curves", [])), []
+    drawn = frozenset(documents)
     for path in sorted(TEMPLATES.glob("*.md.j2")):
         name = path.name.removesuffix(".j2")
         ledger = Ledger(name)

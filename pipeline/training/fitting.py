@@ -7,8 +7,7 @@ anything is trained, with settings that would fit.
 
 import math
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipeline.models import Device
 from pipeline.training import recipe
 from pipeline.training.head import IGNORED
 from pipeline.training.job import Passes
+from pipeline.training.precision import product_rate, quickest
 from pipeline.training.recipe import Method
 from pipeline.training.records import Plan, Split
 from pipeline.training.rows import Kept
@@ -166,8 +166,6 @@ def speed(config: Any, training: Training, device: Device) -> Speed:
     """Returns how fast this processor is with a model of this configuration."""
     import torch
 
-    from pipeline.training.precision import product_rate
-
     assert training.dtype != "auto"
     kind = getattr(torch, training.dtype)
     small = torch.ones(8, dtype=kind, device=device)
@@ -185,17 +183,7 @@ def speed(config: Any, training: Training, device: Device) -> Speed:
             small.add_(1)
         wait()
 
-    return Speed(product_rate(config, training.dtype, device), _TRIED / _quickest(write), _quickest(calls) / 1000)
-
-
-def _quickest(work: Callable[[], None]) -> float:
-    work()
-    taken = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - begun)
-    return min(taken)
+    return Speed(product_rate(config, training.dtype, device), _TRIED / quickest(write), quickest(calls) / 1000)
 
 
 def _whole(

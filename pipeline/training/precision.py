@@ -52,6 +52,11 @@ def _seconds(width: int, inner: int, dtype: Dtype, device: Device) -> float:
         if device == "cuda":
             torch.cuda.synchronize()
 
+    return quickest(work)
+
+
+def quickest(work: Callable[[], None]) -> float:
+    """Returns how long a piece of work takes in seconds: the quickest of several times, after one that warms up."""
     work()
     return min(_timed(work) for _ in range(_TIMES))
 

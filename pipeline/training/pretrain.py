@@ -6,21 +6,16 @@
 - Early stopping, best checkpoint, determinism and restarts are as in sft.py.
 """
 
-import logging
-from typing import Any
-
 from pipeline import models
 from pipeline.context import Context
 from pipeline.models import BaseModel
 from pipeline.records import load, plain
 from pipeline.steps import Attempt, Result, Step
-from pipeline.training import adapter, head, loop, packing, recipe, rows, sandbox, trainer
+from pipeline.training import adapter, loop, recipe, rows, sandbox, trainer
 from pipeline.training.mixing import Mix
 from pipeline.training.records import Prepared, Tuned, TuningFacts
-from pipeline.training.sft import pinned_base
-from pipeline.training.trainer import Ready, ready
-
-log = logging.getLogger(__name__)
+from pipeline.training.sft import pinned_base, supervised
+from pipeline.training.trainer import ready
 
 
 def pretrain(context: Context, prepared: Prepared) -> Tuned | None:
@@ -55,7 +50,7 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
         contents = rows.read(attempt.connection, dataset, "text", mix)
         with loop.root(context.settings, attempt, spec) as root:
             parts = ready(context.settings, training, "pretrain", base, contents, root, plan=plan)
-            job = trainer.job(parts, lambda common, config: _trainer(parts, common, config))
+            job = trainer.job(parts, lambda common, config: supervised(parts, common, config))
             model, metrics, measures = loop.train(context.settings, attempt, job, measure_before=True)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest}
         stored = adapter.save(
@@ -64,14 +59,3 @@ def run(context: Context, *, base: BaseModel, prepared: Prepared) -> Tuned:
         return Result({"adapter": adapter.output(stored, "pretrained")}, TuningFacts(True, None, measures))
 
     return loop.finished(context.settings, context.origin, spec, work)
-
-
-def _trainer(parts: Ready, common: dict[str, Any], config: dict[str, Any]) -> Any:
-    """Returns the trainer of these arguments."""
-    from trl.trainer.sft_config import SFTConfig
-
-    return trainer.counting(head.trainer())(
-        **common,
-        args=SFTConfig(**config, dataset_kwargs={"skip_prepare_dataset": True}),
-        data_collator=packing.collator(parts.tokenizer),
-    )

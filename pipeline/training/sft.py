@@ -79,7 +79,7 @@ def run(
             earlier = attempt.store.fetch(start.adapter.kind, start.adapter.digest, attempt.scratch / "start")
         with loop.root(context.settings, attempt, spec) as root:
             parts = ready(context.settings, training, "sft", base, contents, root, earlier, plan)
-            job = trainer.job(parts, lambda common, config: _trainer(parts, common, config))
+            job = trainer.job(parts, lambda common, config: supervised(parts, common, config))
             model, metrics, measures = loop.train(context.settings, attempt, job, measure_before=True)
         used = {**in_force, "base": prepared.base.digest, "dataset": dataset.digest}
         used |= {} if start is None else {"start": start.adapter.digest}
@@ -93,11 +93,11 @@ def run(
     return loop.finished(context.settings, context.origin, spec, work)
 
 
-def _trainer(parts: Ready, common: dict[str, Any], config: dict[str, Any]) -> Any:
-    """Returns the trainer of these arguments."""
+def supervised(parts: Ready, common: dict[str, Any], config: dict[str, Any]) -> Any:
+    """Returns the trainer of these arguments, for SFT and for pretraining: both learn the tokens that have labels."""
     from trl.trainer.sft_config import SFTConfig
 
-    packed = parts.training.sft.packing
+    packed = recipe.packs(parts.training, parts.method)
     return trainer.counting(head.trainer())(
         **common,
         args=SFTConfig(**config, dataset_kwargs={"skip_prepare_dataset": True}),
